@@ -1,0 +1,127 @@
+"""What every command shares: errors as one sentence, exit codes, progress."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import NoReturn
+
+from stylize_video.errors import StylizeError
+
+EXIT_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+_PLAIN_SECONDS = 2.0
+
+
+def fail(message: str, code: int = EXIT_ERROR) -> NoReturn:
+    """End the command with one line on stderr."""
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+@contextmanager
+def errors_as_sentences(*, debug: bool) -> Iterator[None]:
+    """End the command with a sentence and exit code 2 on a :class:`StylizeError`, 130 on Ctrl-C.
+
+    ``debug`` lets every exception through, with its traceback.
+    """
+    logging.basicConfig(
+        format="%(levelname)s: %(message)s", level=logging.DEBUG if debug else logging.WARNING
+    )
+    try:
+        yield
+    except StylizeError as error:
+        if debug:
+            raise
+        fail(str(error))
+    except KeyboardInterrupt:
+        fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        raise SystemExit(EXIT_ERROR) from None
+    except OSError as error:
+        if debug:
+            raise
+        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+
+
+class ProgressLine:
+    """A progress bar with rate and time left; plain lines where stderr is no terminal.
+
+    Args:
+        label: what is counted towards, such as the output's name.
+        unit: what is counted, such as ``fps``.
+        quiet: show nothing.
+    """
+
+    def __init__(self, label: str, *, unit: str = "fps", quiet: bool = False) -> None:
+        self._label, self._unit = label, unit
+        self._show: Callable[[], None] = lambda: None
+        self._quiet = quiet
+        self.total: int | None = None
+        self.done = 0
+        self.detail = ""
+        self._started = self._shown = time.perf_counter()
+        self._bar = None
+        if not quiet and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[detail]}"),
+                console=Console(stderr=True),
+            )
+            self._task = self._bar.add_task(label, total=None, rate="", detail="")
+
+    def __enter__(self) -> ProgressLine:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def start(self, total: int | None) -> None:
+        """Begin counting; what came before (loading, the first frame) does not slow the rate shown."""
+        self.total = total
+        self._started = self._shown = time.perf_counter()
+
+    def advance(self, detail: str = "") -> None:
+        """Count one more."""
+        self.done += 1
+        self.detail = detail
+        if self._bar:
+            rate = f"{self.rate:.1f} {self._unit}"
+            self._bar.update(self._task, completed=self.done, total=self.total, rate=rate, detail=detail)
+        elif not self._quiet and time.perf_counter() - self._shown >= _PLAIN_SECONDS:
+            self._shown = time.perf_counter()
+            print(self._plain(), file=sys.stderr, flush=True)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._started
+
+    @property
+    def rate(self) -> float:
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    def _plain(self) -> str:
+        of = f"/{self.total}" if self.total else ""
+        left = ""
+        if self.total and self.rate:
+            minutes, seconds = divmod(max(0, round((self.total - self.done) / self.rate)), 60)
+            left = f", {minutes}:{seconds:02d} left"
+        detail = f", {self.detail}" if self.detail else ""
+        return f"{self._label}: {self.done}{of}, {self.rate:.1f} {self._unit}{left}{detail}"

@@ -1,0 +1,118 @@
+"""The contract between an exported style and whatever runs it.
+
+A style is one ONNX file with one input and one output, both float32
+``[N, 3, H, W]``, RGB, 0..1, with N, H and W free (H, W at least :data:`MIN_SIDE`).
+FFmpeg's ONNX filter and VapourSynth's vs-mlrt expect the same. What a style knows of
+itself stands in ``metadata_props`` under :data:`METADATA_PREFIX`.
+
+This module is all that the exporter and the runtime share; it imports neither
+ONNX nor torch.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONTRACT_VERSION = 1
+INPUT_NAME = "frames"
+OUTPUT_NAME = "stylized"
+METADATA_PREFIX = "stylize_video."
+MIN_SIDE = 16
+"""Smallest height and width, in pixels, that every style accepts."""
+
+MAX_FILE_BYTES = 512 * 2**20
+"""No style is anywhere near this large; a bigger file is refused before it is read."""
+
+
+@dataclass(frozen=True)
+class GoldenPair:
+    """A small input and what the style made of it, as 8-bit RGB ``[H, W, 3]``.
+
+    Any installation can prove a style file with it, without the network it came from.
+    """
+
+    frame: NDArray[np.uint8]
+    stylized: NDArray[np.uint8]
+
+    def to_json(self) -> str:
+        height, width = self.frame.shape[:2]
+        pixels = {"frame": self.frame, "stylized": self.stylized}
+        encoded = {name: base64.b64encode(p.tobytes()).decode() for name, p in pixels.items()}
+        return json.dumps({"height": height, "width": width, **encoded})
+
+    @classmethod
+    def from_json(cls, text: str) -> GoldenPair:
+        """Raises ValueError where ``text`` holds no golden pair."""
+        try:
+            values = json.loads(text)
+            shape = (int(values["height"]), int(values["width"]), 3)
+            frame, stylized = (
+                np.frombuffer(base64.b64decode(values[name]), np.uint8).reshape(shape)
+                for name in ("frame", "stylized")
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not a golden pair: {error!r}") from error
+        return cls(frame, stylized)
+
+
+@dataclass(frozen=True)
+class StyleMetadata:
+    """What a style file says about itself; every field may be empty in foreign files.
+
+    ``recipe`` is the training's recipe, ``checkpoint_sha256`` the hash of the weights
+    it was exported from, ``thumbnail`` a JPEG.
+    """
+
+    name: str = ""
+    author: str = ""
+    licence: str = ""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint_sha256: str = ""
+    golden: GoldenPair | None = None
+    thumbnail: bytes = b""
+    contract: int = CONTRACT_VERSION
+
+    def to_props(self) -> dict[str, str]:
+        """As ``metadata_props`` of an ONNX file; empty fields are left out."""
+        values = {
+            "contract": str(self.contract),
+            "name": self.name,
+            "author": self.author,
+            "licence": self.licence,
+            "recipe": json.dumps(self.recipe, sort_keys=True) if self.recipe else "",
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "golden": self.golden.to_json() if self.golden else "",
+            "thumbnail": base64.b64encode(self.thumbnail).decode(),
+        }
+        return {METADATA_PREFIX + key: value for key, value in values.items() if value}
+
+    @classmethod
+    def from_props(cls, props: Mapping[str, str]) -> StyleMetadata | None:
+        """The metadata in ``metadata_props``, None where there is none of ours.
+
+        Raises:
+            ValueError: metadata of ours is there but damaged.
+        """
+        values = {
+            k.removeprefix(METADATA_PREFIX): v for k, v in props.items() if k.startswith(METADATA_PREFIX)
+        }
+        if "contract" not in values:
+            return None
+        golden = values.get("golden")
+        return cls(
+            contract=int(values["contract"]),
+            name=values.get("name", ""),
+            author=values.get("author", ""),
+            licence=values.get("licence", ""),
+            recipe=json.loads(values.get("recipe") or "{}"),
+            checkpoint_sha256=values.get("checkpoint_sha256", ""),
+            golden=GoldenPair.from_json(golden) if golden else None,
+            thumbnail=base64.b64decode(values.get("thumbnail", "")),
+        )

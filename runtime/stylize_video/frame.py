@@ -1,0 +1,19 @@
+"""Frames: what capture gives, styles change and sinks take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]
+"""One frame: uint8 ``[H, W, 3]`` BGR, as OpenCV decodes it."""
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """A frame and its presentation time stamp (PTS) in units of its source's time base."""
+
+    pts: int
+    image: Frame

@@ -1,0 +1,261 @@
+"""Writes stylized frames as H.264 MP4, with the source's time stamps and its sound.
+
+OpenCV's own writer keeps neither, which is why PyAV is used. The file grows under a
+temporary name beside the output and takes its place only when it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+from stylize_video.errors import SinkError
+from stylize_video.files import temporary_beside
+from stylize_video.frame import Frame, TimedFrame
+from stylize_video.source import VideoInfo
+
+CRF = 20
+"""x264's constant rate factor: visually close to lossless on stylized pictures."""
+
+PRESET = "veryfast"
+
+_log = logging.getLogger(__name__)
+_UNSPECIFIED = 2
+_BT601 = (5, 6)
+
+
+class VideoSink:
+    """One output file.
+
+    Args:
+        output: where the finished file goes.
+        info: the source whose time base, colours and sound are kept.
+        overwrite: replace a file that is there.
+
+    Raises:
+        SinkError: the output exists, or its folder is missing or cannot be written.
+    """
+
+    def __init__(self, output: Path, info: VideoInfo, *, overwrite: bool = False) -> None:
+        self.output = output
+        self.frames = 0
+        self._info = info
+        check_output(output, info.path, overwrite=overwrite)
+        self._overwrite = overwrite
+        try:
+            self._temporary = temporary_beside(output)
+        except OSError as error:
+            raise SinkError(f"cannot write {output}: {error.strerror}") from error
+        self._last_pts: deque[int] = deque(maxlen=2)
+        self._sound: _SoundCopier | None = None
+        try:
+            self._container = av.open(str(self._temporary), "w", options={"movflags": "+faststart"})
+            self._stream = self._add_video()
+            self._sound = _SoundCopier(info.path, self._container)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self.discard()
+            raise SinkError(f"cannot write {output}: {_reason(error)}") from error
+
+    def write(self, frame: TimedFrame) -> None:
+        """Encode one frame and copy the sound up to it.
+
+        Raises:
+            SinkError: the disk is full, or the encoder refuses the frame.
+        """
+        with self._errors_as_sentences():
+            picture = av.VideoFrame.from_ndarray(_even(frame.image), format="bgr24")
+            picture = picture.reformat(
+                format="yuv420p",
+                dst_colorspace=_matrix(self._info),
+                dst_color_range=ColorRange.JPEG if self._info.color_range == 2 else ColorRange.MPEG,
+            )
+            # The encoder stamps the frame's tags on the file: they are those of the source.
+            picture.colorspace = self._info.colorspace
+            picture.color_range = self._info.color_range
+            picture.pts = frame.pts
+            picture.time_base = self._info.time_base
+            for packet in self._stream.encode(picture):
+                self._container.mux(packet)
+            if self._sound:
+                self._sound.copy_until(frame.pts * self._info.time_base)
+        self._last_pts.append(frame.pts)
+        self.frames += 1
+
+    def finish(self, *, whole: bool = True) -> Path:
+        """Complete the file and move it to its place.
+
+        ``whole`` says that all of the source is in it, so that sound which goes on after
+        the last frame is kept too; otherwise sound ends with the last frame.
+        """
+        self._complete(whole=whole)
+        with self._errors_as_sentences():
+            check_output(self.output, self._info.path, overwrite=self._overwrite)
+            self._temporary.replace(self.output)
+        return self.output
+
+    def keep_part(self) -> Path | None:
+        """After an interruption: complete what there is as a playable file of its own.
+
+        Returns its path, or None where no frame was written.
+        """
+        if not self.frames:
+            self.discard()
+            return None
+        self._complete(whole=False)
+        part = _free_name(self.output)
+        with self._errors_as_sentences():
+            self._temporary.replace(part)
+        return part
+
+    def discard(self) -> None:
+        """Remove what was written."""
+        if self._sound:
+            self._sound.close()
+        with contextlib.suppress(Exception):  # closing writes, which may be what failed
+            self._container.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def _complete(self, *, whole: bool) -> None:
+        with self._errors_as_sentences():
+            for packet in self._stream.encode(None):
+                self._container.mux(packet)
+            if self._sound:
+                self._sound.copy_until(None if whole else self._end())
+                self._sound.close()
+            self._container.close()
+
+    def _end(self) -> Fraction:
+        """Seconds at which the last frame's time is over."""
+        last = self._last_pts[-1]
+        duration = last - self._last_pts[0] if len(self._last_pts) > 1 else 0
+        one_frame = Fraction(duration) * self._info.time_base if duration else 1 / self._info.rate
+        return last * self._info.time_base + one_frame
+
+    def _add_video(self) -> av.VideoStream:
+        info = self._info
+        stream = self._container.add_stream("libx264", rate=info.rate)
+        if not isinstance(stream, av.VideoStream):
+            raise ValueError("libx264 is no video encoder here")
+        stream.width = info.width + info.width % 2
+        stream.height = info.height + info.height % 2
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = info.time_base
+        codec = stream.codec_context
+        codec.time_base = info.time_base
+        codec.sample_aspect_ratio = info.pixel_aspect
+        codec.colorspace = info.colorspace
+        codec.color_range = info.color_range
+        codec.color_primaries = info.color_primaries
+        codec.color_trc = info.color_trc
+        stream.options = {"crf": str(CRF), "preset": PRESET}
+        return stream
+
+    @contextlib.contextmanager
+    def _errors_as_sentences(self) -> Iterator[None]:
+        """Any failure removes the temporary file and is told as one sentence."""
+        try:
+            yield
+        except SinkError:
+            self.discard()
+            raise
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            self.discard()
+            raise SinkError(f"writing {self.output} failed: {_reason(error)}; nothing was kept") from error
+
+
+class _SoundCopier:
+    """Copies the source's audio packets, bit for bit, in step with the frames."""
+
+    def __init__(self, source: Path, target: av.container.OutputContainer) -> None:
+        self._source = av.open(str(source))
+        self._target = target
+        self._streams: dict[int, av.AudioStream] = {}
+        for stream in self._source.streams.audio:
+            try:
+                self._streams[stream.index] = target.add_stream_from_template(stream)
+            except (av.error.FFmpegError, ValueError):
+                _log.warning(
+                    "%s sound (track %d) cannot be kept in this kind of file",
+                    stream.codec_context.name,
+                    stream.index,
+                )
+        target.metadata.update(self._source.metadata)
+        self._packets = (
+            self._source.demux(*(self._source.streams[i] for i in self._streams))
+            if self._streams
+            else iter(())
+        )
+        self._waiting: av.Packet[Any] | None = None
+
+    def copy_until(self, seconds: Fraction | None) -> None:
+        """Copy packets that start before ``seconds``; None copies all that are left."""
+        while (packet := self._waiting or next(self._packets, None)) is not None:
+            self._waiting = None
+            if packet.dts is None:  # the demuxer's end marker
+                continue
+            if seconds is not None and packet.pts is not None and packet.pts * packet.time_base >= seconds:
+                self._waiting = packet
+                return
+            packet.stream = self._streams[packet.stream.index]
+            self._target.mux(packet)
+
+    def close(self) -> None:
+        self._source.close()
+
+
+def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
+    """Raise SinkError where ``output`` must not or cannot be written."""
+    if output.is_dir():
+        raise SinkError(f"{output} is a folder; name a file with -o")
+    if not output.parent.is_dir():
+        raise SinkError(f"cannot write {output}: the folder {output.parent} does not exist")
+    if output.exists() and output.samefile(source):
+        raise SinkError(f"{output} is the source itself; choose another output with -o")
+    if output.exists() and not overwrite:
+        raise SinkError(f"{output} already exists; pass -y to replace it or -o to write elsewhere")
+
+
+def _free_name(output: Path) -> Path:
+    """``clip.photo.part.mp4`` beside ``clip.photo.mp4``, numbered where that is taken."""
+    part = output.with_suffix(f".part{output.suffix}")
+    number = 2
+    while part.exists():
+        part = output.with_suffix(f".part{number}{output.suffix}")
+        number += 1
+    return part
+
+
+def _even(image: Frame) -> Frame:
+    """4:2:0 pictures have even sides: an odd one gets its last row or column twice."""
+    height, width = image.shape[:2]
+    if height % 2 or width % 2:
+        image = np.asarray(
+            cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8
+        )
+    return np.ascontiguousarray(image)
+
+
+def _matrix(info: VideoInfo) -> Colorspace:
+    """The YUV matrix of the output: the one OpenCV decoded the source with.
+
+    A file that names none is decoded as BT.601 by OpenCV and so written as BT.601, equally
+    unnamed: whatever a player makes of the source, it makes of the result.
+    """
+    if info.colorspace in (_UNSPECIFIED, *_BT601):
+        return Colorspace.ITU601
+    return Colorspace(info.colorspace)
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

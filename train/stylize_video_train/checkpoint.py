@@ -1,0 +1,116 @@
+"""Checkpoints: weights, the network they belong to, and the recipe that made them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stylize_video.errors import StylizeError
+from stylize_video.files import replacing
+from stylize_video_train.networks import StyleNetwork, build_network
+from stylize_video_train.recipe import NetworkConfig
+
+FORMAT = "stylize-video checkpoint"
+VERSION = 1
+
+
+class CheckpointError(StylizeError):
+    """A checkpoint cannot be read, or is none of ours."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network's weights with all that is known about them.
+
+    ``recipe`` is the training's :meth:`Recipe.to_dict`, empty where it is unknown;
+    ``style`` describes the style picture (``name``, ``sha256``); ``step`` counts the
+    optimizer steps taken.
+    """
+
+    network: NetworkConfig
+    weights: Mapping[str, Tensor]
+    recipe: Mapping[str, Any]
+    style: Mapping[str, str]
+    step: int
+
+    def build(self) -> StyleNetwork:
+        """The network with these weights, in evaluation mode."""
+        network = build_network(self.network)
+        network.load_state_dict(dict(self.weights))
+        return network.eval()
+
+    def weights_sha256(self) -> str:
+        """A hash of names, shapes and values: the same weights, the same hash."""
+        digest = hashlib.sha256()
+        for name in sorted(self.weights):
+            tensor = self.weights[name].detach().cpu().contiguous()
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the checkpoint; a file already at ``path`` is replaced only once this one is whole."""
+        content = {
+            "format": FORMAT,
+            "version": VERSION,
+            "network": self.network.to_dict(),
+            "weights": {name: tensor.detach().cpu() for name, tensor in self.weights.items()},
+            "recipe": dict(self.recipe),
+            "style": dict(self.style),
+            "step": self.step,
+        }
+        try:
+            with replacing(path) as temporary:
+                torch.save(content, temporary)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+            raise CheckpointError(f"cannot write {path}: {error}") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint that ``train-style`` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, unsafe to load, or of another kind.
+    """
+    content = read_torch_file(path)
+    if not isinstance(content, Mapping) or content.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is no stylize-video checkpoint; train-style writes one")
+    if content.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint version {content.get('version')}, this release reads {VERSION}"
+        )
+    try:
+        return Checkpoint(
+            network=NetworkConfig(**content["network"]),
+            weights=content["weights"],
+            recipe=content["recipe"],
+            style=content["style"],
+            step=int(content["step"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is a damaged stylize-video checkpoint ({error})") from error
+
+
+def read_torch_file(path: Path) -> Any:
+    """Load a torch file without running any code that it may hold.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or needs arbitrary pickle code.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"the checkpoint {path} does not exist")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds, down to UnpicklingError and EOFError
+        if "weights_only" in str(error) or "Unsupported" in str(error):
+            raise CheckpointError(
+                f"{path} needs pickle code to load, which could run anything on this machine;"
+                " save its state_dict() instead"
+            ) from error
+        raise CheckpointError(f"{path} is damaged or no torch checkpoint") from error

@@ -1,0 +1,118 @@
+"""Content pictures: random crops of every picture in a folder, in a fixed order.
+
+Sample ``k`` of a run depends on the seed and ``k`` alone, not on what was drawn
+before it, so a training resumes with the very crops it would have seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from stylize_video.errors import StylizeError
+
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+SMALLEST_SIDE = 32
+"""Pictures with a shorter side, in pixels, teach nothing and are skipped."""
+
+_log = logging.getLogger(__name__)
+
+
+class DataError(StylizeError):
+    """The pictures to train on cannot be used."""
+
+
+def read_picture(path: Path) -> Tensor:
+    """Read a picture as RGB ``[1, 3, H, W]`` in 0..1, upright as its EXIF says.
+
+    Raises:
+        DataError: the file is missing or is no picture.
+    """
+    if not path.is_file():
+        raise DataError(f"the picture {path} does not exist")
+    return _to_tensor(_decode(path))[None]
+
+
+def resize_short_side(picture: Tensor, size: int) -> Tensor:
+    """Resize ``[N, 3, H, W]`` so that its shorter side has ``size`` pixels."""
+    height, width = picture.shape[-2:]
+    factor = size / min(height, width)
+    target = (max(1, round(height * factor)), max(1, round(width * factor)))
+    resized = torch.nn.functional.interpolate(picture, target, mode="bicubic", antialias=True)
+    return resized.clamp(0, 1)
+
+
+class ContentFolder(Dataset[Tensor]):
+    """Endless random square crops ``[3, size, size]`` of the pictures below a folder.
+
+    Args:
+        folder: searched recursively.
+        size: side of the crops in pixels.
+        seed: decides order, zoom, place and mirroring.
+        zoom: the picture's short side is scaled to between these multiples of ``size``.
+
+    Raises:
+        DataError: the folder is missing or has no picture in it that can be used.
+    """
+
+    def __init__(
+        self, folder: Path, *, size: int, seed: int = 0, zoom: tuple[float, float] = (1.1, 1.8)
+    ) -> None:
+        if not folder.is_dir():
+            raise DataError(f"the folder of content pictures {folder} does not exist")
+        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+        self.paths = [p for p in found if _usable(p)]
+        self.skipped = len(found) - len(self.paths)
+        if not self.paths:
+            detail = f"; {self.skipped} files there are damaged or too small" if self.skipped else ""
+            raise DataError(f"no pictures to train on in {folder} (looked for .jpg, .png, …{detail})")
+        self.size, self.seed, self.zoom = size, seed, zoom
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, sample: int) -> Tensor:
+        epoch, position = divmod(sample, len(self.paths))
+        order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
+        picture = _decode(self.paths[order[position]])
+        return _to_tensor(self._crop(picture, np.random.default_rng((self.seed, epoch, position))))
+
+    def _crop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        height, width = picture.shape[:2]
+        factor = rng.uniform(*self.zoom) * self.size / min(height, width)
+        scaled = (max(self.size, round(width * factor)), max(self.size, round(height * factor)))
+        shrinking = factor < 1
+        picture = cv2.resize(picture, scaled, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
+        top = int(rng.integers(picture.shape[0] - self.size + 1))
+        left = int(rng.integers(picture.shape[1] - self.size + 1))
+        crop = picture[top : top + self.size, left : left + self.size]
+        return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+
+def _usable(path: Path) -> bool:
+    try:
+        picture = _decode(path)
+    except DataError as error:
+        _log.warning("skipped: %s", error)
+        return False
+    if min(picture.shape[:2]) < SMALLEST_SIDE:
+        _log.warning("skipped: %s is smaller than %d pixels", path, SMALLEST_SIDE)
+        return False
+    return True
+
+
+def _decode(path: Path) -> np.ndarray:
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise DataError(f"{path} is not a picture that can be read")
+    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+
+
+def _to_tensor(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1))).float() / 255

@@ -1,0 +1,152 @@
+"""The recipe of a training: every number that decides what comes out.
+
+Plain values only; torch is not imported, so that commands can show defaults at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from stylize_video.errors import StylizeError
+
+NetworkKind = Literal["realtime", "transformer"]
+Precision = Literal["fp32", "bf16"]
+
+
+class RecipeError(StylizeError):
+    """A recipe's values do not make a training."""
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """What it takes to rebuild a network before its weights are loaded.
+
+    ``width`` is the number of channels of the first convolution of the
+    ``transformer`` and of the whole body of ``realtime``; ``blocks`` counts the
+    residual blocks; ``head`` is the number of channels at half size in
+    ``realtime``. ``pixel_range`` is 1, or 255 for checkpoints trained on 0..255.
+    """
+
+    kind: NetworkKind = "realtime"
+    width: int = 48
+    blocks: int = 5
+    head: int = 16
+    pixel_range: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("realtime", "transformer"):
+            raise ValueError(f"unknown network {self.kind!r}; known: realtime, transformer")
+        if min(self.width, self.blocks, self.head) < 1:
+            raise ValueError(f"width, blocks and head must be at least 1, got {self}")
+        if self.pixel_range not in (1, 255):
+            raise ValueError(f"pixel_range must be 1 or 255, got {self.pixel_range}")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class FeaturePreset:
+    """Layers that give good pictures with a model: content layer and style set J."""
+
+    content_layer: str
+    style_layers: tuple[str, ...]
+
+
+PRESETS: Mapping[str, FeaturePreset] = {
+    "vgg16": FeaturePreset("relu2_2", ("relu1_2", "relu2_2", "relu3_3", "relu4_3")),
+    "vgg19": FeaturePreset("relu2_2", ("relu1_2", "relu2_2", "relu3_2")),
+    "resnet50": FeaturePreset("layer2", ("relu", "layer1", "layer2", "layer3")),
+    "resnet101": FeaturePreset("layer2", ("relu", "layer1", "layer2", "layer3")),
+    "squeezenet1_1": FeaturePreset("features.6", ("features.1", "features.4", "features.7", "features.12")),
+}
+"""Defaults for the models that were tried; any other torchvision model needs its layers named."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a training depends on besides its pictures.
+
+    Losses are fractions of their targets' energy (see :mod:`stylize_video_train.losses`),
+    so the weights mean the same for every feature model and painting.
+    """
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    features: str = "vgg19"
+    content_layer: str = ""
+    """Empty: the feature model's preset."""
+    style_layers: tuple[str, ...] = ()
+    """The set J; empty: the feature model's preset."""
+    layer_weights: tuple[float, ...] = ()
+    """One a style layer; empty: all equal."""
+    style_scales: tuple[float, ...] = (1.0, 0.5)
+    style_size: int = 320
+    """Short side, in pixels, of the style picture: smaller gives finer strokes."""
+    pool_style: bool = True
+    """Compare the style of the batch as a whole; see :func:`losses.style_loss`."""
+    content_weight: float = 1.0
+    style_weight: float = 8.0
+    tv_weight: float = 0.5
+    steadiness_weight: float = 20.0
+    image_size: int = 208
+    batch: int = 4
+    steps: int = 3000
+    identity_share: float = 0.1
+    """The first steps (this fraction) teach the network to give its input back, at a tenth of
+    the cost; style is then learnt from a network that keeps light and shade."""
+    learning_rate: float = 2e-3
+    freeze_norm_at: float = 0.6
+    """Fraction of the steps after which batch normalisation uses its running statistics,
+    as it will in use; the rest of the training makes up for the difference."""
+    precision: Precision = "bf16"
+    """Arithmetic of the feature model; the network itself always trains in float32."""
+    seed: int = 0
+
+    def resolved(self) -> Recipe:
+        """The same recipe with the feature model's preset filled in; checks every value.
+
+        Raises:
+            RecipeError: a value is out of range, or layers are missing.
+        """
+        preset = PRESETS.get(self.features)
+        if preset is None and not (self.content_layer and self.style_layers):
+            raise RecipeError(
+                f"there is no layer preset for {self.features}: pass --content-layer and --style-layers"
+            )
+        recipe = replace(
+            self,
+            content_layer=self.content_layer or (preset.content_layer if preset else ""),
+            style_layers=self.style_layers or (preset.style_layers if preset else ()),
+        )
+        if recipe.layer_weights and len(recipe.layer_weights) != len(recipe.style_layers):
+            raise RecipeError(
+                f"{len(recipe.style_layers)} style layers need as many layer weights,"
+                f" got {len(recipe.layer_weights)}"
+            )
+        for name in ("steps", "batch", "style_size", "learning_rate"):
+            if getattr(recipe, name) <= 0:
+                raise RecipeError(f"{name} must be above 0, got {getattr(recipe, name)}")
+        for name in ("content_weight", "style_weight", "tv_weight", "steadiness_weight"):
+            if getattr(recipe, name) < 0:
+                raise RecipeError(f"{name} must be 0 or more, got {getattr(recipe, name)}")
+        for name in ("identity_share", "freeze_norm_at"):
+            if not 0 <= getattr(recipe, name) <= 1:
+                raise RecipeError(f"{name} must be between 0 and 1, got {getattr(recipe, name)}")
+        if recipe.precision not in ("fp32", "bf16"):
+            raise RecipeError(f"precision must be fp32 or bf16, got {recipe.precision}")
+        if recipe.image_size < 64:
+            raise RecipeError(f"image_size must be at least 64, got {recipe.image_size}")
+        return recipe
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, as checkpoints and ONNX metadata hold them."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "network"
+        }
+        return cls(network=NetworkConfig(**values["network"]), **fields)
