@@ -8,6 +8,7 @@ across layers, feature models and paintings.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -31,19 +32,42 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(features.float(), target) / (target.square().mean() + _TINY)
 
 
-def style_loss(features: Tensor, target_gram: Tensor, *, pooled: bool = False) -> Tensor:
-    """Squared distance of Gram matrices to ``target_gram`` ``[C, C]``, as a fraction of its energy.
+def style_loss(gram: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of Gram matrices ``[N, C, C]`` to ``[C, C]``, as a fraction of the target's energy."""
+    return (gram - target).square().sum((1, 2)).mean() / (target.square().sum() + _TINY)
 
-    ``pooled`` compares the batch's mean Gram matrix instead of each picture's. The
-    paper asks every picture for the style's whole statistics, which only a network that
-    sees the whole picture (instance normalisation) can give: one that does not turns
-    bright pictures dark and dark ones bright. Pooled, light may stay light.
+
+class PooledGram(nn.Module):
+    """The Gram matrix of many pictures, of which the current batch is the latest part.
+
+    Johnson et al. ask each picture for the style's whole statistics, which only a network
+    that sees the whole picture (instance normalisation) can give: one that does not
+    turns bright pictures dark and dark ones bright. Asked of all pictures together, light
+    may stay light. An exponential mean remembers earlier batches; only the current one
+    carries a gradient, scaled to be as large as without memory.
+
+    Args:
+        channels: C of the activations.
+        memory: share of the past in the mean, 0 for the current batch alone.
     """
-    gram = gram_matrix(features)
-    if pooled:
-        gram = gram.mean(0, keepdim=True)
-    difference = gram - target_gram
-    return difference.square().sum((1, 2)).mean() / (target_gram.square().sum() + _TINY)
+
+    def __init__(self, channels: int, memory: float) -> None:
+        super().__init__()
+        self.memory = memory
+        self.register_buffer("mean", torch.zeros(1, channels, channels))
+        self.register_buffer("weight", torch.zeros(()))
+        self.mean: Tensor
+        self.weight: Tensor
+
+    def forward(self, gram: Tensor) -> Tensor:
+        """Return ``[1, C, C]`` for the Gram matrices ``[N, C, C]`` of a batch."""
+        batch = gram.mean(0, keepdim=True)
+        new = batch.detach()
+        if self.training:
+            self.weight += (1 - self.memory) * (1 - self.weight)
+            # Dividing by the weight so far makes the first means unbiased, as in Adam.
+            self.mean += (1 - self.memory) / self.weight * (new - self.mean)
+        return self.mean + (batch - new)
 
 
 def total_variation(pictures: Tensor) -> Tensor:
@@ -64,7 +88,8 @@ class PerceptualLoss(nn.Module):
         layer_weights: one weight a style layer; equal ones by default.
         scales: sizes at which style is compared, as fractions of the frame's side; a
             second, half-size look sees strokes twice as large.
-        pooled: compare the style of the batch as a whole, see :func:`style_loss`.
+        memory: compare the style of all pictures together, see :class:`PooledGram`;
+            None compares each picture's, as the paper does.
     """
 
     def __init__(
@@ -76,7 +101,7 @@ class PerceptualLoss(nn.Module):
         style_layers: Sequence[str],
         layer_weights: Sequence[float] | None = None,
         scales: Sequence[float] = (1.0, 0.5),
-        pooled: bool = False,
+        memory: float | None = None,
     ) -> None:
         super().__init__()
         weights = tuple(layer_weights or (1.0,) * len(style_layers))
@@ -86,12 +111,18 @@ class PerceptualLoss(nn.Module):
         self.content_layer = content_layer
         self.layer_weights = dict(zip(style_layers, weights, strict=True))
         self.scales = tuple(scales)
-        self.pooled = pooled
         with torch.no_grad():
             self._targets: list[Mapping[str, Tensor]] = []
             for scale in self.scales:
                 features = model(_rescale(style_picture, scale))
                 self._targets.append({layer: gram_matrix(features[layer])[0] for layer in style_layers})
+        self._pools = nn.ModuleList(
+            nn.ModuleList(
+                nn.Identity() if memory is None else PooledGram(len(grams[layer]), memory)
+                for layer in style_layers
+            )
+            for grams in self._targets
+        )
 
     def forward(self, stylized: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Return (content loss, style loss), each averaged over layers and scales."""
@@ -99,12 +130,15 @@ class PerceptualLoss(nn.Module):
             content_target = self.model(frames)[self.content_layer]
         content = stylized.new_zeros(())
         style = stylized.new_zeros(())
-        for scale, targets in zip(self.scales, self._targets, strict=True):
+        for scale, targets, pools in zip(self.scales, self._targets, self._pools, strict=True):
             features = self.model(_rescale(stylized, scale))
             if scale == self.scales[0]:
                 content = content_loss(features[self.content_layer], content_target)
-            for layer, weight in self.layer_weights.items():
-                style = style + weight * style_loss(features[layer], targets[layer], pooled=self.pooled)
+            for (layer, weight), pool in zip(
+                self.layer_weights.items(), cast(nn.ModuleList, pools), strict=True
+            ):
+                gram = pool(gram_matrix(features[layer]))
+                style = style + weight * style_loss(gram, targets[layer])
         return content, style / (sum(self.layer_weights.values()) * len(self.scales))
 
 

@@ -84,10 +84,11 @@ class Recipe:
     style_scales: tuple[float, ...] = (1.0, 0.5)
     style_size: int = 320
     """Short side, in pixels, of the style picture: smaller gives finer strokes."""
-    pool_style: bool = True
-    """Compare the style of the batch as a whole; see :func:`losses.style_loss`."""
+    style_memory: float | None = 0.9
+    """Compare the style of all pictures together, this share of it of earlier batches; None
+    compares each picture's. See :class:`stylize_video_train.losses.PooledGram`."""
     content_weight: float = 1.0
-    style_weight: float = 8.0
+    style_weight: float = 6.0
     tv_weight: float = 0.5
     steadiness_weight: float = 20.0
     image_size: int = 208

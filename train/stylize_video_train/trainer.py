@@ -143,7 +143,7 @@ def _perceptual_loss(
         style_layers=recipe.style_layers,
         layer_weights=recipe.layer_weights or None,
         scales=recipe.style_scales,
-        pooled=recipe.pool_style,
+        memory=recipe.style_memory,
     )
 
 

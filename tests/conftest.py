@@ -1,0 +1,61 @@
+"""Fixtures of all tests; what they are made of stands in support.py."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support import ROOT, Command, MakeClip, command_line, save_style, write_clip
+
+
+@pytest.fixture(scope="session")
+def command() -> Command:
+    """Run one of the project's commands in a process of its own: ``command("stylize-video", "--help")``."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
+    def run(
+        name: str, *arguments: object, cwd: Path | None = None, timeout: float = 240
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command_line(scripts[name]), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            timeout=timeout,
+            env={**os.environ, "COLUMNS": "200"},
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def make_clip() -> MakeClip:
+    return write_clip
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip of 12 frames, 96x64, 30 fps, with sound. Do not write beside it: copy it first."""
+    return write_clip(tmp_path_factory.mktemp("clip") / "clip.mp4")
+
+
+@pytest.fixture(scope="session")
+def invert_style(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A style with a known answer: 255 minus the source, channel by channel."""
+    weight = np.zeros((3, 3, 3, 3), np.float32)
+    weight[range(3), range(3), 1, 1] = -1
+    return save_style(tmp_path_factory.mktemp("style") / "invert.onnx", weight, np.ones(3, np.float32))
+
+
+@pytest.fixture(scope="session")
+def swap_style(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A style with a known answer: red becomes blue and blue red, so that channel mix-ups show."""
+    weight = np.zeros((3, 3, 3, 3), np.float32)
+    weight[range(3), [2, 1, 0], 1, 1] = 1
+    return save_style(tmp_path_factory.mktemp("style") / "swap.onnx", weight)
