@@ -44,7 +44,8 @@ class PooledGram(nn.Module):
     that sees the whole picture (instance normalisation) can give: one that does not
     turns bright pictures dark and dark ones bright. Asked of all pictures together, light
     may stay light. An exponential mean remembers earlier batches; only the current one
-    carries a gradient, scaled to be as large as without memory.
+    carries a gradient, scaled to be as large as without memory. A long memory answers late
+    and makes the training swing: 0.9 diverged within 300 steps where 0 did not.
 
     Args:
         channels: C of the activations.

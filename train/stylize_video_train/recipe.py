@@ -84,11 +84,11 @@ class Recipe:
     style_scales: tuple[float, ...] = (1.0, 0.5)
     style_size: int = 320
     """Short side, in pixels, of the style picture: smaller gives finer strokes."""
-    style_memory: float | None = 0.9
+    style_memory: float | None = 0.0
     """Compare the style of all pictures together, this share of it of earlier batches; None
     compares each picture's. See :class:`stylize_video_train.losses.PooledGram`."""
     content_weight: float = 1.0
-    style_weight: float = 6.0
+    style_weight: float = 5.0
     tv_weight: float = 0.5
     steadiness_weight: float = 20.0
     image_size: int = 208
