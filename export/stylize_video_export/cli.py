@@ -1,4 +1,7 @@
-"""``export-onnx``: a checkpoint in, a proved style file out."""
+"""``export-onnx``: a checkpoint in, proved style files out.
+
+Only exporting needs torch: ``--check`` and ``--show`` work on any installation.
+"""
 
 from __future__ import annotations
 
@@ -8,49 +11,114 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import errors_as_sentences
+from stylize_video.console import errors_as_sentences, fail
+from stylize_video.contract import PRECISIONS, Precision, StyleMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from stylize_video_export.parity import Comparison
+    from stylize_video_export.export import Export
 
 
 def export_onnx(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="What train-style wrote.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="CHECKPOINT", help="What train-style wrote, or a fast_neural_style state dict."
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The style file.  [default: CHECKPOINT-STEM.onnx]")
+    ] = None,
+    precision: Annotated[str, typer.Option(help="fp32, fp16, int8, or all.")] = "fp32",
+    calibrate: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Photos to calibrate int8 with and to compare on.")
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the style.  [default: the style picture's]")] = "",
     author: Annotated[str, typer.Option(help="Who made the style picture.")] = "",
     licence: Annotated[str, typer.Option(help="Licence of the style picture.")] = "",
+    thumbnail: Annotated[
+        Path | None, typer.Option(metavar="PICTURE", help="A picture to show it by.")
+    ] = None,
     opset: Annotated[int, typer.Option(min=18, max=21, help="ONNX operator set.")] = 18,
+    verify: Annotated[bool, typer.Option(help="Prove fp32 against torch before it is written.")] = True,
+    device: Annotated[str, typer.Option(help="Where to prove and measure: auto, cpu or cuda.")] = "auto",
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="STYLE", help="Prove a style file by its golden pair; needs no torch."),
+    ] = None,
+    show: Annotated[
+        Path | None,
+        typer.Option(metavar="STYLE", help="Print what a style file says of itself; needs no torch."),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
 ) -> None:
     """Export a checkpoint to one ONNX file, and prove that it computes the same as torch."""
     with errors_as_sentences(debug=debug):
-        from stylize_video.contract import StyleMetadata
-        from stylize_video_export.export import export_checkpoint
-        from stylize_video_train.checkpoint import load_checkpoint
+        if check or show:
+            from stylize_video_export.inspect import check_style, describe_style
+
+            for line in check_style(check, device=device) if check else describe_style(show or Path()):
+                print(line)
+            return
+        if checkpoint is None:
+            fail("name a checkpoint to export (or use --check or --show with a style file)")
+        wanted = _precisions(precision)
+        from stylize_video_export.export import export_checkpoint, proof_devices
+        from stylize_video_export.formats import load_any_checkpoint
+        from stylize_video_export.pictures import read_pictures
+        from stylize_video_export.pictures import thumbnail as read_thumbnail
+        from stylize_video_export.variants import CALIBRATION_PICTURES
 
         target = output or checkpoint.with_suffix(".onnx")
         export = export_checkpoint(
-            load_checkpoint(checkpoint),
+            load_any_checkpoint(checkpoint),
             target,
-            metadata=StyleMetadata(name=name, author=author, licence=licence),
+            metadata=StyleMetadata(
+                name=name,
+                author=author,
+                licence=licence,
+                thumbnail=read_thumbnail(thumbnail) if thumbnail else b"",
+            ),
             opset=opset,
+            precisions=wanted,
+            pictures=read_pictures(calibrate, count=CALIBRATION_PICTURES) if calibrate else (),
+            devices=proof_devices(device),
+            verify=verify,
         )
         if not quiet:
-            _print_table(export.comparisons)
-            print(f"{export.path}: {export.path.stat().st_size / 1e6:.2f} MB, proved", file=sys.stderr)
+            _print_report(export)
+        if export.refused:
+            fail("; ".join(export.refused), code=1)
 
 
-def _print_table(rows: Sequence[Comparison]) -> None:
-    width = max(len(row.case) for row in rows)
-    print(f"{'torch against ONNX Runtime':{width}}  {'max':>8}  {'mean':>8}  {'PSNR':>6}")
+def _precisions(text: str) -> tuple[Precision, ...]:
+    if text == "all":
+        return PRECISIONS
+    chosen = tuple(known for known in PRECISIONS if known == text)
+    return chosen or fail(f"unknown precision {text!r}; there are {', '.join(PRECISIONS)} and all")
+
+
+def _print_report(export: Export) -> None:
+    rows = export.comparisons
+    if rows:
+        width = max(len(row.case) for row in rows)
+        print(f"{'torch against ONNX Runtime':{width}}  {'provider':8}  {'max':>8}  {'mean':>8}  {'PSNR':>6}")
     for row in rows:
-        print(f"{row.case:{width}}  {row.max_error:8.1e}  {row.mean_error:8.1e}  {row.psnr:6.1f}")
+        provider = row.provider.removesuffix("ExecutionProvider")
+        print(
+            f"{row.case:{width}}  {provider:8}  {row.max_error:8.1e}  {row.mean_error:8.1e}  {row.psnr:6.1f}"
+        )
+    for file in export.files:
+        facts = [f"{file.path.stat().st_size / 1e6:.2f} MB"]
+        if file.psnr is not None:
+            facts.append(f"{file.psnr:.1f} dB against fp32")
+        facts += [f"{ms:.1f} ms a 640x360 frame on {device}" for device, ms in file.milliseconds.items()]
+        if file.precision != "fp32":
+            on = ", ".join(file.faster_on)
+            facts.append(
+                f"faster than fp32 on {on}" if on else "not faster than fp32 here, so never automatic"
+            )
+        print(f"{file.path}: {'; '.join(facts)}", file=sys.stderr)
 
 
 def main() -> None:

@@ -44,6 +44,13 @@ def stylize_video(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto takes the fastest variant that is right; or fp32, fp16, int8.")
+    ] = "auto",
+    input_range: Annotated[
+        int | None,
+        typer.Option(help="What white is in a foreign style, 1 or 255.  [default: found by trying]"),
+    ] = None,
     strength: Annotated[float, typer.Option(help="From 0, the source, to 1, the full style.")] = 1.0,
     keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the source's colours.")] = False,
     overwrite: Annotated[
@@ -65,22 +72,27 @@ def stylize_video(
         # Cheap checks first: a typo should not wait for a model to load.
         if not source.exists():
             raise SourceError(f"the video {source} does not exist")
-        from stylize_video.style import Style, find_style
+        from stylize_video.style import find_style, style_name
 
         style_path = find_style(style)
-        target = output or source.with_name(f"{source.stem}.{style_path.name.split('.')[0]}.mp4")
+        target = output or source.with_name(f"{source.stem}.{style_name(style_path)}.mp4")
         from stylize_video.sink import check_output
 
         check_output(target, source, overwrite=overwrite)
         from stylize_video.look import Look
         from stylize_video.pipeline import Hooks, InterruptedJobError, stylize_file
-        from stylize_video.session import StyleSession
+        from stylize_video.session import open_session, parse_precision
 
         look = Look(strength, keep_colors)
-        session = StyleSession(Style.load(style_path), device)
+        session = open_session(
+            style_path, device=device, precision=parse_precision(precision), input_range=input_range
+        )
         progress = ProgressLine(target.name, quiet=quiet)
         if not quiet:
-            print(f"{source} in the style {session.style.name} on {session.device}", file=sys.stderr)
+            print(
+                f"{source} in the style {session.style.name} ({session.style.precision}) on {session.device}",
+                file=sys.stderr,
+            )
         try:
             with progress:
                 result = stylize_file(

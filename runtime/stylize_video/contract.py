@@ -15,7 +15,7 @@ import base64
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,10 @@ OUTPUT_NAME = "stylized"
 METADATA_PREFIX = "stylize_video."
 MIN_SIDE = 16
 """Smallest height and width, in pixels, that every style accepts."""
+
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+"""fp32 runs anywhere; fp16 is for GPUs, int8 for CPUs. Inputs and outputs are float32 in all."""
 
 MAX_FILE_BYTES = 512 * 2**20
 """No style is anywhere near this large; a bigger file is refused before it is read."""
@@ -67,7 +71,9 @@ class StyleMetadata:
     """What a style file says about itself; every field may be empty in foreign files.
 
     ``recipe`` is the training's recipe, ``checkpoint_sha256`` the hash of the weights
-    it was exported from, ``thumbnail`` a JPEG.
+    it was exported from, ``thumbnail`` a JPEG. ``psnr`` compares an fp16 or int8 variant
+    with fp32 in dB; ``faster_on`` names the devices (``cpu``, ``cuda``) where the exporter
+    measured it to be the faster of the two.
     """
 
     name: str = ""
@@ -77,6 +83,9 @@ class StyleMetadata:
     checkpoint_sha256: str = ""
     golden: GoldenPair | None = None
     thumbnail: bytes = b""
+    precision: Precision = "fp32"
+    psnr: float | None = None
+    faster_on: tuple[str, ...] = ()
     contract: int = CONTRACT_VERSION
 
     def to_props(self) -> dict[str, str]:
@@ -90,6 +99,9 @@ class StyleMetadata:
             "checkpoint_sha256": self.checkpoint_sha256,
             "golden": self.golden.to_json() if self.golden else "",
             "thumbnail": base64.b64encode(self.thumbnail).decode(),
+            "precision": self.precision,
+            "psnr": f"{self.psnr:.2f}" if self.psnr is not None else "",
+            "faster_on": ",".join(self.faster_on),
         }
         return {METADATA_PREFIX + key: value for key, value in values.items() if value}
 
@@ -106,6 +118,9 @@ class StyleMetadata:
         if "contract" not in values:
             return None
         golden = values.get("golden")
+        precision = values.get("precision", "fp32")
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}")
         return cls(
             contract=int(values["contract"]),
             name=values.get("name", ""),
@@ -115,4 +130,7 @@ class StyleMetadata:
             checkpoint_sha256=values.get("checkpoint_sha256", ""),
             golden=GoldenPair.from_json(golden) if golden else None,
             thumbnail=base64.b64decode(values.get("thumbnail", "")),
+            precision=precision,
+            psnr=float(values["psnr"]) if "psnr" in values else None,
+            faster_on=tuple(name for name in values.get("faster_on", "").split(",") if name),
         )

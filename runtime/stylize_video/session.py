@@ -15,17 +15,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import cv2
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from stylize_video.adapter import FRAMES, STYLIZED
-from stylize_video.contract import MIN_SIDE
+from stylize_video.contract import MIN_SIDE, PRECISIONS, Precision
 from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import Frame
-from stylize_video.style import Style
+from stylize_video.style import Style, find_style, find_variants
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -58,6 +59,87 @@ class Device:
         return cls("cuda", int(match[1] or 0))
 
 
+def open_session(
+    name_or_path: str | Path,
+    *,
+    device: str = "auto",
+    precision: Precision | Literal["auto"] = "auto",
+    input_range: int | None = None,
+    threads: int = 0,
+) -> StyleSession:
+    """Open a style in the variant that suits the device.
+
+    Args:
+        name_or_path: a style file, or the name of a bundled style.
+        device: as for :class:`StyleSession`.
+        precision: ``auto`` takes the variant that was measured faster than fp32 on this
+            kind of device, if its golden pair comes out right here; the others insist.
+        input_range: as for :class:`StyleSession`.
+        threads: as for :class:`StyleSession`.
+
+    Raises:
+        StyleError: the style or the variant does not exist, or cannot run.
+        DeviceError: the device asked for cannot be had.
+    """
+    path = find_style(name_or_path)
+    variants = find_variants(path)
+
+    def session(chosen: Path) -> StyleSession:
+        return StyleSession(Style.load(chosen), device, input_range=input_range, threads=threads)
+
+    if precision != "auto":
+        wanted = variants.get(precision)
+        if wanted is None and precision == "fp32" and path.is_file():
+            wanted = path  # a file of any name without variants is its own fp32
+        if wanted is None:
+            raise StyleError(
+                f"{path} has no {precision} variant; it has {', '.join(variants) or 'none'}"
+                f" (export-onnx --precision {precision} makes one)"
+            )
+        return session(wanted)
+    if path != variants.get("fp32"):
+        return session(path)  # the user named one variant, or a file of another maker
+    kind = resolve_device(device).kind
+    fast: Precision = "fp16" if kind == "cuda" else "int8"
+    if fast in variants:
+        style = Style.load(variants[fast])
+        # What an fp16 variant gains is sure on any GPU; what int8 gains depends on the network.
+        if style.metadata and (kind == "cuda" or kind in style.metadata.faster_on):
+            opened = StyleSession(style, device, threads=threads)
+            if golden_problem(opened) is None:
+                return opened
+    return session(path)
+
+
+def parse_precision(text: str) -> Precision | Literal["auto"]:
+    """Check a ``--precision``.
+
+    Raises:
+        StyleError: it is none of auto, fp32, fp16 and int8.
+    """
+    if text == "auto":
+        return "auto"
+    for known in PRECISIONS:
+        if text == known:
+            return known
+    raise StyleError(f"unknown precision {text!r}; there are auto, {', '.join(PRECISIONS)}")
+
+
+def resolve_device(device: str) -> Device:
+    """The device that a ``--device`` means here.
+
+    Raises:
+        DeviceError: ``device`` is unknown, or CUDA was asked for and cannot be used.
+    """
+    wanted = Device.parse(device)
+    if wanted == Device("cpu"):
+        return wanted
+    problem = cuda_problem()
+    if wanted and problem:
+        raise DeviceError(f"--device {wanted} cannot be used: {problem}; mend that, or run with --device cpu")
+    return wanted or Device("cpu" if problem else "cuda")
+
+
 class StyleSession:
     """One style on one device, stylizing frame after frame.
 
@@ -65,6 +147,8 @@ class StyleSession:
         style: what to run.
         device: ``auto`` takes CUDA where it works and the CPU elsewhere; ``cpu``,
             ``cuda`` and ``cuda:1`` insist.
+        input_range: what white is in the graph, 1 or 255; by default it is 1 for files
+            that keep the contract, and found out by trying for others.
         threads: CPU threads of ONNX Runtime; by default one for each core.
 
     Raises:
@@ -72,26 +156,29 @@ class StyleSession:
         StyleError: ONNX Runtime cannot run the graph.
     """
 
-    def __init__(self, style: Style, device: str = "auto", *, threads: int = 0) -> None:
+    def __init__(
+        self, style: Style, device: str = "auto", *, input_range: int | None = None, threads: int = 0
+    ) -> None:
+        if input_range not in (None, 1, 255):
+            raise StyleError(f"the input range is 1 or 255, got {input_range}")
         self.style = style
-        wanted = Device.parse(device)
-        problem = None if wanted == Device("cpu") else cuda_problem()
-        if wanted and wanted.kind == "cuda" and problem:
-            raise DeviceError(
-                f"--device {wanted} cannot be used: {problem}; run with --device cpu or install it"
-            )
-        self.device = wanted or (Device("cpu") if problem else Device("cuda"))
+        self.device = resolve_device(device)
+        self.input_range = input_range or (1 if style.metadata else probe_range(style))
+        model = style.frames_model(pixel_range=self.input_range)
         try:
-            self._session = _create_session(style, self.device, threads)
+            self._session = _create_session(style, model, self.device, threads)
         except DeviceError:
-            if wanted:
+            if device != "auto":
                 raise
             self.device = Device("cpu")
-            self._session = _create_session(style, self.device, threads)
+            self._session = _create_session(style, model, self.device, threads)
         self._cuda = _CudaBuffers(self._session, self.device.index) if self.device.kind == "cuda" else None
 
     def stylize(self, frame: Frame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
+
+        A graph that insists on one size gets the frame resized to it and its result
+        resized back.
 
         Raises:
             StyleError: the frame is too small, or the graph fails on this size.
@@ -101,20 +188,29 @@ class StyleSession:
             raise StyleError(
                 f"frames of {width}x{height} are too small; styles need at least {MIN_SIDE}x{MIN_SIDE}"
             )
+        stylized = self._run(_resized(frame, self.style.fixed_size or (height, width)))
+        if stylized.shape == frame.shape:
+            return stylized
+        if self.style.metadata:  # the contract promises the same size for every size
+            got = f"{stylized.shape[1]}x{stylized.shape[0]}"
+            raise StyleError(f"{self.style.path} turned a {width}x{height} frame into {got}; export it again")
+        return _resized(stylized, (height, width))
+
+    def _run(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]
         try:
-            result = (
-                self._cuda.run(batch) if self._cuda else self._session.run([STYLIZED], {FRAMES: batch})[0]
-            )
+            if self._cuda:
+                result: Frame = self._cuda.run(batch)[0]
+            else:
+                result = self._session.run([STYLIZED], {FRAMES: batch})[0][0]
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            size = f"{frame.shape[1]}x{frame.shape[0]}"
             raise StyleError(
-                f"the style {self.style.path} failed on a {width}x{height} frame: {_first_line(error)}"
+                f"the style {self.style.path} failed on a {size} frame: {_first_line(error)}"
             ) from error
-        stylized: Frame = result[0]
-        if stylized.shape != frame.shape:
-            got = "x".join(str(side) for side in reversed(stylized.shape[:2]))
-            raise StyleError(f"{self.style.path} turned a {width}x{height} frame into {got}; export it again")
-        return stylized
+        if result.ndim != 3 or result.shape[2] != 3:
+            raise StyleError(f"{self.style.path} is no style: a frame came out with shape {result.shape}")
+        return result
 
     def measure(self, height: int, width: int, *, runs: int = 5) -> float:
         """Median seconds for one frame of this size, after one run to warm up."""
@@ -181,7 +277,58 @@ def cuda_problem() -> str | None:
     return None
 
 
-def _create_session(style: Style, device: Device, threads: int) -> ort.InferenceSession:
+def probe_range(style: Style) -> int:
+    """Find out whether white is 1 or 255 in a graph that does not say.
+
+    The graph is run on one picture in both scalings. Values far above 1 for a picture
+    in 0..1 can only come from a 0..255 graph. So can a flat grey for 0..1 where 0..255
+    gives contrast: such a graph took the picture for nearly black.
+    """
+    size = style.fixed_size or (64, 64)
+    y, x = np.mgrid[0 : size[0], 0 : size[1]].astype(np.float32)
+    waves = [0.5 + 0.5 * np.sin(x / (7 + c) + y / (11 - c)) for c in range(3)]
+    picture = np.stack(waves)[None].astype(np.float32)
+    session = _create_session(style, style.model.SerializeToString(), Device("cpu"), 0)
+    name = session.get_inputs()[0].name
+    try:
+        small, large = (session.run(None, {name: picture * scale})[0] for scale in (1, 255))
+    except Exception as error:  # as above
+        raise StyleError(f"{style.path} cannot run: {_first_line(error)}") from error
+    if np.percentile(np.abs(small), 99) > 4:
+        return 255
+    return 255 if small.std() < 0.02 and large.std() > 10 else 1
+
+
+GOLDEN_PSNR = 38.0
+"""Least PSNR in dB that a golden pair must reach; other machines round a little differently."""
+
+
+def golden_problem(session: StyleSession) -> str | None:
+    """Run the golden pair in the style's metadata: None where it comes out right, else what is wrong."""
+    golden = session.style.metadata.golden if session.style.metadata else None
+    if golden is None:
+        return f"{session.style.path} has no golden pair; export it with export-onnx"
+    stylized = session.stylize(golden.frame[..., ::-1])[..., ::-1]
+    error = float(np.mean(np.square(stylized.astype(np.float64) - golden.stylized)))
+    psnr = 10 * np.log10(255**2 / error) if error else np.inf
+    if psnr < GOLDEN_PSNR:
+        return (
+            f"{session.style.path} gives other pixels than when it was exported:"
+            f" {psnr:.1f} dB on its golden pair, at least {GOLDEN_PSNR:.0f} expected"
+        )
+    return None
+
+
+def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
+    """``frame`` at (height, width), itself where it has that size already."""
+    if frame.shape[:2] == size:
+        return frame
+    shrinking = size[0] * size[1] < frame.shape[0] * frame.shape[1]
+    method = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(frame, size[::-1], interpolation=method), np.uint8)
+
+
+def _create_session(style: Style, model: bytes, device: Device, threads: int) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong is told in one sentence by us
@@ -193,7 +340,7 @@ def _create_session(style: Style, device: Device, threads: int) -> ort.Inference
         providers = [(_CUDA, cuda), _CPU]
     try:
         with _quiet_stderr() if device.kind == "cuda" else contextlib.nullcontext():
-            session = ort.InferenceSession(style.frames_model, options, providers=providers)
+            session = ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         kind = DeviceError if device.kind == "cuda" else StyleError
         raise kind(f"{style.path} cannot run on {device}: {_first_line(error)}") from error

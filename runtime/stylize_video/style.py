@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +10,11 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from stylize_video.adapter import adapt_to_frames
-from stylize_video.contract import CONTRACT_VERSION, MAX_FILE_BYTES, StyleMetadata
+from stylize_video.contract import CONTRACT_VERSION, MAX_FILE_BYTES, PRECISIONS, Precision, StyleMetadata
 from stylize_video.errors import StyleError
 from stylize_video_assets.catalog import bundled_styles, find_bundled
+
+_MAX_SIDE = 2**15
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,15 @@ class Style:
         name: how users call it; taken from the file's name.
         path: where it was read from.
         metadata: what the file says of itself, None in files of other makers.
-        frames_model: the serialized graph, adapted to uint8 BGR frames.
+        fixed_size: height and width that the graph insists on, None where any will do.
+        model: the graph as it was read.
     """
 
     name: str
     path: Path
     metadata: StyleMetadata | None
-    frames_model: bytes
+    fixed_size: tuple[int, int] | None
+    model: onnx.ModelProto
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Style:
@@ -40,17 +44,18 @@ class Style:
         """
         path = find_style(name_or_path)
         model = read_model(path)
-        try:
-            metadata = StyleMetadata.from_props({p.key: p.value for p in model.metadata_props})
-        except ValueError as error:
-            raise StyleError(f"{path}: its style metadata is damaged ({error}); export it again") from error
-        if metadata and metadata.contract > CONTRACT_VERSION:
-            raise StyleError(
-                f"{path} was exported for a newer release (contract {metadata.contract},"
-                f" this one reads {CONTRACT_VERSION}): upgrade stylize-video"
-            )
-        check_is_style(model, path)
-        return cls(path.name.split(".")[0], path, metadata, adapt_to_frames(model).SerializeToString())
+        metadata = read_metadata(model, path)
+        size = check_is_style(model, path)
+        return cls(style_name(path), path, metadata, size, model)
+
+    @property
+    def precision(self) -> Precision:
+        """The arithmetic inside; files of other makers count as fp32."""
+        return self.metadata.precision if self.metadata else "fp32"
+
+    def frames_model(self, *, pixel_range: int = 1) -> bytes:
+        """The serialized graph, adapted to uint8 BGR frames; ``pixel_range`` is what white is in it."""
+        return adapt_to_frames(self.model, pixel_range=pixel_range).SerializeToString()
 
 
 def find_style(name_or_path: str | Path) -> Path:
@@ -71,6 +76,26 @@ def find_style(name_or_path: str | Path) -> Path:
             f"there is no style {str(name_or_path)!r}: no such file, and the bundled styles are {names}"
         )
     return bundled.path
+
+
+def style_name(path: Path) -> str:
+    """``photo`` of ``photo.onnx`` and of its variant ``photo.int8.onnx``."""
+    stem = path.name.removesuffix(".onnx")
+    for precision in PRECISIONS:
+        stem = stem.removesuffix(f".{precision}")
+    return stem
+
+
+def variant_path(path: Path, precision: Precision) -> Path:
+    """Where the variant of a style lies: ``photo.int8.onnx`` beside ``photo.onnx``."""
+    name = style_name(path)
+    return path.with_name(f"{name}.onnx" if precision == "fp32" else f"{name}.{precision}.onnx")
+
+
+def find_variants(path: Path) -> Mapping[Precision, Path]:
+    """The variants that exist of the style at ``path``, itself included."""
+    found: dict[Precision, Path] = {p: v for p in PRECISIONS if (v := variant_path(path, p)).is_file()}
+    return found
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -97,34 +122,64 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise StyleError(f"{path} keeps its weights in another file; save it as one file (no external data)")
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+    except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise StyleError(f"{path} is not a valid ONNX model ({reason})") from error
     return model
 
 
-def check_is_style(model: onnx.ModelProto, path: Path) -> None:
-    """Raise StyleError unless ``model`` maps float pictures ``[N, 3, H, W]`` to such pictures."""
+def read_metadata(model: onnx.ModelProto, path: Path) -> StyleMetadata | None:
+    """What the file at ``path`` says of itself, None in files of other makers.
+
+    Raises:
+        StyleError: the metadata is damaged, or of a newer contract.
+    """
+    try:
+        metadata = StyleMetadata.from_props({p.key: p.value for p in model.metadata_props})
+    except ValueError as error:
+        raise StyleError(f"{path}: its style metadata is damaged ({error}); export it again") from error
+    if metadata and metadata.contract > CONTRACT_VERSION:
+        raise StyleError(
+            f"{path} was exported for a newer release (contract {metadata.contract},"
+            f" this one reads {CONTRACT_VERSION}): upgrade stylize-video"
+        )
+    return metadata
+
+
+def check_is_style(model: onnx.ModelProto, path: Path) -> tuple[int, int] | None:
+    """The height and width that the graph insists on, None where any will do.
+
+    Raises:
+        StyleError: it does not map one float picture ``[N, 3, H, W]`` to one.
+    """
     initialized = {tensor.name for tensor in model.graph.initializer}
     inputs = [i for i in model.graph.input if i.name not in initialized]
     outputs = list(model.graph.output)
 
-    def refuse(reason: str) -> StyleError:
+    def refused(reason: str) -> StyleError:
         return StyleError(f"{path} is no style: {reason}; a style reads one picture and returns one")
 
     if len(inputs) != 1 or len(outputs) != 1:
-        raise refuse(f"it has {len(inputs)} inputs and {len(outputs)} outputs")
+        raise refused(f"it has {len(inputs)} inputs and {len(outputs)} outputs")
     for role, value in (("input", inputs[0]), ("output", outputs[0])):
         tensor = value.type.tensor_type
         if tensor.elem_type != onnx.TensorProto.FLOAT:
             kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
-            raise refuse(f"its {role} {value.name!r} is {kind}, not float32")
+            raise refused(f"its {role} {value.name!r} is {kind}, not float32")
         dims = list(tensor.shape.dim)
+        if role == "output" and not tensor.HasField("shape"):
+            continue  # old exporters leave it out; the first frame will tell
         channels = dims[1].dim_value if len(dims) == 4 else 0
         # Some exporters leave the output's channels open; the input's must be there.
-        if len(dims) != 4 or (channels != 3 and (role == "input" or channels)):
-            shape = [d.dim_param or (d.dim_value or "?") for d in dims]
-            raise refuse(f"its {role} {value.name!r} has shape {shape}, not [N, 3, H, W]")
+        if len(dims) != 4 or (channels != 3 and (role == "input" or channels)) or dims[0].dim_value > 1:
+            shape = ", ".join(str(d.dim_param or d.dim_value or "?") for d in dims)
+            raise refused(f"its {role} {value.name!r} has shape [{shape}], not [N, 3, H, W]")
+    height, width = (d.dim_value for d in list(inputs[0].type.tensor_type.shape.dim)[2:])
+    if max(height, width) > _MAX_SIDE:
+        raise refused(f"it insists on pictures of {width}x{height}")
+    if bool(height) != bool(width):
+        raise refused("it fixes one side of its pictures and leaves the other free")
+    return (height, width) if height else None
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -134,6 +189,6 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
         yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
+            yield from (attribute.t, *attribute.tensors, attribute.sparse_tensor.values)
             for subgraph in (attribute.g, *attribute.graphs):
                 yield from _tensors(subgraph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from stylize_video.errors import StylizeError
 from stylize_video.files import replacing
 from stylize_video_train.networks import StyleNetwork, build_network
 from stylize_video_train.recipe import NetworkConfig
+
+_TORCH_STARTS = (b"PK", b"\x80\x02")
+"""First bytes of what torch.save writes: a zip archive, before torch 1.6 a pickle."""
 
 FORMAT = "stylize-video checkpoint"
 VERSION = 1
@@ -108,7 +112,9 @@ def read_torch_file(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, down to UnpicklingError and EOFError
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        with path.open("rb") as file:
+            known = file.read(2) in _TORCH_STARTS
+        if known and isinstance(error, pickle.UnpicklingError):
             raise CheckpointError(
                 f"{path} needs pickle code to load, which could run anything on this machine;"
                 " save its state_dict() instead"

@@ -1,0 +1,60 @@
+"""What a style file says of itself, and whether it is still right. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from stylize_video.errors import StyleError
+from stylize_video.session import StyleSession, golden_problem
+from stylize_video.style import Style, find_style, find_variants
+
+_RECIPE_KEYS = ("features", "style_layers", "content_layer", "style_weight", "steps", "batch", "image_size")
+
+
+def check_style(name_or_path: Path, *, device: str = "auto") -> list[str]:
+    """Prove a style file, by running its golden pair on a device.
+
+    Raises:
+        StyleError: the pair comes out wrong, or there is none.
+        DeviceError: the device cannot be used.
+    """
+    session = StyleSession(Style.load(name_or_path), device)
+    problem = golden_problem(session)
+    if problem:
+        raise StyleError(problem)
+    return [f"{session.style.path}: golden pair right on {session.device}"]
+
+
+def describe_style(name_or_path: Path) -> Iterator[str]:
+    """Lines for people: name, recipe, licence, variants, sizes, opset, input and output.
+
+    Raises:
+        StyleError: there is no such style, or the file is none.
+    """
+    style = Style.load(find_style(name_or_path))
+    metadata = style.metadata
+    opset = max((o.version for o in style.model.opset_import if o.domain in ("", "ai.onnx")), default=0)
+    yield f"file       {style.path} ({style.path.stat().st_size / 1e6:.2f} MB, {style.precision})"
+    if metadata:
+        yield f"name       {metadata.name}"
+        yield f"author     {metadata.author or 'not stated'}"
+        yield f"licence    {metadata.licence or 'not stated'}"
+        recipe = [f"{key} {metadata.recipe[key]}" for key in _RECIPE_KEYS if key in metadata.recipe]
+        yield f"recipe     {', '.join(recipe) or 'unknown'}"
+        if network := metadata.recipe.get("network"):
+            yield f"network    {', '.join(f'{key} {value}' for key, value in network.items())}"
+        yield f"weights    sha256 {metadata.checkpoint_sha256 or 'unknown'}"
+        if metadata.psnr is not None:
+            fast = ", ".join(metadata.faster_on) or "nowhere measured"
+            yield f"quality    {metadata.psnr:.1f} dB against fp32; faster on {fast}"
+        yield f"golden     {golden_problem(StyleSession(style, 'cpu')) or 'right on cpu'}"
+    else:
+        yield "made by    another tool (no stylize-video metadata)"
+    variants = [f"{p} {v.stat().st_size / 1e6:.2f} MB" for p, v in find_variants(style.path).items()]
+    yield f"variants   {', '.join(variants) or 'none'}"
+    yield f"opset      {opset}"
+    for role, values in (("input", style.model.graph.input), ("output", style.model.graph.output)):
+        value = values[0]
+        dims = ", ".join(str(d.dim_param or d.dim_value or "?") for d in value.type.tensor_type.shape.dim)
+        yield f"{role:10} {value.name} float32 [{dims}]"

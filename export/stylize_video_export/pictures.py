@@ -1,0 +1,61 @@
+"""Pictures for exporting: to calibrate int8 with, and thumbnails."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stylize_video.errors import StylizeError
+from stylize_video_export.parity import Pixels
+
+_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_LONG_SIDE = 480
+_SMALLEST_SIDE = 64
+_THUMBNAIL_SIDE = 128
+
+
+class PictureError(StylizeError):
+    """A picture or a folder of pictures cannot be used."""
+
+
+def read_pictures(folder: Path, *, count: int) -> list[Pixels]:
+    """Up to ``count`` pictures of a folder, evenly spread over it, at most 480 pixels a side.
+
+    Raises:
+        PictureError: the folder is missing or has no picture that can be read.
+    """
+    if not folder.is_dir():
+        raise PictureError(f"the folder of calibration pictures {folder} does not exist")
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    chosen = paths[:: max(1, len(paths) // count)][:count]
+    pictures = []
+    for path in chosen:
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is not None and min(picture.shape[:2]) >= _SMALLEST_SIDE:
+            rgb = _shrunk(picture, _LONG_SIDE)[..., ::-1].transpose(2, 0, 1)[None]
+            pictures.append(np.ascontiguousarray(rgb / 255, np.float32))
+    if not pictures:
+        raise PictureError(f"there are no pictures in {folder} that can be read")
+    return pictures
+
+
+def thumbnail(path: Path) -> bytes:
+    """A JPEG of the picture at ``path``, at most 128 pixels a side.
+
+    Raises:
+        PictureError: there is no picture.
+    """
+    picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    if picture is None:
+        raise PictureError(f"the thumbnail picture {path} does not exist or is no picture")
+    _, jpeg = cv2.imencode(".jpg", _shrunk(picture, _THUMBNAIL_SIDE), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    return jpeg.tobytes()
+
+
+def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:
+    factor = side / max(picture.shape[:2])
+    if factor >= 1:
+        return picture
+    return cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)

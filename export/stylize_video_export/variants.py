@@ -1,0 +1,185 @@
+"""Faster variants of a style file: fp16 for GPUs, int8 for CPUs.
+
+Both keep float32 inputs and outputs, and both are only worth having where they look
+the same as fp32 and run faster: the exporter measures the one and the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from stylize_video.contract import INPUT_NAME, Precision
+from stylize_video_export.parity import Pixels, runner
+
+VARIANT_PSNR = 38.0
+"""Least mean PSNR in dB against fp32 that a variant must reach to be written."""
+
+CALIBRATION_PICTURES = 24
+"""More pictures change the ranges no further; the folder's first ones, evenly spread, are taken."""
+
+_FLOAT32_OPERATORS = frozenset({"InstanceNormalization"})
+_SPEED_SIZE = (360, 640)
+
+
+def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose weights and arithmetic are float16, with float32 at the border.
+
+    Instance normalisation stays in float32: its variances overflow in half precision and
+    leave black frames.
+    """
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
+    graph = half.graph
+    floats = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
+    used_as_float: set[str] = set()
+    halved: dict[str, onnx.TensorProto] = {}
+    source, result = graph.input[0].name, graph.output[0].name
+    nodes = [helper.make_node("Cast", [source], [f"{source}_half"], to=TensorProto.FLOAT16)]
+
+    for node in graph.node:
+        in_float = node.op_type in _FLOAT32_OPERATORS
+        for index, name in enumerate(node.input):
+            if name in floats:
+                if in_float or (node.op_type == "Resize" and index > 0):  # a Resize has float scales
+                    used_as_float.add(name)
+                    continue
+                if name not in halved:
+                    values = numpy_helper.to_array(floats[name]).astype(np.float16)
+                    halved[name] = numpy_helper.from_array(values, f"{name}_half")
+                node.input[index] = f"{name}_half"
+            elif name == source:
+                node.input[index] = f"{source}_half"
+        if node.op_type == "Cast" and node.attribute[0].i == TensorProto.FLOAT:
+            node.attribute[0].i = TensorProto.FLOAT16
+        nodes += _in_float32(node) if in_float else [node]
+
+    last = next(n for n in nodes if result in n.output)
+    last.output[list(last.output).index(result)] = f"{result}_half"
+    nodes.append(helper.make_node("Cast", [f"{result}_half"], [result], to=TensorProto.FLOAT))
+    kept = [t for t in graph.initializer if t.name not in floats or t.name in used_as_float]
+    _replace(graph.node, nodes)
+    _replace(graph.initializer, [*kept, *halved.values()])
+    return _clean(half, like=model)
+
+
+def _in_float32(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """``node`` between casts of its first input and of its output."""
+    data, output = node.input[0], node.output[0]
+    node.input[0], node.output[0] = f"{data}_into_{node.name}", f"{output}_float"
+    return [
+        helper.make_node("Cast", [data], [node.input[0]], to=TensorProto.FLOAT),
+        node,
+        helper.make_node("Cast", [node.output[0]], [output], to=TensorProto.FLOAT16),
+    ]
+
+
+def to_int8(model: onnx.ModelProto, pictures: Sequence[Pixels]) -> onnx.ModelProto:
+    """A copy with int8 weights (per channel) and uint8 activations, in QDQ form.
+
+    The first and the last convolution stay in float: they touch pixels, so that their
+    rounding is what one would see, and with 3 channels they are faster in float too.
+
+    Args:
+        model: an fp32 style.
+        pictures: real pictures that the ranges of activations are taken from.
+    """
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
+        plain, prepared, quantized = (Path(folder) / f"{n}.onnx" for n in ("plain", "prepared", "int8"))
+        onnx.save_model(model, str(plain))
+        quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+        convolutions = [n.name for n in onnx.load_model(str(prepared)).graph.node if n.op_type == "Conv"]
+        quantize_static(
+            str(prepared),
+            str(quantized),
+            _Pictures(pictures),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Add", "Relu"],
+            nodes_to_exclude=[convolutions[0], convolutions[-1]],
+        )
+        return _clean(onnx.load_model(str(quantized)), like=model)
+
+
+def measure_speed(
+    models: Mapping[Precision, onnx.ModelProto], *, provider: str, runs: int = 9
+) -> dict[Precision, float]:
+    """Median milliseconds for a 640x360 frame in each model, interleaved in one run."""
+    frame = np.random.default_rng(0).random((1, 3, *_SPEED_SIZE), np.float32)
+    sessions = {name: runner(model, provider=provider) for name, model in models.items()}
+    seconds: dict[Precision, list[float]] = {name: [] for name in models}
+    for run in range(runs + 1):
+        for name, session in sessions.items():
+            start = time.perf_counter()
+            session(frame)
+            if run:  # the first only warms up
+                seconds[name].append(time.perf_counter() - start)
+    return {name: 1000 * median(values) for name, values in seconds.items()}
+
+
+class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types
+    def __init__(self, pictures: Sequence[Pixels]) -> None:
+        self._left = iter(pictures)
+
+    def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+        picture = next(self._left, None)
+        return None if picture is None else {INPUT_NAME: picture}
+
+
+def _clean(model: onnx.ModelProto, *, like: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the tools' own notes, and with the border, producer and version of ``like``."""
+    del model.metadata_props[:]
+    del model.graph.value_info[:]
+    for value, original in ((model.graph.input, like.graph.input), (model.graph.output, like.graph.output)):
+        _replace(value, original)
+    model.producer_name, model.producer_version = like.producer_name, like.producer_version
+    model.ir_version = like.ir_version
+    model.doc_string = ""
+    model.graph.name = like.graph.name
+    used = {node.domain for node in model.graph.node}
+    kept = [o for o in model.opset_import if o.domain in used or o.domain in ("", "ai.onnx")]
+    _replace(model.opset_import, kept)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _replace(field: Any, items: Iterable[Any]) -> None:
+    """Set a repeated protobuf field."""
+    copies = list(items)
+    del field[:]
+    field.extend(copies)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantisation tools advise on the root logger and through warnings."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        root.setLevel(level)
