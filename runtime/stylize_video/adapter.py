@@ -29,6 +29,8 @@ def adapt_to_frames(model: onnx.ModelProto, *, pixel_range: int = 1) -> onnx.Mod
     """
     adapted = onnx.ModelProto()
     adapted.CopyFrom(model)
+    # Before version 4 an initializer had to be an input too; later readers accept both.
+    adapted.ir_version = max(adapted.ir_version, 4)
     graph = adapted.graph
     initialized = {i.name for i in graph.initializer}
     old_input = next(i for i in graph.input if i.name not in initialized)

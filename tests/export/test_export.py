@@ -1,0 +1,224 @@
+"""Exports keep the contract, match torch, and leave nothing behind when they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from networks_support import CONFIGS, checkpoint_of, random_network
+from stylize_video.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision, StyleMetadata
+from stylize_video.session import StyleSession, golden_problem
+from stylize_video.style import Style
+from stylize_video_export.export import Export, ExportedFile, ExportError, export_checkpoint, proof_devices
+from stylize_video_export.parity import SHAPES, Pixels, compare, parity_inputs, psnr, runner
+from stylize_video_export.to_onnx import ContractNetwork, to_onnx
+from stylize_video_train.checkpoint import Checkpoint
+from support import draw_picture
+
+PICTURES: Sequence[Pixels] = [
+    (draw_picture(index, 96, 80).transpose(2, 0, 1)[None] / 255).astype(np.float32) for index in range(6)
+]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One checkpoint exported in every precision, once for all tests that look at the result."""
+
+    folder: Path
+    export: Export
+    graph: onnx.ModelProto
+
+    def file(self, precision: Precision) -> ExportedFile:
+        return next(file for file in self.export.files if file.precision == precision)
+
+
+@pytest.fixture(scope="session")
+def exported(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp("exported")
+    export = export_checkpoint(
+        checkpoint,
+        folder / "toy.onnx",
+        metadata=StyleMetadata(author="A. Painter", licence="CC0-1.0", thumbnail=b"jpeg"),
+        precisions=PRECISIONS,
+        pictures=PICTURES,
+    )
+    return Exported(folder, export, onnx.load_model(str(folder / "toy.onnx")))
+
+
+@pytest.fixture(scope="session")
+def toy() -> Checkpoint:
+    """The smallest checkpoint, for tests that any network would do for."""
+    return checkpoint_of(random_network(CONFIGS["realtime"]))
+
+
+def test_the_contract(exported: Exported) -> None:
+    graph = exported.graph
+    onnx.checker.check_model(graph, full_check=True)
+    (given_,), (result,) = graph.graph.input, graph.graph.output
+    assert (given_.name, result.name) == (INPUT_NAME, OUTPUT_NAME)
+    for value in (given_, result):
+        dims = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        assert dims == ["N", 3, "H", "W"]
+        assert value.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert {o.domain: o.version for o in graph.opset_import} == {"": 18}
+    assert all(t.data_location == onnx.TensorProto.DEFAULT for t in graph.graph.initializer)
+    assert not {"BatchNormalization", "Einsum"} & {node.op_type for node in graph.graph.node}
+
+
+def test_every_size_matches_torch(checkpoint: Checkpoint, exported: Exported) -> None:
+    network, run = ContractNetwork(checkpoint.build()), runner(exported.graph)
+
+    @settings(max_examples=15, deadline=None)
+    @given(st.integers(1, 3), st.integers(16, 70), st.integers(16, 70))
+    def check(batch: int, height: int, width: int) -> None:
+        pixels = np.random.default_rng(height * 71 + width).random((batch, 3, height, width), np.float32)
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(pixels)).numpy()
+        got = run(pixels)
+        assert got.shape == pixels.shape
+        assert 0 <= got.min() <= got.max() <= 1
+        assert got.std() > 0.01  # a blank picture would match anything
+        np.testing.assert_allclose(got, expected, atol=1e-3)
+
+    check()
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(toy: Checkpoint, tmp_path: Path) -> None:
+    for name in ("a.onnx", "b.onnx"):
+        export_checkpoint(toy, tmp_path / name, verify=False)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_no_trace_of_the_machine_is_in_the_file(exported: Exported) -> None:
+    for file in exported.export.files:
+        content = file.path.read_bytes()
+        assert b".py" not in content
+        assert str(exported.folder).encode() not in content
+
+
+def test_parity_covers_what_breaks_networks() -> None:
+    assert len(SHAPES) >= 8
+    heights, widths = ([shape[i] for shape in SHAPES] for i in (1, 2))
+    assert (1, 16, 16) in SHAPES
+    assert any(batch == 3 for batch, *_ in SHAPES)
+    assert 4096 in widths
+    assert any(h > w for h, w in zip(heights, widths, strict=True))
+    assert any(h % 2 and w % 2 for h, w in zip(heights, widths, strict=True))
+
+
+def test_a_wrong_export_is_not_written(
+    toy: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(network: ContractNetwork, *, opset: int) -> onnx.ModelProto:
+        model = to_onnx(network, opset=opset)
+        biases = [t for t in model.graph.initializer if len(t.dims) == 1 and t.data_type == 1]
+        wrong = onnx.numpy_helper.to_array(biases[-1]) + 0.01
+        biases[-1].CopyFrom(onnx.numpy_helper.from_array(wrong.astype(np.float32), biases[-1].name))
+        return model
+
+    monkeypatch.setattr("stylize_video_export.export.to_onnx", broken)
+    with pytest.raises(ExportError, match=r"differs from torch by .*toy\.onnx was not written"):
+        export_checkpoint(toy, tmp_path / "toy.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_network_of_nans_is_not_written(toy: Checkpoint, tmp_path: Path) -> None:
+    weights = dict(toy.weights)
+    weights["up2.bias"] = torch.full_like(weights["up2.bias"], float("nan"))
+    with pytest.raises(ExportError, match="differs from torch"):
+        export_checkpoint(replace(toy, weights=weights), tmp_path / "toy.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_file_carries_its_proof_and_its_story(checkpoint: Checkpoint, exported: Exported) -> None:
+    assert {"toy.onnx", "toy.fp16.onnx"} <= {file.path.name for file in exported.export.files}
+    for file in exported.export.files:
+        style = Style.load(file.path)
+        assert style.metadata is not None
+        assert style.metadata.author == "A. Painter"
+        assert style.metadata.licence == "CC0-1.0"
+        assert style.metadata.thumbnail == b"jpeg"
+        assert style.metadata.name == "toy"
+        assert style.metadata.recipe == checkpoint.recipe
+        assert style.metadata.checkpoint_sha256 == checkpoint.weights_sha256()
+        assert style.precision == file.precision
+        assert style.metadata.faster_on == file.faster_on
+        assert golden_problem(StyleSession(style, "cpu")) is None
+
+
+def test_half_is_close_and_float_at_the_border(exported: Exported) -> None:
+    file = exported.file("fp16")
+    assert file.psnr is not None
+    assert file.psnr >= 38
+    half = onnx.load_model(str(file.path))
+    kinds = {t.data_type for t in half.graph.initializer if len(t.dims) == 4}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    rows = compare(runner(exported.graph), half, parity_inputs())
+    assert min(row.psnr for row in rows) > 38
+    assert max(row.max_error for row in rows) < 0.05
+
+
+def test_half_keeps_instance_norm_in_float32(checkpoint: Checkpoint, exported: Exported) -> None:
+    half = onnx.shape_inference.infer_shapes(onnx.load_model(str(exported.file("fp16").path)))
+    kinds = {v.name: v.type.tensor_type.elem_type for v in half.graph.value_info}
+    norms = [node for node in half.graph.node if node.op_type == "InstanceNormalization"]
+    assert bool(norms) == (checkpoint.network.kind == "transformer")
+    assert all(kinds[node.input[0]] == onnx.TensorProto.FLOAT for node in norms)
+
+
+def test_int8_is_close_and_small_or_refused(checkpoint: Checkpoint, exported: Exported) -> None:
+    if exported.export.refused:
+        assert checkpoint.network.kind == "transformer", "the real-time network must be good in int8"
+        assert "int8 was not written" in exported.export.refused[0]
+        assert not (exported.folder / "toy.int8.onnx").exists()
+        return
+    file = exported.file("int8")
+    int8 = onnx.load_model(str(file.path))
+    one, other = runner(exported.graph), runner(int8)
+    measured = np.mean([psnr(one(p), other(p)) for p in PICTURES])
+    assert measured == pytest.approx(file.psnr, abs=0.1)
+    assert measured >= 38
+    stored = [t for t in int8.graph.initializer if len(t.dims) == 4]
+    assert sum(t.data_type == onnx.TensorProto.INT8 for t in stored) == len(stored) - 2
+
+
+def test_int8_wants_real_pictures(toy: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="--calibrate"):
+        export_checkpoint(toy, tmp_path / "toy.onnx", precisions=("int8",))
+    assert not list(tmp_path.iterdir())
+
+
+def test_variants_below_the_gate_are_refused(
+    toy: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stylize_video_export.export.VARIANT_PSNR", 98.9)
+    export = export_checkpoint(toy, tmp_path / "toy.onnx", precisions=("fp32", "fp16"), pictures=PICTURES)
+    assert [file.precision for file in export.files] == ["fp32"]
+    assert "fp16 was not written" in export.refused[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.onnx"]
+
+
+@pytest.mark.parametrize("opset", [19, 21])
+def test_opsets(opset: int, toy: Checkpoint, tmp_path: Path) -> None:
+    export_checkpoint(toy, tmp_path / "toy.onnx", opset=opset)
+    assert onnx.load_model(str(tmp_path / "toy.onnx")).opset_import[0].version == opset
+
+
+def test_unwritable_places_are_a_sentence(toy: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="cannot write"):
+        export_checkpoint(toy, tmp_path / "missing" / "toy.onnx")
+
+
+def test_devices() -> None:
+    assert proof_devices("cpu") == ("cpu",)
+    assert proof_devices("auto")[0] == "cpu"
+    with pytest.raises(ExportError, match="unknown device 'tpu'"):
+        proof_devices("tpu")

@@ -1,0 +1,79 @@
+"""The adapted graph takes and gives frames as capture does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from stylize_video.adapter import FRAMES, STYLIZED, adapt_to_frames
+
+
+def run(model: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    result: np.ndarray = session.run([STYLIZED], {FRAMES: frames})[0]
+    return result
+
+
+def identity_model(*, opset: int, scale: float = 1.0) -> onnx.ModelProto:
+    """``frames * scale`` in the dialect of an old or new opset."""
+    nodes = [helper.make_node("Mul", ["input.1", "scale"], ["433"])]
+    infos = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, None, None])
+        for name in ("input.1", "433")
+    ]
+    constant = numpy_helper.from_array(np.array(scale, np.float32), "scale")
+    inputs = [infos[0]]
+    if opset < 9:  # before IR version 4 every initializer was an input too
+        inputs.append(helper.make_tensor_value_info("scale", TensorProto.FLOAT, []))
+    graph = helper.make_graph(nodes, "identity", inputs, [infos[1]], [constant])
+    version = 3 if opset < 9 else 8
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=version)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(16, 60), st.integers(16, 60), st.integers(0, 2**32 - 1))
+def test_colours_and_rounding_are_exact(height: int, width: int, seed: int) -> None:
+    frames = np.random.default_rng(seed).integers(0, 256, (1, height, width, 3), np.uint8)
+    np.testing.assert_array_equal(run(adapt_to_frames(identity_model(opset=18)), frames), frames)
+
+
+@pytest.mark.parametrize("opset", [7, 9, 10, 11, 13, 17, 21])
+def test_every_opset_and_both_ranges(opset: int) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (1, 20, 31, 3), np.uint8)
+    model = identity_model(opset=opset)
+    for pixel_range in (1, 255):
+        adapted = adapt_to_frames(model, pixel_range=pixel_range)
+        np.testing.assert_array_equal(run(adapted, frames), frames)
+
+
+def test_out_of_range_values_are_clipped_not_wrapped() -> None:
+    frames = np.full((1, 16, 16, 3), 200, np.uint8)
+    assert run(adapt_to_frames(identity_model(opset=18, scale=3)), frames).min() == 255
+    assert run(adapt_to_frames(identity_model(opset=18, scale=-1)), frames).max() == 0
+
+
+def test_frames_are_bgr_and_the_model_sees_rgb(swap_style: Path) -> None:
+    frames = np.zeros((1, 16, 16, 3), np.uint8)
+    frames[..., 0] = 250  # blue
+    swapped = run(adapt_to_frames(onnx.load_model(str(swap_style))), frames)
+    assert swapped[0, 8, 8].tolist() == [0, 0, 250]
+
+
+def test_batches(invert_style: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (3, 17, 19, 3), np.uint8)
+    inverted = run(adapt_to_frames(onnx.load_model(str(invert_style))), frames)
+    np.testing.assert_array_equal(inverted, 255 - frames)
+
+
+def test_the_model_itself_is_left_alone(invert_style: Path) -> None:
+    model = onnx.load_model(str(invert_style))
+    before = model.SerializeToString()
+    adapt_to_frames(model)
+    assert model.SerializeToString() == before

@@ -1,0 +1,235 @@
+"""Sessions stylize every size, run where they say, and take foreign files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from stylize_video.contract import GoldenPair, StyleMetadata
+from stylize_video.errors import DeviceError, StyleError
+from stylize_video.session import (
+    Device,
+    StyleSession,
+    cuda_problem,
+    golden_problem,
+    open_session,
+    parse_precision,
+)
+from stylize_video.style import Style
+from support import draw_picture
+
+
+def frame(height: int = 48, width: int = 64) -> np.ndarray:
+    return draw_picture(3, width, height)[..., ::-1]
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(16, 90), st.integers(16, 90))
+def test_any_size_keeps_its_size(height: int, width: int) -> None:
+    stylized = PHOTO.stylize(frame(height, width))
+    assert stylized.shape == (height, width, 3)
+    assert stylized.dtype == np.uint8
+
+
+PHOTO = open_session("photo", device="cpu")
+
+
+def test_pixels_are_right(invert_style: Path) -> None:
+    session = StyleSession(Style.load(invert_style), "cpu")
+    np.testing.assert_array_equal(session.stylize(frame()), 255 - frame())
+
+
+def test_views_that_are_not_contiguous(invert_style: Path) -> None:
+    session = StyleSession(Style.load(invert_style), "cpu")
+    view = frame(60, 80)[5:45, ::2]
+    np.testing.assert_array_equal(session.stylize(view), 255 - view)
+
+
+def test_too_small_frames_are_refused() -> None:
+    with pytest.raises(StyleError, match="15x16 are too small"):
+        PHOTO.stylize(np.zeros((16, 15, 3), np.uint8))
+
+
+def test_devices() -> None:
+    assert Device.parse("auto") is None
+    assert Device.parse("cpu") == Device("cpu")
+    assert Device.parse("cuda") == Device("cuda", 0)
+    assert Device.parse("cuda:3") == Device("cuda", 3)
+    assert str(Device("cuda", 3)) == "cuda:3"
+    with pytest.raises(DeviceError, match="unknown device 'gpu'"):
+        Device.parse("gpu")
+
+
+@pytest.mark.skipif(cuda_problem() is None, reason="CUDA works here")
+def test_cuda_that_does_not_work_is_an_error_and_auto_the_cpu() -> None:
+    with pytest.raises(DeviceError, match=r"--device cuda:0 cannot be used: .*(libcuda|CUDA|lib)"):
+        open_session("photo", device="cuda")
+    assert open_session("photo").device == Device("cpu")
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(cuda_problem() is not None, reason=f"no CUDA here: {cuda_problem()}")
+def test_cuda_gives_the_same_picture_as_the_cpu() -> None:
+    picture = frame(361, 639)
+    on_cpu = open_session("photo", device="cpu", precision="fp32").stylize(picture).astype(float)
+    on_gpu = open_session("photo", device="cuda", precision="fp32").stylize(picture).astype(float)
+    assert 10 * np.log10(255**2 / np.square(on_cpu - on_gpu).mean()) >= 40
+
+
+def test_a_fallback_to_the_cpu_is_never_called_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylize_video.session.cuda_problem", lambda: None)
+    with pytest.raises(DeviceError, match=r"cuda:0"):
+        StyleSession(Style.load("photo"), "cuda")
+    if "CUDAExecutionProvider" in ort.get_available_providers():
+        assert StyleSession(Style.load("photo"), "auto").device == Device("cpu")
+
+
+# --- variants -----------------------------------------------------------------------------
+
+
+def write_variant(folder: Path, source: Path, *, precision: str, faster_on: tuple[str, ...]) -> None:
+    model = onnx.load_model(str(source))
+    golden = frame(16, 16)[..., ::-1].copy()
+    metadata = StyleMetadata(
+        name="s",
+        precision=parse_precision(precision),  # type: ignore[arg-type]  # never auto here
+        faster_on=faster_on,
+        golden=GoldenPair(golden, 255 - golden),
+    )
+    onnx.helper.set_model_props(model, metadata.to_props())
+    suffix = "" if precision == "fp32" else f".{precision}"
+    (folder / f"s{suffix}.onnx").write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("faster_on", "right", "expected"),
+    [(("cpu",), True, "int8"), ((), True, "fp32"), (("cpu",), False, "fp32")],
+)
+def test_auto_takes_int8_only_where_it_is_faster_and_right(
+    faster_on: tuple[str, ...],
+    right: bool,
+    expected: str,
+    invert_style: Path,
+    swap_style: Path,
+    tmp_path: Path,
+) -> None:
+    write_variant(tmp_path, invert_style, precision="fp32", faster_on=())
+    write_variant(tmp_path, invert_style if right else swap_style, precision="int8", faster_on=faster_on)
+    session = open_session(tmp_path / "s.onnx", device="cpu")
+    assert session.style.precision == expected
+
+
+def test_a_precision_can_be_insisted_on(invert_style: Path, tmp_path: Path) -> None:
+    write_variant(tmp_path, invert_style, precision="fp32", faster_on=())
+    write_variant(tmp_path, invert_style, precision="int8", faster_on=())
+    assert open_session(tmp_path / "s.onnx", device="cpu", precision="int8").style.precision == "int8"
+    assert open_session(tmp_path / "s.int8.onnx", device="cpu").style.precision == "int8"
+    with pytest.raises(StyleError, match="no fp16 variant; it has fp32, int8"):
+        open_session(tmp_path / "s.onnx", device="cpu", precision="fp16")
+    with pytest.raises(StyleError, match="unknown precision 'int4'"):
+        parse_precision("int4")
+
+
+def test_golden_pairs_tell_right_from_wrong(invert_style: Path, swap_style: Path, tmp_path: Path) -> None:
+    write_variant(tmp_path, invert_style, precision="fp32", faster_on=())
+    write_variant(tmp_path, swap_style, precision="int8", faster_on=())
+    assert golden_problem(open_session(tmp_path / "s.onnx", device="cpu", precision="fp32")) is None
+    wrong = golden_problem(open_session(tmp_path / "s.int8.onnx", device="cpu"))
+    assert wrong
+    assert "other pixels" in wrong
+    none = golden_problem(StyleSession(Style.load(invert_style), "cpu"))
+    assert none
+    assert "no golden pair" in none
+
+
+# --- files of other makers ------------------------------------------------------------------
+
+
+def foreign_style(
+    path: Path,
+    *,
+    white: int,
+    size: int | None,
+    opset: int = 9,
+    names: tuple[str, str] = ("input1", "output1"),
+) -> Path:
+    """An inverting style as others publish it: 0..255 or 0..1, one size or any, old opsets, no metadata."""
+    side: int | str = size or "S"
+    nodes = [helper.make_node("Sub", ["white", names[0]], [names[1]])]
+    constant = numpy_helper.from_array(np.array(white, np.float32), "white")
+    inputs, outputs = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, side, side if size else "T"])]
+        for name in names
+    )
+    graph = helper.make_graph(nodes, "foreign", inputs, outputs, [constant])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=6)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("white", [1, 255])
+@pytest.mark.parametrize("size", [None, 224, 256, 720])
+@pytest.mark.parametrize("names", [("inputImage", "outputImage"), ("input.1", "433")])
+def test_foreign_styles(white: int, size: int | None, names: tuple[str, str], tmp_path: Path) -> None:
+    path = foreign_style(tmp_path / "candy.onnx", white=white, size=size, names=names)
+    session = open_session(path, device="cpu")
+    assert session.input_range == white
+    smooth = (
+        np.repeat(np.linspace(20, 200, 90)[:, None, None], 160, axis=1).repeat(3, axis=2).astype(np.uint8)
+    )
+    stylized = session.stylize(smooth)
+    assert stylized.shape == smooth.shape
+    assert np.abs(stylized.astype(int) - (255 - smooth.astype(int))).max() <= 3
+
+
+def test_the_range_can_be_overruled(tmp_path: Path) -> None:
+    path = foreign_style(tmp_path / "candy.onnx", white=255, size=None)
+    assert open_session(path, device="cpu", input_range=1).stylize(frame()).min() == 255
+    with pytest.raises(StyleError, match="1 or 255, got 2"):
+        open_session(path, device="cpu", input_range=2)
+
+
+def test_normalising_networks_do_not_hide_their_range(tmp_path: Path) -> None:
+    """Instance normalisation gives 0..255 whatever the input's scale: the output tells."""
+    nodes = [
+        helper.make_node("InstanceNormalization", ["x", "scale", "bias"], ["y"]),
+    ]
+    values = {"scale": np.full(3, 60, np.float32), "bias": np.full(3, 120, np.float32)}
+    shape: list[str | int | None] = [1, 3, "H", "W"]
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("x", "y")]
+    constants = [numpy_helper.from_array(v, k) for k, v in values.items()]
+    graph = helper.make_graph(nodes, "in", infos[:1], infos[1:], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
+    (tmp_path / "norm.onnx").write_bytes(model.SerializeToString())
+    assert open_session(tmp_path / "norm.onnx", device="cpu").input_range == 255
+
+
+def test_foreign_outputs_of_another_size_are_brought_back(tmp_path: Path) -> None:
+    """Public networks round sizes up to a multiple of four: nothing may be sheared."""
+    nodes = [helper.make_node("Pad", ["x", "pads"], ["y"], mode="edge")]
+    pads = numpy_helper.from_array(np.array([0, 0, 0, 0, 0, 0, 2, 3], np.int64), "pads")
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, "H", "W"])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, "h", "w"])]
+    graph = helper.make_graph(nodes, "pad", inputs, outputs, [pads])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
+    (tmp_path / "pad.onnx").write_bytes(model.SerializeToString())
+    assert open_session(tmp_path / "pad.onnx", device="cpu").stylize(frame()).shape == frame().shape
+
+
+def test_a_graph_that_cannot_run_is_a_sentence(tmp_path: Path, invert_style: Path) -> None:
+    shutil.copy(invert_style, tmp_path / "s.onnx")
+    model = onnx.load_model(str(tmp_path / "s.onnx"))
+    model.graph.initializer[0].CopyFrom(
+        numpy_helper.from_array(np.zeros((3, 5, 3, 3), np.float32), model.graph.initializer[0].name)
+    )
+    (tmp_path / "s.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(StyleError, match=r"s\.onnx"):
+        open_session(tmp_path / "s.onnx", device="cpu").stylize(frame())

@@ -1,0 +1,159 @@
+"""Styles are found, read and refused with a reason."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from stylize_video.contract import METADATA_PREFIX
+from stylize_video.errors import StyleError
+from stylize_video.style import Style, find_style, find_variants, style_name
+from stylize_video_assets.catalog import bundled_styles
+
+
+@pytest.mark.parametrize("name", ["photo", "photo.onnx"])
+def test_bundled_styles_by_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_style(name).name == "photo.onnx"
+
+
+def test_a_path_wins_over_a_bundled_name(
+    invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(invert_style, tmp_path / "photo.onnx")
+    monkeypatch.chdir(tmp_path)
+    assert Style.load("photo.onnx").metadata is None
+
+
+def test_every_bundled_style_says_what_it_is() -> None:
+    assert bundled_styles()
+    for bundled in bundled_styles():
+        for path in find_variants(bundled.path).values():
+            metadata = Style.load(path).metadata
+            assert metadata is not None
+            assert metadata.name
+            assert metadata.licence
+            assert metadata.recipe["features"]
+            assert metadata.golden
+            assert metadata.thumbnail
+            assert path.stat().st_size <= 2 * 2**20
+
+
+def test_an_unknown_name_lists_the_styles() -> None:
+    with pytest.raises(StyleError, match=r"no style 'foto'.*photo"):
+        find_style("foto")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StyleError, match="is a folder"):
+        Style.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("a.onnx", "a"), ("a.int8.onnx", "a"), ("a.b.onnx", "a.b"), ("night.fp16.onnx", "night")],
+)
+def test_style_names(file: str, name: str) -> None:
+    assert style_name(Path(file)) == name
+
+
+@pytest.mark.parametrize("content", [b"", b"hello, I am a text file", b"\x00" * 100, b"\x08\x07"])
+def test_files_that_are_no_onnx(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(content)
+    with pytest.raises(StyleError, match=r"broken\.onnx"):
+        Style.load(path)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damaged_files_are_refused_or_read(data: st.DataObject, invert_style: Path, tmp_path: Path) -> None:
+    content = bytearray(invert_style.read_bytes())
+    if data.draw(st.booleans()):
+        del content[data.draw(st.integers(1, len(content) - 1)) :]
+    for _ in range(data.draw(st.integers(0, 8))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / "mutated.onnx"
+    path.write_bytes(content)
+    with contextlib.suppress(StyleError):  # a sentence; any other exception fails the test
+        Style.load(path)
+
+
+def make_model(
+    inputs: list[tuple[str, int, list[str | int | None]]],
+    outputs: list[tuple[str, int, list[str | int | None]]],
+) -> onnx.ModelProto:
+    nodes = [helper.make_node("Identity", [inputs[0][0]], [name]) for name, *_ in outputs]
+    pair = (inputs, outputs)
+    sources, results = ([helper.make_tensor_value_info(*v) for v in values] for values in pair)
+    graph = helper.make_graph(nodes, "graph", sources, results)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+PICTURE: list[str | int | None] = ["N", 3, "H", "W"]
+F = TensorProto.FLOAT
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "reason"),
+    [
+        ([("a", F, PICTURE), ("b", F, PICTURE)], [("y", F, PICTURE)], "2 inputs"),
+        ([("a", F, PICTURE)], [("y", F, PICTURE), ("z", F, PICTURE)], "2 outputs"),
+        ([("a", F, [1, 1, "H", "W"])], [("y", F, [1, 1, "H", "W"])], r"\[1, 1, H, W\]"),
+        ([("a", F, PICTURE)], [("y", F, [1, 1000])], r"\[1, 1000\]"),
+        ([("a", TensorProto.UINT8, PICTURE)], [("y", TensorProto.UINT8, PICTURE)], "UINT8"),
+        ([("a", F, [8, 3, "H", "W"])], [("y", F, [8, 3, "H", "W"])], r"\[8, 3, H, W\]"),
+        ([("a", F, [1, 3, 2**20, 2**20])], [("y", F, [1, 3, 2**20, 2**20])], "1048576x1048576"),
+        ([("a", F, [1, 3, 64, "W"])], [("y", F, [1, 3, 64, "W"])], "fixes one side"),
+    ],
+)
+def test_graphs_that_are_no_style(
+    inputs: list[tuple[str, int, list[str | int | None]]],
+    outputs: list[tuple[str, int, list[str | int | None]]],
+    reason: str,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "other.onnx"
+    path.write_bytes(make_model(inputs, outputs).SerializeToString())
+    with pytest.raises(StyleError, match=reason):
+        Style.load(path)
+
+
+def test_external_data_is_never_followed(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(b"\0" * 12)
+    model = make_model([("a", F, PICTURE)], [("y", F, PICTURE)])
+    tensor = numpy_helper.from_array(np.zeros(3, np.float32), "w")
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../secret.bin")
+    model.graph.initializer.append(tensor)
+    folder = tmp_path / "styles"
+    folder.mkdir()
+    (folder / "evil.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(StyleError, match="no external data"):
+        Style.load(folder / "evil.onnx")
+
+
+def test_a_newer_contract_asks_for_an_upgrade(invert_style: Path, tmp_path: Path) -> None:
+    model = onnx.load_model(str(invert_style))
+    model.metadata_props.add(key=METADATA_PREFIX + "contract", value="99")
+    (tmp_path / "new.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(StyleError, match="upgrade stylize-video"):
+        Style.load(tmp_path / "new.onnx")
+
+
+def test_damaged_metadata_is_a_sentence(invert_style: Path, tmp_path: Path) -> None:
+    model = onnx.load_model(str(invert_style))
+    model.metadata_props.add(key=METADATA_PREFIX + "contract", value="one")
+    (tmp_path / "odd.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(StyleError, match="metadata is damaged"):
+        Style.load(tmp_path / "odd.onnx")

@@ -1,0 +1,94 @@
+"""Stages keep order, bound memory, pass errors on, and always end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from stylize_video.threads import ReadAhead, WriteBehind
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) == before
+
+
+def test_items_arrive_in_order() -> None:
+    with ReadAhead(range(100), depth=3) as items:
+        assert list(items) == list(range(100))
+
+
+def test_reading_ahead_is_bounded() -> None:
+    produced = []
+
+    def numbers() -> Iterator[int]:
+        for n in range(1000):
+            produced.append(n)
+            yield n
+
+    with ReadAhead(numbers(), depth=3) as items:
+        iterator = iter(items)
+        next(iterator)
+        time.sleep(0.2)
+        assert len(produced) <= 6  # taken, queued, and one in hand
+    assert len(produced) < 1000
+
+
+def test_errors_of_the_source_come_after_its_items() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise ValueError("broken source")
+
+    with ReadAhead(broken()) as items:
+        iterator = iter(items)
+        assert next(iterator) == 1
+        with pytest.raises(ValueError, match="broken source"):
+            next(iterator)
+
+
+def test_writing_keeps_order_and_finishes_at_the_end_of_the_block() -> None:
+    written: list[int] = []
+
+    def slow(n: int) -> None:
+        time.sleep(0.001)
+        written.append(n)
+
+    with WriteBehind(slow, depth=2) as sink:
+        for n in range(50):
+            sink.put(n)
+    assert written == list(range(50))
+
+
+def test_errors_of_the_writer_reach_the_caller() -> None:
+    def full(_: int) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"), WriteBehind(full, depth=1) as sink:  # noqa: PT012
+        for n in range(100):
+            sink.put(n)
+            time.sleep(0.001)
+    with pytest.raises(OSError, match="disk full"), WriteBehind(full) as sink:
+        sink.put(1)  # the error comes when the block ends
+
+
+def test_an_interruption_still_writes_what_was_queued() -> None:
+    written: list[int] = []
+
+    def slow(n: int) -> None:
+        time.sleep(0.01)
+        written.append(n)
+
+    def interrupted() -> None:
+        with WriteBehind(slow, depth=4) as sink:
+            for n in range(4):
+                sink.put(n)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert written == [0, 1, 2, 3]

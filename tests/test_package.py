@@ -1,0 +1,84 @@
+"""The package as users get it: what imports what, and what a wheel holds."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from support import ROOT, Command, command_line
+
+LAYERS = ["stylize_video_assets", "stylize_video", "stylize_video_export", "stylize_video_train"]
+FOLDERS = {"stylize_video_assets": "assets", "stylize_video": "runtime", "stylize_video_export": "export"}
+FOLDERS["stylize_video_train"] = "train"
+MAY_IMPORT = {
+    "stylize_video_assets": set(),
+    "stylize_video": {"stylize_video_assets"},
+    "stylize_video_train": {"stylize_video", "stylize_video_assets"},
+    "stylize_video_export": {"stylize_video", "stylize_video_assets", "stylize_video_train"},
+}
+PIP_WHEEL = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--disable-pip-version-check"]
+SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_imports_go_one_way(package: str) -> None:
+    allowed = MAY_IMPORT[package] | {package}
+    for path in (ROOT / FOLDERS[package] / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: relative import"
+                names = [node.module or ""]
+            ours = {name.split(".")[0] for name in names} & set(LAYERS)
+            assert ours <= allowed, f"{path} imports {ours - allowed}"
+
+
+def test_stylizing_never_imports_torch(clip: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        f"sys.argv = ['stylize-video', {str(clip)!r}, '-o', {str(tmp_path / 'out.mp4')!r}, '-q']\n"
+        "from stylize_video.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as e:\n    assert not e.code, e.code\n"
+        "assert not {'torch', 'torchvision', 'stylize_video_train'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    assert (tmp_path / "out.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_command_has_help_that_needs_no_heavy_import(script: str, command: Command) -> None:
+    result = command(script, "--help")
+    assert result.returncode == 0, result.stderr
+    assert "Usage" in result.stdout
+    program = command_line(SCRIPTS[script])[2].replace("; main()", "")
+    heavy = "import sys; print({'torch', 'cv2', 'onnxruntime', 'av'} & set(sys.modules) or 'none')"
+    loaded = subprocess.run(
+        [sys.executable, "-c", f"{program}\n{heavy}"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert loaded.stdout.strip() == "none"
+
+
+def test_the_wheel_holds_the_four_packages_and_the_styles(tmp_path: Path) -> None:
+    subprocess.run(
+        [*PIP_WHEEL, "--wheel-dir", str(tmp_path), str(ROOT)],
+        check=True,
+        timeout=240,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    top = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    assert top == set(LAYERS)
+    shipped = {Path(name).name for name in names if name.endswith(".onnx")}
+    bundled = {path.name for path in (ROOT / "assets/stylize_video_assets/styles").glob("*.onnx")}
+    assert shipped == bundled
+    assert {"photo.onnx", "photo.int8.onnx", "photo.fp16.onnx"} <= shipped
+    assert all(f"{package}/py.typed" in names for package in LAYERS)
+    assert wheel.stat().st_size <= 12 * 2**20
