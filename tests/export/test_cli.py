@@ -1,0 +1,102 @@
+"""``export-onnx`` as a command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import onnx
+import pytest
+
+from stylize_video.style import Style
+from support import Command, draw_picture
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for index in range(3):
+        cv2.imwrite(str(folder / f"{index}.png"), draw_picture(index, 120, 90))
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+def test_one_command_writes_every_variant(
+    command: Command, checkpoint_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    result = command(
+        "export-onnx", checkpoint_file, "-o", tmp_path / "sea.onnx", "--precision", "all",
+        "--calibrate", photos, "--name", "sea", "--author", "me", "--licence", "MIT",
+        "--thumbnail", photos / "0.png",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "torch against ONNX Runtime" in result.stdout
+    assert result.stdout.count("e-0") >= 10  # a table of small errors
+    assert "picture" in result.stdout
+    assert {p.name for p in tmp_path.iterdir()} == {"sea.onnx", "sea.fp16.onnx", "sea.int8.onnx"}
+    metadata = Style.load(tmp_path / "sea.int8.onnx").metadata
+    assert metadata is not None
+    assert metadata.thumbnail[:2] == b"\xff\xd8"
+
+    shown = command("export-onnx", "--show", tmp_path / "sea.int8.onnx").stdout
+    for fact in ("sea", "MIT", "vgg19", "int8", "opset      18", "right on cpu", "[N, 3, H, W]", "fp16"):
+        assert fact in shown
+
+    checked = command("export-onnx", "--check", tmp_path / "sea.fp16.onnx", "--device", "cpu")
+    assert checked.returncode == 0
+    assert "golden pair right on cpu" in checked.stdout
+
+
+def test_checking_and_showing_need_no_torch() -> None:
+    for option in ("--check", "--show"):
+        program = (
+            "import sys\n"
+            "sys.modules['torch'] = None  # as if it were not installed\n"
+            f"sys.argv = ['export-onnx', '{option}', 'photo']\n"
+            "from stylize_video_export.cli import main\n"
+            "main()\n"
+        )
+        result = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert result.returncode == 0, result.stderr
+
+
+def test_a_file_that_changed_fails_its_check(command: Command, tmp_path: Path) -> None:
+    model = onnx.load_model(str(Style.load("photo").path))
+    weights = next(t for t in model.graph.initializer if len(t.dims) == 4)
+    values = onnx.numpy_helper.to_array(weights) * 0.8
+    weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    (tmp_path / "changed.onnx").write_bytes(model.SerializeToString())
+    result = command("export-onnx", "--check", tmp_path / "changed.onnx")
+    assert result.returncode == 2
+    assert "gives other pixels than when it was exported" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ([], "name a checkpoint"),
+        (["missing.pth"], "the checkpoint missing.pth does not exist"),
+        (["CKPT", "--precision", "int4"], "unknown precision 'int4'"),
+        (["CKPT", "--precision", "int8"], "--calibrate"),
+        (["CKPT", "--calibrate", "nowhere"], "nowhere does not exist"),
+        (["CKPT", "--device", "tpu"], "unknown device 'tpu'"),
+        (["CKPT", "-o", "missing/a.onnx"], "cannot write"),
+        (["CKPT", "--thumbnail", "nothing.png"], "nothing.png does not exist"),
+        (["--check", "nothing.onnx"], "no style 'nothing.onnx'"),
+        (["--show", "nothing.onnx"], "no style 'nothing.onnx'"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: list[str], sentence: str, command: Command, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    words = [str(checkpoint_file) if word == "CKPT" else word for word in arguments]
+    result = command("export-onnx", *words, cwd=tmp_path)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
