@@ -19,7 +19,7 @@ def command() -> Command:
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
     def run(
-        name: str, *arguments: object, cwd: Path | None = None, timeout: float = 240
+        name: str, *arguments: object, cwd: Path | str | None = None, timeout: float = 240
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [*command_line(scripts[name]), *map(str, arguments)],

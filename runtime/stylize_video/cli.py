@@ -11,7 +11,13 @@ from typing import Annotated
 
 import typer
 
-from stylize_video.console import EXIT_INTERRUPTED, ProgressLine, errors_as_sentences, fail
+from stylize_video.console import (
+    ProgressLine,
+    errors_as_sentences,
+    fail,
+    interrupt_on_sigterm,
+    interruption_code,
+)
 from stylize_video.errors import SourceError
 
 
@@ -93,6 +99,7 @@ def stylize_video(
                 f"{source} in the style {session.style.name} ({session.style.precision}) on {session.device}",
                 file=sys.stderr,
             )
+        interrupt_on_sigterm()
         try:
             with progress:
                 result = stylize_file(
@@ -108,7 +115,7 @@ def stylize_video(
                     ),
                 )
         except InterruptedJobError as error:
-            fail(str(error), EXIT_INTERRUPTED)
+            fail(str(error), interruption_code(error.__cause__))
         if not quiet:
             fps = result.frames / progress.seconds
             print(

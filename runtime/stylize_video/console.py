@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from stylize_video.errors import StylizeError
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 _PLAIN_SECONDS = 2.0
 
@@ -22,6 +24,11 @@ def fail(message: str, code: int = EXIT_ERROR) -> NoReturn:
     """End the command with one line on stderr."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(code)
+
+
+def interruption_code(interruption: BaseException | None) -> int:
+    """130 after Ctrl-C, 143 after SIGTERM, as shells expect."""
+    return EXIT_TERMINATED if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
 
 
 @contextmanager
@@ -39,14 +46,27 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
         if debug:
             raise
         fail(str(error))
-    except KeyboardInterrupt:
-        fail("interrupted", EXIT_INTERRUPTED)
+    except KeyboardInterrupt as interruption:
+        fail("interrupted", interruption_code(interruption))
     except BrokenPipeError:
         raise SystemExit(EXIT_ERROR) from None
     except OSError as error:
         if debug:
             raise
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+
+
+class Terminated(KeyboardInterrupt):  # not an error: somebody asked for it
+    """SIGTERM: ends a job as cleanly as Ctrl-C does."""
+
+
+def interrupt_on_sigterm() -> None:
+    """Let a job that a service manager stops finish its file, as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 class ProgressLine:

@@ -86,8 +86,8 @@ def stylize_file(
             if sink.frames != read:  # the promise of the product; never seen broken
                 raise StylizeError(f"{read} frames were read but {sink.frames} written")
             path = sink.finish(whole=max_frames is None or read < max_frames)
-        except KeyboardInterrupt:
-            raise InterruptedJobError(sink.keep_part()) from None
+        except KeyboardInterrupt as interruption:
+            raise InterruptedJobError(sink.keep_part()) from interruption
         except BaseException:
             sink.discard()
             raise

@@ -36,7 +36,8 @@ def test_the_bottleneck_is_the_slowest_stage() -> None:
     assert Stages(fast, slow, fast, slow, 0.1).bottleneck == "encoding"
     assert Stages(fast, fast, slow, fast, 0.1).bottleneck == "the network"
     timing = Timing.of([0.001, 0.002, 0.003])
-    assert (timing.median, timing.p95) == (pytest.approx(2.0), pytest.approx(2.9))
+    assert timing.median == pytest.approx(2.0)
+    assert timing.p95 == pytest.approx(2.9)
 
 
 def test_clips_are_scaled_and_lengthened(clip: Path, tmp_path: Path) -> None:

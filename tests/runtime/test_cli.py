@@ -1,0 +1,118 @@
+"""``stylize-video`` as a command: defaults, output, bad input, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from stylize_video.source import VideoSource
+from support import Command, MakeClip, command_line
+
+
+@pytest.fixture
+def source(clip: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "holiday.mp4"
+    path.write_bytes(clip.read_bytes())
+    return path
+
+
+def frames_of(path: Path) -> int:
+    with VideoSource(path) as video:
+        return sum(1 for _ in video)
+
+
+def test_the_default_output_lies_beside_the_input(command: Command, source: Path) -> None:
+    result = command("stylize-video", source, "--style", "photo.onnx", cwd="/")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    assert "holiday.photo.mp4: 12 frames" in result.stderr
+    assert "on cpu" in result.stderr or "on cuda" in result.stderr
+    assert frames_of(source.with_name("holiday.photo.mp4")) == 12
+
+
+def test_options_reach_the_job(command: Command, source: Path, invert_style: Path, tmp_path: Path) -> None:
+    result = command(
+        "stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--strength", 0.5,
+        "--keep-colors", "--max-frames", 4, "--device", "cpu", "--precision", "fp32", "--quiet",
+    )  # fmt: skip
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert frames_of(tmp_path / "o.mp4") == 4
+
+
+def test_an_existing_output_needs_y(command: Command, source: Path, tmp_path: Path) -> None:
+    target = tmp_path / "o.mp4"
+    target.write_bytes(b"precious")
+    refused = command("stylize-video", source, "-o", target)
+    assert refused.returncode == 2
+    assert "already exists" in refused.stderr
+    assert target.read_bytes() == b"precious"
+    assert command("stylize-video", source, "-o", target, "-y", "-q").returncode == 0
+    assert frames_of(target) == 12
+
+
+def test_listing_styles_and_the_version(command: Command) -> None:
+    listed = command("stylize-video", "--list-styles")
+    assert listed.returncode == 0
+    assert "photo" in listed.stdout.split()
+    assert command("stylize-video", "--version").stdout.strip().count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["missing.mp4"], "the video missing.mp4 does not exist"),
+        (["text.mp4"], "text.mp4 is not a video"),
+        (["IN", "--style", "foto"], "no style 'foto': no such file, and the bundled styles are"),
+        (["IN", "--style", "text.mp4"], "text.mp4 is not an ONNX file"),
+        (["IN", "--device", "gpu"], "unknown device 'gpu'"),
+        (["IN", "--strength", "1.5"], "between 0 and 1"),
+        (["IN", "--precision", "int4"], "unknown precision 'int4'"),
+        (["IN", "--max-frames", "0"], "at least 1"),
+        (["IN", "-o", "nowhere/out.mp4"], "nowhere does not exist"),
+        (["IN", "-o", "IN", "-y"], "is the source itself"),
+        (["IN", "-o", "out.xyz"], "cannot write out.xyz"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: list[str], sentence: str, command: Command, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.mp4").write_text("I am a text file.\n" * 40)
+    before = sorted(tmp_path.iterdir())
+    result = command("stylize-video", *[str(source) if a == "IN" else a for a in arguments], cwd=tmp_path)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("error: ")]) == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_debug_shows_the_traceback(command: Command) -> None:
+    assert "Traceback" in command("stylize-video", "missing.mp4", "--debug").stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_leaves_a_playable_part(number: int, make_clip: MakeClip, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "long.mp4", frames=900, width=320, height=240)
+    process = subprocess.Popen(
+        [*command_line("stylize_video.cli:main"), str(source), "--device", "cpu"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ},
+    )
+    # The first frame is encoded once the temporary file grows beyond its header.
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not any(p.stat().st_size for p in tmp_path.glob(".long*")):
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "interrupted: what was done is in" in errors
+    assert "Traceback" not in errors
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["long.mp4", "long.photo.part.mp4"]
+    assert 1 <= frames_of(tmp_path / "long.photo.part.mp4") < 900
