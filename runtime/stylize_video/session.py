@@ -12,7 +12,6 @@ import ctypes
 import os
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.contract import MIN_SIDE, PRECISIONS, Precision
 from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import Frame
+from stylize_video.quiet import quiet_stderr
 from stylize_video.style import Style, find_style, find_variants
 
 _CUDA = "CUDAExecutionProvider"
@@ -339,7 +339,7 @@ def _create_session(style: Style, model: bytes, device: Device, threads: int) ->
         cuda = {"device_id": device.index, "cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": 1}
         providers = [(_CUDA, cuda), _CPU]
     try:
-        with _quiet_stderr() if device.kind == "cuda" else contextlib.nullcontext():
+        with quiet_stderr() if device.kind == "cuda" else contextlib.nullcontext():
             session = ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         kind = DeviceError if device.kind == "cuda" else StyleError
@@ -347,19 +347,6 @@ def _create_session(style: Style, model: bytes, device: Device, threads: int) ->
     if device.kind == "cuda" and _CUDA not in session.get_providers():
         raise DeviceError(f"--device {device} cannot be used: ONNX Runtime fell back to the CPU")
     return session
-
-
-@contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """ONNX Runtime prints provider failures to file descriptor 2, past Python."""
-    saved = os.dup(2)
-    with Path(os.devnull).open("wb") as null:
-        os.dup2(null.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,145 @@
+"""One function a topic; each finds out by trying, not by asking."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import av
+import av.codec
+import av.error
+import numpy as np
+import onnxruntime as ort
+
+from stylize_video.errors import StylizeError
+from stylize_video.quiet import quiet_stderr
+from stylize_video.session import cuda_problem, golden_problem, open_session
+from stylize_video.style import find_variants
+from stylize_video_assets.catalog import bundled_styles
+
+State = Literal["ok", "missing", "broken"]
+
+_PACKAGES = ("stylize-video", "onnxruntime-gpu", "onnxruntime", "onnx", "opencv-python", "av", "numpy")
+_ENCODERS = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
+_HARDWARE_ENCODERS = ("h264_nvenc", "hevc_nvenc", "h264_qsv", "h264_vaapi", "h264_videotoolbox", "h264_amf")
+_SIZE = (360, 640)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; ``advice`` says what to do where something is missing or broken."""
+
+    topic: str
+    state: State
+    fact: str
+    advice: str = ""
+
+
+def versions() -> Iterator[Finding]:
+    """Python, the machine, and the packages that matter."""
+    cores = os.cpu_count() or 1
+    yield Finding("machine", "ok", f"{platform.system()} {platform.machine()}, {cores} cores")
+    yield Finding("python", "ok", platform.python_version())
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    for package, number in found.items():
+        yield Finding(package, "ok", number)
+    if {"onnxruntime", "onnxruntime-gpu"} <= found.keys():
+        yield Finding(
+            "onnxruntime",
+            "broken",
+            "both onnxruntime and onnxruntime-gpu are installed and overwrite each other",
+            "pip uninstall onnxruntime onnxruntime-gpu, then pip install onnxruntime-gpu",
+        )
+
+
+def providers() -> Iterator[Finding]:
+    """The execution providers, and whether the ones in use here load."""
+    problem = cuda_problem()
+    yield Finding("CPU provider", "ok", "always there")
+    if problem is None:
+        yield Finding("CUDA provider", "ok", "loads")
+    else:
+        yield Finding("CUDA provider", "missing", problem, "only needed for a GPU; see --device cuda")
+    others = set(ort.get_available_providers()) - {"CPUExecutionProvider", "CUDAExecutionProvider"}
+    for name in sorted(others):
+        label = name.replace("ExecutionProvider", " provider")
+        yield Finding(label, "ok", "in this ONNX Runtime, not used")
+
+
+def runs(device: str) -> Iterator[Finding]:
+    """A real run of every variant of a bundled style on each device that loads."""
+    devices = ["cpu"] if device == "cpu" or cuda_problem() else ["cpu", "cuda"]
+    style = next(iter(bundled_styles()), None)
+    if style is None:
+        yield Finding("styles", "broken", "no bundled style is there", "install stylize-video again")
+        return
+    for kind in devices:
+        for precision in find_variants(style.path):
+            label = f"{style.name} {precision} on {kind}"
+            try:
+                session = open_session(style.path, device=kind, precision=precision)
+                problem = golden_problem(session)
+                milliseconds = 1000 * session.measure(*_SIZE)
+            except StylizeError as error:
+                yield Finding(label, "broken", str(error))
+                continue
+            fact = f"{1000 / milliseconds:.0f} fps at {_SIZE[1]}x{_SIZE[0]}, golden pair"
+            if problem:
+                yield Finding(label, "broken", f"{fact} wrong: {problem}", "install stylize-video again")
+            else:
+                yield Finding(label, "ok", f"{fact} right")
+
+
+def codecs() -> Iterator[Finding]:
+    """The encoders, tried out on a small picture."""
+    for name in _ENCODERS:
+        works = _encodes(name)
+        advice = "" if works else "pip install --force-reinstall av (its wheels bring the encoders)"
+        yield Finding(
+            name, "ok" if works else "missing", "encodes" if works else "cannot encode here", advice
+        )
+    hardware = [name for name in _HARDWARE_ENCODERS if _encodes(name)]
+    yield Finding("hardware encoders", "ok", ", ".join(hardware) or "none that work here")
+
+
+def display() -> Iterator[Finding]:
+    """Whether windows can be shown, and which cameras there are."""
+    if sys.platform.startswith("linux"):
+        shown = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
+        yield Finding("display", "ok" if shown else "missing", shown or "none: windows cannot be shown here")
+        cameras = sorted(str(path) for path in Path("/dev").glob("video*"))
+        fact = ", ".join(cameras) or "no /dev/video* here"
+        yield Finding("cameras", "ok" if cameras else "missing", fact)
+
+
+TOPICS: Sequence[tuple[str, Callable[[str], Iterator[Finding]]]] = (
+    ("Versions", lambda _: versions()),
+    ("Providers", lambda _: providers()),
+    ("Styles", runs),
+    ("Codecs", lambda _: codecs()),
+    ("Windows and cameras", lambda _: display()),
+)
+
+
+def _encodes(name: str) -> bool:
+    try:
+        codec = av.VideoCodecContext.create(name, "w")
+        codec.width, codec.height, codec.pix_fmt = 256, 144, "yuv420p"
+        codec.time_base = Fraction(1, 25)
+        frame = av.VideoFrame.from_ndarray(np.zeros((144, 256, 3), np.uint8), format="bgr24")
+        with quiet_stderr():  # encoders introduce themselves there
+            return bool([*codec.encode(frame.reformat(format="yuv420p")), *codec.encode(None)])
+    except (av.error.FFmpegError, ValueError, RuntimeError):
+        return False
