@@ -135,11 +135,15 @@ TOPICS: Sequence[tuple[str, Callable[[str], Iterator[Finding]]]] = (
 
 def _encodes(name: str) -> bool:
     try:
-        codec = av.VideoCodecContext.create(name, "w")
-        codec.width, codec.height, codec.pix_fmt = 256, 144, "yuv420p"
-        codec.time_base = Fraction(1, 25)
-        frame = av.VideoFrame.from_ndarray(np.zeros((144, 256, 3), np.uint8), format="bgr24")
-        with quiet_stderr():  # encoders introduce themselves there
-            return bool([*codec.encode(frame.reformat(format="yuv420p")), *codec.encode(None)])
+        with quiet_stderr():  # encoders introduce themselves there, and say goodbye
+            codec = av.CodecContext.create(name, "w")
+            if not isinstance(codec, av.VideoCodecContext):
+                return False
+            codec.width, codec.height, codec.pix_fmt = 256, 144, "yuv420p"
+            codec.time_base = Fraction(1, 25)
+            frame = av.VideoFrame.from_ndarray(np.zeros((144, 256, 3), np.uint8), format="bgr24")
+            packets = [*codec.encode(frame.reformat(format="yuv420p")), *codec.encode(None)]
+            del codec
+            return bool(packets)
     except (av.error.FFmpegError, ValueError, RuntimeError):
         return False
