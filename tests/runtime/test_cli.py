@@ -76,6 +76,7 @@ def test_listing_styles_and_the_version(command: Command) -> None:
         (["IN", "-o", "nowhere/out.mp4"], "nowhere does not exist"),
         (["IN", "-o", "IN", "-y"], "is the source itself"),
         (["IN", "-o", "out.xyz"], "cannot write out.xyz"),
+        (["IN", "-o", "/proc/out.mp4"], "cannot write /proc/out.mp4"),
     ],
 )
 def test_bad_input_is_one_sentence(
