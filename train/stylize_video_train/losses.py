@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylize_video_train.features import FeatureModel
+from stylize_video_train.parallel import mean_over_processes
 
 _TINY = 1e-8
 
@@ -31,7 +32,8 @@ def gram_matrix(features: Tensor) -> Tensor:
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
     """Squared distance of activations, as a fraction of the target's energy."""
     target = _full_precision(target)
-    return F.mse_loss(_full_precision(features), target) / (target.square().mean() + _TINY)
+    energy = mean_over_processes(target.square().mean())
+    return F.mse_loss(_full_precision(features), target) / (energy + _TINY)
 
 
 def style_loss(gram: Tensor, target: Tensor) -> Tensor:
@@ -64,7 +66,7 @@ class PooledGram(nn.Module):
 
     def forward(self, gram: Tensor) -> Tensor:
         """Return ``[1, C, C]`` for the Gram matrices ``[N, C, C]`` of a batch."""
-        batch = gram.mean(0, keepdim=True)
+        batch = mean_over_processes(gram.mean(0, keepdim=True))
         new = batch.detach()
         if self.training:
             self.weight += (1 - self.memory) * (1 - self.weight)
@@ -119,7 +121,7 @@ class PerceptualLoss(nn.Module):
             for scale in self.scales:
                 features = model(_rescale(style_picture, scale))
                 self._targets.append({layer: gram_matrix(features[layer])[0] for layer in style_layers})
-        self._pools = nn.ModuleList(
+        self.pools = nn.ModuleList(
             nn.ModuleList(
                 nn.Identity() if memory is None else PooledGram(len(grams[layer]), memory)
                 for layer in style_layers
@@ -133,7 +135,7 @@ class PerceptualLoss(nn.Module):
             content_target = self.model(_rescale(frames, self.scales[0]))[self.content_layer]
         content = stylized.new_zeros(())
         style = stylized.new_zeros(())
-        for scale, targets, pools in zip(self.scales, self._targets, self._pools, strict=True):
+        for scale, targets, pools in zip(self.scales, self._targets, self.pools, strict=True):
             features = self.model(_rescale(stylized, scale))
             if scale == self.scales[0]:
                 content = content_loss(features[self.content_layer], content_target)
