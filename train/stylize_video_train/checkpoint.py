@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,8 @@ class Checkpoint:
 
     ``recipe`` is the training's :meth:`Recipe.to_dict`, empty where it is unknown;
     ``style`` describes the style picture (``name``, ``sha256``); ``step`` counts the
-    optimizer steps taken.
+    optimizer steps taken. ``state`` is what an unfinished training needs to go on, besides
+    the weights; a finished one has none.
     """
 
     network: NetworkConfig
@@ -42,6 +43,7 @@ class Checkpoint:
     recipe: Mapping[str, Any]
     style: Mapping[str, str]
     step: int
+    state: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self) -> StyleNetwork:
         """The network with these weights, in evaluation mode."""
@@ -68,6 +70,7 @@ class Checkpoint:
             "recipe": dict(self.recipe),
             "style": dict(self.style),
             "step": self.step,
+            "state": dict(self.state),
         }
         try:
             with replacing(path) as temporary:
@@ -96,6 +99,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             recipe=content["recipe"],
             style=content["style"],
             step=int(content["step"]),
+            state=content.get("state", {}),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is a damaged stylize-video checkpoint ({error})") from error

@@ -5,18 +5,23 @@ from __future__ import annotations
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stylize_video.console import ProgressLine, errors_as_sentences
 
+if TYPE_CHECKING:
+    from stylize_video_train.recipe import Recipe
+    from stylize_video_train.trainer import Progress
 
-def _default(name: str) -> Any:
-    """The recipe's own default, so that the command and the library never differ."""
+
+def _option(name: str, help_text: str, *, shown: str | None = None) -> Any:
+    """An option for a field of the recipe, whose own default is shown: not given, it changes nothing."""
     from stylize_video_train.recipe import Recipe
 
-    return next(f.default for f in fields(Recipe) if f.name == name)
+    default = shown or str(next(f.default for f in fields(Recipe) if f.name == name))
+    return typer.Option(help=f"{help_text}  [default: {default}]", show_default=False)
 
 
 def train_style(
@@ -25,94 +30,192 @@ def train_style(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The checkpoint.  [default: PICTURE-STEM.pth]")
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="A TOML file with any of these; options override it.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     features: Annotated[
-        str, typer.Option(help="Feature model: vgg16, vgg19, resnet101, squeezenet1_1, …")
-    ] = _default("features"),
+        str | None, _option("features", "Feature model: vgg16, vgg19, resnet101, squeezenet1_1, …")
+    ] = None,
     feature_weights: Annotated[
         Path | None, typer.Option(help="Its state dict.  [default: torchvision downloads it]")
     ] = None,
     content_layer: Annotated[
-        str, typer.Option(help="Where content is compared.  [default: the model's preset]")
-    ] = "",
+        str | None, _option("content_layer", "Where content is compared.", shown="the model's preset")
+    ] = None,
     style_layers: Annotated[
-        str, typer.Option(help="The set J, separated by commas.  [default: the model's preset]")
-    ] = "",
-    network: Annotated[str, typer.Option(help="realtime, or transformer (Johnson et al.).")] = "realtime",
-    width: Annotated[int, typer.Option(help="Channels of the network.  [default: 48, transformer 32]")] = 0,
-    steps: Annotated[int, typer.Option(help="Optimizer steps.")] = _default("steps"),
-    batch: Annotated[int, typer.Option(help="Pictures in a step.")] = _default("batch"),
-    image_size: Annotated[int, typer.Option(help="Side of the training crops, in pixels.")] = _default(
-        "image_size"
-    ),
+        str | None, _option("style_layers", "The set J, separated by commas.", shown="the model's preset")
+    ] = None,
+    layer_weights: Annotated[
+        str | None, _option("layer_weights", "One weight a style layer.", shown="all equal")
+    ] = None,
+    style_scales: Annotated[
+        str | None, _option("style_scales", "Sizes at which style is compared.", shown="1,0.5")
+    ] = None,
+    network: Annotated[
+        str | None, typer.Option(help="realtime, or transformer (Johnson et al.).  [default: realtime]")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Channels of the network.  [default: 48, transformer 32]")
+    ] = None,
+    steps: Annotated[int | None, _option("steps", "Optimizer steps.")] = None,
+    batch: Annotated[int | None, _option("batch", "Pictures in a step, over all processes.")] = None,
+    accumulate: Annotated[
+        int | None, _option("accumulate", "Compute a step in this many parts, to save memory.")
+    ] = None,
+    image_size: Annotated[int | None, _option("image_size", "Side of the training crops, in pixels.")] = None,
     style_size: Annotated[
-        int, typer.Option(help="Short side of PICTURE, in pixels: smaller gives finer strokes.")
-    ] = _default("style_size"),
-    style_weight: Annotated[float, typer.Option(help="Style against content.")] = _default("style_weight"),
-    tv_weight: Annotated[float, typer.Option(help="Total variation: higher is smoother.")] = _default(
-        "tv_weight"
-    ),
-    steadiness_weight: Annotated[float, typer.Option(help="Against flicker.")] = _default(
-        "steadiness_weight"
-    ),
-    learning_rate: Annotated[float, typer.Option(help="Largest step of Adam.")] = _default("learning_rate"),
-    precision: Annotated[str, typer.Option(help="Arithmetic of the feature model: fp32 or bf16.")] = _default(
-        "precision"
-    ),
-    seed: Annotated[int, typer.Option(help="Decides everything random.")] = _default("seed"),
+        int | None, _option("style_size", "Short side of PICTURE, in pixels: smaller gives finer strokes.")
+    ] = None,
+    style_weight: Annotated[
+        float | None, _option("style_weight", "Style against content.", shown="calibrated to --style-balance")
+    ] = None,
+    style_balance: Annotated[
+        float | None, _option("style_balance", "Strength of the style for any PICTURE.")
+    ] = None,
+    content_weight: Annotated[
+        float | None, _option("content_weight", "Higher keeps more of the photo.")
+    ] = None,
+    tv_weight: Annotated[float | None, _option("tv_weight", "Total variation: higher is smoother.")] = None,
+    steadiness_weight: Annotated[float | None, _option("steadiness_weight", "Against flicker.")] = None,
+    learning_rate: Annotated[float | None, _option("learning_rate", "Largest step of Adam.")] = None,
+    schedule: Annotated[
+        str | None, _option("schedule", "Learning rate after the warm-up: cosine or constant.")
+    ] = None,
+    precision: Annotated[
+        str | None, _option("precision", "Arithmetic of the feature model: fp32 or bf16.")
+    ] = None,
+    seed: Annotated[int | None, _option("seed", "Decides everything random.")] = None,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, or cuda:INDEX; auto takes a GPU where there is one.")
     ] = "auto",
+    report: Annotated[
+        bool, typer.Option(help="Write a preview picture and a page with curves beside the checkpoint.")
+    ] = True,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Folder for TensorBoard's curves and previews.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
 ) -> None:
-    """Train a style on one picture; export the checkpoint with export-onnx."""
+    """Train a style on one picture; export the checkpoint with export-onnx.
+
+    Many GPUs or machines: torchrun --nproc-per-node 2 -m stylize_video_train PICTURE …
+    """
     with errors_as_sentences(debug=debug):
-        from stylize_video_train.recipe import NetworkConfig, NetworkKind, Precision, Recipe, RecipeError
-        from stylize_video_train.trainer import Progress, pick_device, train
-
-        try:
-            config = NetworkConfig(
-                kind=cast(NetworkKind, network), width=width or (32 if network == "transformer" else 48)
-            )
-        except ValueError as error:
-            raise RecipeError(str(error)) from error
-        recipe = Recipe(
-            network=config,
-            features=features,
-            content_layer=content_layer,
-            style_layers=tuple(layer.strip() for layer in style_layers.split(",") if layer.strip()),
-            steps=steps,
-            batch=batch,
-            image_size=image_size,
-            style_size=style_size,
-            style_weight=style_weight,
-            tv_weight=tv_weight,
-            steadiness_weight=steadiness_weight,
-            learning_rate=learning_rate,
-            precision=cast(Precision, precision),
-            seed=seed,
-        )
         target = output or Path(f"{picture.stem}.pth")
-        progress = ProgressLine(target.name, unit="steps/s", quiet=quiet)
+        given: dict[str, Any] = {
+            "features": features,
+            "content_layer": content_layer,
+            "style_layers": _names(style_layers),
+            "layer_weights": _numbers("--layer-weights", layer_weights),
+            "style_scales": _numbers("--style-scales", style_scales),
+            "steps": steps,
+            "batch": batch,
+            "accumulate": accumulate,
+            "image_size": image_size,
+            "style_size": style_size,
+            "style_weight": style_weight,
+            "style_balance": style_balance,
+            "content_weight": content_weight,
+            "tv_weight": tv_weight,
+            "steadiness_weight": steadiness_weight,
+            "learning_rate": learning_rate,
+            "schedule": schedule,
+            "precision": precision,
+            "seed": seed,
+            "network": _given({"kind": network, "width": width}) or None,
+        }
+        recipe = _recipe(_given(given), config=config, resumed=target if resume else None)
 
-        def show(at: Progress) -> None:
-            if at.step == 1:
-                progress.start(at.steps)
-            losses = f"content {at.content:.3f}, style {at.style:.3f}" if at.style else "learning to see"
-            progress.advance(losses)
+        from stylize_video_train.parallel import process_group, process_index
+        from stylize_video_train.trainer import TrainingInterrupted, pick_device, train
 
-        with progress:
-            train(
-                recipe,
-                style_picture=picture,
-                content=content,
-                output=target,
-                weights_file=feature_weights,
-                device=pick_device(device),
-                on_progress=show,
-            )
-        if not quiet:
-            print(f"{target}: export it with  export-onnx {target}", file=sys.stderr)
+        with process_group(pick_device(device)) as own_device:
+            leads = process_index() == 0
+            try:
+                with _Display(target.name, recipe, quiet=quiet or not leads) as display:
+                    train(
+                        recipe,
+                        style_picture=picture,
+                        content=content,
+                        output=target,
+                        weights_file=feature_weights,
+                        device=own_device,
+                        resume=resume,
+                        report=report,
+                        tensorboard=tensorboard,
+                        on_progress=display.show,
+                    )
+            except TrainingInterrupted as interrupted:
+                if leads:
+                    at = f"{interrupted.step} steps are in {target}; the same command with --resume goes on"
+                    print(at, file=sys.stderr)
+                raise
+            if leads and not quiet:
+                print(f"{target}: export it with  export-onnx {target}", file=sys.stderr)
+
+
+def _recipe(given: dict[str, Any], *, config: Path | None, resumed: Path | None) -> Recipe:
+    """The defaults, or the recipe of a begun training, with the file's and the command's values."""
+    from stylize_video_train.config import read_config, with_values
+    from stylize_video_train.recipe import Recipe
+
+    recipe = Recipe()
+    if resumed is not None:
+        from stylize_video_train.checkpoint import load_checkpoint
+
+        recipe = Recipe.from_dict(load_checkpoint(resumed).recipe)
+    if config is not None:
+        recipe = with_values(recipe, read_config(config), source=str(config))
+    return with_values(recipe, given, source="the command")
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _numbers(option: str, text: str | None) -> list[float] | None:
+    from stylize_video_train.recipe import RecipeError
+
+    try:
+        return None if text is None else [float(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise RecipeError(f"{option} must be numbers separated by commas, got {text!r}") from error
+
+
+class _Display:
+    """A progress bar for each phase: identity steps are many times faster, and would promise too much."""
+
+    def __init__(self, name: str, recipe: Recipe, *, quiet: bool) -> None:
+        from stylize_video_train.trainer import identity_steps
+
+        self._name, self._quiet = name, quiet
+        self._identity_steps = identity_steps(recipe)
+        self._line: ProgressLine | None = None
+        self._learns_style = False
+
+    def __enter__(self) -> _Display:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._line:
+            self._line.__exit__(None, None, None)
+
+    def show(self, at: Progress) -> None:
+        learns_style = at.step > self._identity_steps
+        if self._line is None or learns_style != self._learns_style:
+            self.__exit__()
+            phase = "the style" if learns_style else "to see"
+            self._line = ProgressLine(f"{self._name}: learning {phase}", unit="steps/s", quiet=self._quiet)
+            self._line.__enter__()
+            self._line.start((at.steps if learns_style else self._identity_steps) - at.step + 1)
+            self._learns_style = learns_style
+        self._line.advance(f"content {at.content:.3f}" + (f", style {at.style:.3f}" if at.style else ""))
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ before it, so a training resumes with the very crops it would have seen.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -56,13 +57,21 @@ class ContentFolder(Dataset[Tensor]):
         size: side of the crops in pixels.
         seed: decides order, zoom, place and mirroring.
         zoom: the picture's short side is scaled to between these multiples of ``size``.
+        hold_out: leave this many pictures out, listed in ``held_out``, where at least
+            ten times as many are there; for previews.
 
     Raises:
         DataError: the folder is missing or has no picture in it that can be used.
     """
 
     def __init__(
-        self, folder: Path, *, size: int, seed: int = 0, zoom: tuple[float, float] = (1.1, 1.8)
+        self,
+        folder: Path,
+        *,
+        size: int,
+        seed: int = 0,
+        zoom: tuple[float, float] = (1.1, 1.8),
+        hold_out: int = 0,
     ) -> None:
         if not folder.is_dir():
             raise DataError(f"the folder of content pictures {folder} does not exist")
@@ -73,6 +82,16 @@ class ContentFolder(Dataset[Tensor]):
             detail = f"; {self.skipped} files there are damaged or too small" if self.skipped else ""
             raise DataError(f"no pictures to train on in {folder} (looked for .jpg, .png, …{detail})")
         self.size, self.seed, self.zoom = size, seed, zoom
+        self.held_out: list[Path] = []
+        if len(self.paths) >= 10 * hold_out:
+            chosen = np.random.default_rng((seed, 2**31)).permutation(len(self.paths))[:hold_out]
+            self.held_out = [self.paths[index] for index in chosen]
+            self.paths = [p for p in self.paths if p not in set(self.held_out)]
+
+    def fingerprint(self) -> str:
+        """A hash of the pictures' names and sizes in bytes: another folder, other crops."""
+        listing = "".join(f"{p.name}\0{p.stat().st_size}\n" for p in self.paths)
+        return hashlib.sha256(listing.encode()).hexdigest()
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -63,7 +63,7 @@ class FeatureModel(nn.Module):
         if not self.layers:
             raise FeatureError(f"no layers of {name} were asked for")
         nodes = {node_name(name, layer): layer for layer in self.layers}
-        with torch.device("cpu" if random_weights else "meta"):
+        with torch.device("meta"):
             try:
                 model = get_model(name, weights=None)
             except ValueError as error:
@@ -75,7 +75,9 @@ class FeatureModel(nn.Module):
                 raise FeatureError(f"{name} has no layer {layer!r}; some it has: {', '.join(known[:12])} …")
         model.eval()
         self.trunk = create_feature_extractor(model, return_nodes=nodes)
-        if not random_weights:
+        if random_weights:
+            _randomise(self.trunk)
+        else:
             self._load(_read_state(name, weights_file), weights_file)
         for module in self.trunk.modules():
             if isinstance(module, nn.ReLU):
@@ -117,6 +119,16 @@ class FeatureModel(nn.Module):
             key: state[key].float() if key in state else torch.zeros((), dtype=torch.long) for key in wanted
         }
         self.trunk.load_state_dict(weights, assign=True)
+
+
+def _randomise(trunk: nn.Module) -> None:
+    """Give a model on the meta device weights that keep activations as large as they come in."""
+    trunk.to_empty(device="cpu")
+    for name, value in trunk.state_dict().items():
+        if value.ndim >= 2:
+            nn.init.kaiming_normal_(value, nonlinearity="relu")
+        else:
+            value.fill_(1 if name.endswith(("weight", "running_var")) else 0)
 
 
 def node_name(model: str, layer: str) -> str:

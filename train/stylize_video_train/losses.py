@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from stylize_video_train.features import FeatureModel
+from stylize_video_train.parallel import mean_over_processes
 
 _TINY = 1e-8
 
@@ -22,14 +23,17 @@ _TINY = 1e-8
 def gram_matrix(features: Tensor) -> Tensor:
     """Gram matrices ``[N, C, C]`` of activations ``[N, C, H, W]``, divided by C·H·W."""
     n, channels, height, width = features.shape
-    flat = features.float().reshape(n, channels, height * width)
-    return flat @ flat.transpose(1, 2) / (channels * height * width)
+    flat = _full_precision(features).reshape(n, channels, height * width)
+    # Autocast would compute the product in half precision again.
+    with torch.autocast(features.device.type, enabled=False):
+        return flat @ flat.transpose(1, 2) / (channels * height * width)
 
 
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
     """Squared distance of activations, as a fraction of the target's energy."""
-    target = target.float()
-    return F.mse_loss(features.float(), target) / (target.square().mean() + _TINY)
+    target = _full_precision(target)
+    energy = mean_over_processes(target.square().mean())
+    return F.mse_loss(_full_precision(features), target) / (energy + _TINY)
 
 
 def style_loss(gram: Tensor, target: Tensor) -> Tensor:
@@ -62,7 +66,7 @@ class PooledGram(nn.Module):
 
     def forward(self, gram: Tensor) -> Tensor:
         """Return ``[1, C, C]`` for the Gram matrices ``[N, C, C]`` of a batch."""
-        batch = gram.mean(0, keepdim=True)
+        batch = mean_over_processes(gram.mean(0, keepdim=True))
         new = batch.detach()
         if self.training:
             self.weight += (1 - self.memory) * (1 - self.weight)
@@ -88,7 +92,7 @@ class PerceptualLoss(nn.Module):
         style_layers: the set J where Gram matrices are compared.
         layer_weights: one weight a style layer; equal ones by default.
         scales: sizes at which style is compared, as fractions of the frame's side; a
-            second, half-size look sees strokes twice as large.
+            second, half-size look sees strokes twice as large. Content is compared at the first.
         memory: compare the style of all pictures together, see :class:`PooledGram`;
             None compares each picture's, as the paper does.
     """
@@ -117,7 +121,7 @@ class PerceptualLoss(nn.Module):
             for scale in self.scales:
                 features = model(_rescale(style_picture, scale))
                 self._targets.append({layer: gram_matrix(features[layer])[0] for layer in style_layers})
-        self._pools = nn.ModuleList(
+        self.pools = nn.ModuleList(
             nn.ModuleList(
                 nn.Identity() if memory is None else PooledGram(len(grams[layer]), memory)
                 for layer in style_layers
@@ -128,10 +132,10 @@ class PerceptualLoss(nn.Module):
     def forward(self, stylized: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Return (content loss, style loss), each averaged over layers and scales."""
         with torch.no_grad():
-            content_target = self.model(frames)[self.content_layer]
+            content_target = self.model(_rescale(frames, self.scales[0]))[self.content_layer]
         content = stylized.new_zeros(())
         style = stylized.new_zeros(())
-        for scale, targets, pools in zip(self.scales, self._targets, self._pools, strict=True):
+        for scale, targets, pools in zip(self.scales, self._targets, self.pools, strict=True):
             features = self.model(_rescale(stylized, scale))
             if scale == self.scales[0]:
                 content = content_loss(features[self.content_layer], content_target)
@@ -141,6 +145,11 @@ class PerceptualLoss(nn.Module):
                 gram = pool(gram_matrix(features[layer]))
                 style = style + weight * style_loss(gram, targets[layer])
         return content, style / (sum(self.layer_weights.values()) * len(self.scales))
+
+
+def _full_precision(values: Tensor) -> Tensor:
+    """At least float32: sums over a picture overflow or stall in half precision."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 def _rescale(pictures: Tensor, scale: float) -> Tensor:

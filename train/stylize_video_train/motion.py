@@ -26,16 +26,27 @@ class ShiftedPair:
     dx: int
 
     @classmethod
-    def draw(cls, pictures: Tensor, generator: torch.Generator, *, noise: float = 4 / 255) -> ShiftedPair:
+    def draw(
+        cls,
+        pictures: Tensor,
+        generator: torch.Generator,
+        *,
+        noise: float = 4 / 255,
+        share: tuple[int, int] | None = None,
+    ) -> ShiftedPair:
         """Cut both looks from ``[N, 3, H + MAX_SHIFT, W + MAX_SHIFT]`` pictures.
 
         ``noise`` is the largest standard deviation of the second look's sensor noise.
+        ``share`` is (first picture, batch) where the pictures are part of a larger
+        batch: they then get the very shift and noise they get there.
         """
         dy, dx = (int(torch.randint(0, MAX_SHIFT + 1, (), generator=generator)) for _ in range(2))
         height, width = (side - MAX_SHIFT for side in pictures.shape[-2:])
         second = pictures[..., dy : dy + height, dx : dx + width]
         sigma = noise * torch.rand((), generator=generator)
-        second = second + sigma * torch.randn(second.shape, generator=generator)
+        start, batch = share or (0, len(second))
+        grain = torch.randn((batch, *second.shape[1:]), generator=generator)[start : start + len(second)]
+        second = second + sigma * grain
         return cls(pictures[..., :height, :width], second.clamp(0, 1), dy, dx)
 
     def steadiness_loss(self, first: Tensor, second: Tensor, *, border: int = 16) -> Tensor:

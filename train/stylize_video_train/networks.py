@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stylize_video_train.parallel import BatchNorm
 from stylize_video_train.recipe import NetworkConfig
 
 MIN_SIDE = 16
@@ -185,7 +186,7 @@ class NormConv(nn.Module):
         self.conv = nn.Conv2d(
             in_channels, out_channels, kernel, stride, (kernel - stride + 1) // 2, bias=False
         )
-        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+        self.norm: nn.Module = BatchNorm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.norm(self.conv(x)))
@@ -229,7 +230,7 @@ class ResizeConv(nn.Module):
         self.hidden = hidden
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels, 5, 5))
         self.bias = nn.Parameter(torch.zeros(out_channels))
-        self.norm = nn.BatchNorm2d(out_channels) if hidden else None
+        self.norm = BatchNorm(out_channels) if hidden else None
         self.fast: nn.Conv2d | None = None
         self.register_buffer("taps", _nearest_taps(), persistent=False)
         self.taps: Tensor

@@ -13,6 +13,7 @@ from stylize_video.errors import StylizeError
 
 NetworkKind = Literal["realtime", "transformer"]
 Precision = Literal["fp32", "bf16"]
+Schedule = Literal["cosine", "constant"]
 
 
 class RecipeError(StylizeError):
@@ -88,16 +89,27 @@ class Recipe:
     """Compare the style of all pictures together, this share of it of earlier batches; None
     compares each picture's. See :class:`stylize_video_train.losses.PooledGram`."""
     content_weight: float = 1.0
-    style_weight: float = 5.0
+    style_weight: float | None = None
+    """None: calibrated to ``style_balance`` before the training, and then written here."""
+    style_balance: float = 2.3
+    """How much the style of an untouched photo is to cost, where 1 is the cost of a lost photo.
+    A painting far from photos (night, ink on paper) gets a lower style weight by it, so that
+    its style does not drown the picture."""
     tv_weight: float = 0.5
     steadiness_weight: float = 20.0
     image_size: int = 208
     batch: int = 4
+    """Pictures in a step, over all processes and parts."""
+    accumulate: int = 1
+    """Compute a step in this many parts, to save memory. Batch normalisation and pooled
+    style then see one part at a time."""
     steps: int = 3000
     identity_share: float = 0.1
     """The first steps (this fraction) teach the network to give its input back, at a tenth of
     the cost; style is then learnt from a network that keeps light and shade."""
     learning_rate: float = 2e-3
+    schedule: Schedule = "cosine"
+    """After a short warm-up: ``cosine`` down to a twentieth, or ``constant``."""
     freeze_norm_at: float = 0.6
     """Fraction of the steps after which batch normalisation uses its running statistics,
     as it will in use; the rest of the training makes up for the difference."""
@@ -126,20 +138,35 @@ class Recipe:
                 f"{len(recipe.style_layers)} style layers need as many layer weights,"
                 f" got {len(recipe.layer_weights)}"
             )
-        for name in ("steps", "batch", "style_size", "learning_rate"):
-            if getattr(recipe, name) <= 0:
-                raise RecipeError(f"{name} must be above 0, got {getattr(recipe, name)}")
-        for name in ("content_weight", "style_weight", "tv_weight", "steadiness_weight"):
-            if getattr(recipe, name) < 0:
-                raise RecipeError(f"{name} must be 0 or more, got {getattr(recipe, name)}")
-        for name in ("identity_share", "freeze_norm_at"):
-            if not 0 <= getattr(recipe, name) <= 1:
-                raise RecipeError(f"{name} must be between 0 and 1, got {getattr(recipe, name)}")
-        if recipe.precision not in ("fp32", "bf16"):
-            raise RecipeError(f"precision must be fp32 or bf16, got {recipe.precision}")
-        if recipe.image_size < 64:
-            raise RecipeError(f"image_size must be at least 64, got {recipe.image_size}")
+        recipe._check_ranges()
         return recipe
+
+    def _check_ranges(self) -> None:
+        for name in ("steps", "batch", "accumulate", "style_size", "learning_rate", "style_balance"):
+            if not getattr(self, name) > 0:
+                raise RecipeError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("content_weight", "style_weight", "tv_weight", "steadiness_weight"):
+            if not (getattr(self, name) or 0) >= 0:
+                raise RecipeError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        for name in ("identity_share", "freeze_norm_at"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise RecipeError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if self.style_memory is not None and not 0 <= self.style_memory < 1:
+            raise RecipeError(f"style_memory must be from 0 to below 1, got {self.style_memory}")
+        if not self.style_scales or not all(0 < scale <= 1 for scale in self.style_scales):
+            raise RecipeError(f"style_scales must be above 0 and at most 1, got {self.style_scales}")
+        if any(not weight >= 0 for weight in self.layer_weights) or (
+            self.layer_weights and not sum(self.layer_weights) > 0
+        ):
+            raise RecipeError(f"layer_weights must be 0 or more and not all 0, got {self.layer_weights}")
+        if self.precision not in ("fp32", "bf16"):
+            raise RecipeError(f"precision must be fp32 or bf16, got {self.precision}")
+        if self.schedule not in ("cosine", "constant"):
+            raise RecipeError(f"schedule must be cosine or constant, got {self.schedule}")
+        if self.batch % self.accumulate:
+            raise RecipeError(f"a batch of {self.batch} cannot be split into {self.accumulate} equal parts")
+        if self.image_size < 64:
+            raise RecipeError(f"image_size must be at least 64, got {self.image_size}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as checkpoints and ONNX metadata hold them."""

@@ -4,27 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from stylize_video.errors import StylizeError
-from stylize_video_train.checkpoint import Checkpoint
+from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
 from stylize_video_train.data import ContentFolder, read_picture, resize_short_side
 from stylize_video_train.features import FeatureModel
 from stylize_video_train.losses import PerceptualLoss, total_variation
 from stylize_video_train.motion import MAX_SHIFT, ShiftedPair
 from stylize_video_train.networks import StyleNetwork, build_network
+from stylize_video_train.parallel import average_gradients, process_count, process_index
+from stylize_video_train.preview import Preview
 from stylize_video_train.recipe import Recipe
+from stylize_video_train.report import TrainingReport, tensorboard_writer
 
 
 class TrainingError(StylizeError):
     """A training cannot start or go on."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C; the checkpoint holds everything up to ``step``."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"interrupted after step {step}")
+        self.step = step
 
 
 @dataclass(frozen=True)
@@ -40,9 +57,16 @@ class Progress:
     seconds: float
 
 
+LOSS_NAMES = ("content", "style", "steadiness", "total")
 WARM_UP_STEPS = 50
 GRADIENT_CLIP = 1.0
 CHECKPOINT_EVERY = 200
+PREVIEWS = 8
+HELD_OUT = 4
+
+_CALIBRATION_PICTURES = 8
+_LEAST_DISTANCE = 0.05
+_DIVERGED = 100.0
 
 
 def train(
@@ -54,6 +78,9 @@ def train(
     weights_file: Path | None = None,
     random_features: bool = False,
     device: str = "cpu",
+    resume: bool = False,
+    report: bool = False,
+    tensorboard: Path | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Checkpoint:
     """Train a network on one style picture and write its checkpoint to ``output``.
@@ -66,49 +93,238 @@ def train(
         weights_file: state dict of the feature model; by default torchvision downloads it.
         random_features: use a feature model with random weights (tests only).
         device: where torch computes.
+        resume: go on from the unfinished checkpoint at ``output``; on a CPU the result is,
+            bit for bit, that of a training never interrupted.
+        report: write ``.preview.png`` during, and ``.report.html`` after the training,
+            both named like ``output``.
+        tensorboard: folder for TensorBoard's curves and previews.
         on_progress: called after every step.
 
     Raises:
         StylizeError: pictures, weights or recipe cannot be used, or the loss is no
             longer finite (the last good checkpoint stays).
+        TrainingInterrupted: Ctrl-C; the checkpoint is up to date.
     """
-    recipe = recipe.resolved()
     if not output.parent.is_dir():
         raise TrainingError(f"cannot write {output}: the folder {output.parent} does not exist")
-    torch.manual_seed(recipe.seed)
-    network = build_network(recipe.network).to(device).to(memory_format=torch.channels_last)
-    loss = _perceptual_loss(recipe, style_picture, weights_file, random_features, device)
-    folder = ContentFolder(content, size=recipe.image_size + MAX_SHIFT, seed=recipe.seed)
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: _learning_rate(s, recipe.steps))
-    style = {"name": style_picture.stem, "sha256": hashlib.sha256(style_picture.read_bytes()).hexdigest()}
+    earlier = load_checkpoint(output) if resume else None
+    recipe = recipe.resolved() if earlier is None else _resumed_recipe(recipe, earlier, output)
+    if earlier is not None and earlier.step >= recipe.steps:
+        return earlier
+    loss = perceptual_loss(
+        recipe, style_picture, weights_file=weights_file, random_features=random_features, device=device
+    )
+    folder = ContentFolder(content, size=recipe.image_size + MAX_SHIFT, seed=recipe.seed, hold_out=HELD_OUT)
+    if recipe.style_weight is None:
+        recipe = replace(recipe, style_weight=calibrated_style_weight(recipe, loss, folder, device=device))
+    training = _Training(recipe, loss, device, style=_describe(style_picture), data=folder.fingerprint())
+    preview = Preview(folder.held_out or folder.paths[:HELD_OUT])
+    if earlier is not None:
+        training.restore(earlier, output)
+        preview.restore(earlier.state["preview"])
+    writes = process_index() == 0
+    reporter = TrainingReport(output, style_picture) if report and writes else None
+    with _stop_on_interrupt() as stop, tensorboard_writer(tensorboard if writes else None) as board:
+        for parts in _batches(folder, recipe, done=training.done, device=device):
+            progress = training.step(parts)
+            on_progress(progress)
+            stopping, finished = _any_process(stop.is_set(), device), training.done == recipe.steps
+            if _preview_due(training.done, recipe.steps):
+                preview.add(training.done, training.network, device)
+                if reporter:
+                    reporter.write_preview(preview)
+                board.preview(training.done, preview)
+            board.losses(progress)
+            if writes and (stopping or finished or training.done % CHECKPOINT_EVERY == 0):
+                training.checkpoint(None if finished else preview).save(output)
+            if stopping and not finished:
+                raise TrainingInterrupted(training.done)
+    if reporter:
+        reporter.write(recipe, training.history, preview, seconds=training.seconds, skipped=folder.skipped)
+    return training.checkpoint(None)
 
-    def checkpoint(step: int) -> Checkpoint:
-        return Checkpoint(recipe.network, network.state_dict(), recipe.to_dict(), style, step)
 
-    started = time.perf_counter()
-    for step, pictures in enumerate(_batches(folder, recipe), start=1):
-        _set_training(network, frozen_norm=step > recipe.freeze_norm_at * recipe.steps)
-        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
-        pair = ShiftedPair.draw(pictures, generator)
-        terms = _step_losses(
-            recipe, network, None if step <= recipe.identity_share * recipe.steps else loss, pair, device
+class _Training:
+    """Network, optimizer and losses between two steps."""
+
+    def __init__(
+        self, recipe: Recipe, loss: PerceptualLoss, device: str, *, style: dict[str, str], data: str
+    ) -> None:
+        self.recipe, self.loss, self.device = recipe, loss, device
+        self.style, self.data = style, data
+        torch.manual_seed(recipe.seed)
+        self.network = build_network(recipe.network).to(device).to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=recipe.learning_rate)
+        self.done = 0
+        self.saved = 0
+        self.history: list[tuple[float, ...]] = []
+        """A row of :data:`LOSS_NAMES` for every step."""
+        self._seconds_before = 0.0
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Time spent training, earlier runs included."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def step(self, parts: Sequence[Tensor]) -> Progress:
+        """Take one optimizer step on a batch, given in equal parts."""
+        recipe, step = self.recipe, self.done + 1
+        _set_training(self.network, frozen_norm=step > recipe.freeze_norm_at * recipe.steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = recipe.learning_rate * learning_rate_factor(self.done, recipe)
+        self.optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(len(LOSS_NAMES), device=self.device)
+        for index, pictures in enumerate(parts):
+            pair = self._pair(step, index, pictures)
+            terms = self._losses(pair, learn_style=step > identity_steps(recipe))
+            torch.autograd.backward(terms["total"] / len(parts))
+            sums += torch.stack([terms[name].detach().to(self.device) for name in LOSS_NAMES]) / len(parts)
+        average_gradients(self.network.parameters())
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_CLIP)
+        values = _mean_of_processes(torch.cat([sums, norm.detach().reshape(1)])).tolist()
+        self._check(step, values)
+        self.optimizer.step()
+        self.done = step
+        self.history.append(tuple(values[: len(LOSS_NAMES)]))
+        return Progress(
+            step, recipe.steps, **dict(zip(LOSS_NAMES, values, strict=False)), seconds=self.seconds
         )
-        if not math.isfinite(terms["total"].item()):
-            raise TrainingError(
-                f"the loss is no longer a number at step {step}: lower --learning-rate"
-                f" (now {recipe.learning_rate:g}); {output} keeps the last good checkpoint"
-            )
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(terms["total"])
-        nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_CLIP)
-        optimizer.step()
-        scheduler.step()
-        if step % CHECKPOINT_EVERY == 0 or step == recipe.steps:
-            checkpoint(step).save(output)
-        values = {name: value.item() for name, value in terms.items()}
-        on_progress(Progress(step, recipe.steps, seconds=time.perf_counter() - started, **values))
-    return checkpoint(recipe.steps)
+
+    def _pair(self, step: int, part: int, pictures: Tensor) -> ShiftedPair:
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+        first = (part * process_count() + process_index()) * len(pictures)
+        return ShiftedPair.draw(pictures, generator, share=(first, self.recipe.batch))
+
+    def _losses(self, pair: ShiftedPair, *, learn_style: bool) -> dict[str, Tensor]:
+        """The terms of one step; without style the frames themselves are the target."""
+        recipe = self.recipe
+        both = torch.cat([pair.first, pair.second]).to(self.device, memory_format=torch.channels_last)
+        first, second = self.network(both).chunk(2)
+        frames = both[: len(first)]
+        if not learn_style:
+            difference = nn.functional.mse_loss(first, frames)
+            zero = torch.zeros(())
+            return {"content": difference, "style": zero, "steadiness": zero, "total": difference}
+        with _feature_precision(recipe, self.device):
+            content, style = self.loss(first, frames)
+        steadiness = pair.steadiness_loss(first, second)
+        total = (
+            recipe.content_weight * content
+            + (recipe.style_weight or 0) * style
+            + recipe.tv_weight * total_variation(first)
+            + recipe.steadiness_weight * steadiness
+        )
+        return {"content": content, "style": style, "steadiness": steadiness, "total": total}
+
+    def _check(self, step: int, values: Sequence[float]) -> None:
+        if all(math.isfinite(value) for value in values) and values[0] < _DIVERGED:
+            return
+        kept = (
+            f"the checkpoint keeps the {self.saved} steps before" if self.saved else "nothing was saved yet"
+        )
+        raise TrainingError(
+            f"the training diverged at step {step}: lower --learning-rate"
+            f" (now {self.recipe.learning_rate:g}); {kept}"
+        )
+
+    def checkpoint(self, preview: Preview | None) -> Checkpoint:
+        """The training so far; with a preview, all that is needed to go on from here."""
+        self.saved = self.done
+        state: dict[str, Any] = {}
+        if preview is not None:
+            state = {
+                "optimizer": self.optimizer.state_dict(),
+                "pools": self.loss.pools.state_dict(),
+                "history": torch.tensor(self.history, dtype=torch.float64),
+                "preview": preview.state(),
+                "seconds": self.seconds,
+                "data": self.data,
+            }
+        weights = self.network.state_dict()
+        return Checkpoint(self.recipe.network, weights, self.recipe.to_dict(), self.style, self.done, state)
+
+    def restore(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Go back to where ``checkpoint`` was written.
+
+        Raises:
+            TrainingError: it belongs to other pictures, or holds no unfinished training.
+        """
+        state = checkpoint.state
+        if not state:
+            raise TrainingError(f"{path} holds weights but no unfinished training")
+        if checkpoint.style.get("sha256") != self.style["sha256"]:
+            raise TrainingError(f"{path} was begun on another style picture")
+        if state["data"] != self.data:
+            raise TrainingError(f"{path} was begun on other photos: the folder has changed since")
+        self.network.load_state_dict(dict(checkpoint.weights))
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.loss.pools.load_state_dict(state["pools"])
+        self.history = [tuple(row) for row in state["history"].tolist()]
+        self._seconds_before = state["seconds"]
+        self.done = self.saved = checkpoint.step
+
+
+def calibrated_style_weight(
+    recipe: Recipe, loss: PerceptualLoss, folder: ContentFolder, *, device: str = "cpu"
+) -> float:
+    """The style weight at which an untouched photo costs ``recipe.style_balance`` in style.
+
+    Losses are fractions of the target's energy already, so most paintings end within a
+    factor of three of each other; one that is much darker or plainer than photos does
+    not, and with a fixed weight its style would blank the picture.
+    """
+    crops = torch.stack([folder[k] for k in range(_CALIBRATION_PICTURES)])
+    crops = crops[..., : recipe.image_size, : recipe.image_size].to(device, memory_format=torch.channels_last)
+    pools = {name: value.clone() for name, value in loss.pools.state_dict().items()}
+    with torch.no_grad(), _feature_precision(recipe, device):
+        distance = loss(crops, crops)[1].item()
+    loss.pools.load_state_dict(pools)
+    # A picture whose style is that of a photo already must not get a boundless weight.
+    return float(f"{recipe.style_balance / max(distance, _LEAST_DISTANCE):.4g}")
+
+
+def perceptual_loss(
+    recipe: Recipe,
+    style_picture: Path,
+    *,
+    weights_file: Path | None = None,
+    random_features: bool = False,
+    device: str = "cpu",
+) -> PerceptualLoss:
+    """The loss that a resolved ``recipe`` describes, against one style picture.
+
+    Raises:
+        StylizeError: the picture or the feature model cannot be used.
+    """
+    torch.manual_seed(recipe.seed)
+    model = FeatureModel(
+        recipe.features,
+        (*recipe.style_layers, recipe.content_layer),
+        weights_file=weights_file,
+        random_weights=random_features,
+    )
+    picture = resize_short_side(read_picture(style_picture), recipe.style_size)
+    return PerceptualLoss(
+        model.to(device).to(memory_format=torch.channels_last),
+        picture.to(device),
+        content_layer=recipe.content_layer,
+        style_layers=recipe.style_layers,
+        layer_weights=recipe.layer_weights or None,
+        scales=recipe.style_scales,
+        memory=recipe.style_memory,
+    ).to(device)
+
+
+def learning_rate_factor(done: int, recipe: Recipe) -> float:
+    """What the learning rate is multiplied with after ``done`` steps: warm-up, then the schedule."""
+    warm_up = min(WARM_UP_STEPS, max(1, recipe.steps // 10))
+    if done < warm_up:
+        return (done + 1) / warm_up
+    if recipe.schedule == "constant":
+        return 1.0
+    progress = (done - warm_up) / max(1, recipe.steps - warm_up)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 def pick_device(name: str) -> str:
@@ -126,63 +342,103 @@ def pick_device(name: str) -> str:
     return name
 
 
-def _perceptual_loss(
-    recipe: Recipe, style_picture: Path, weights_file: Path | None, random_features: bool, device: str
-) -> PerceptualLoss:
-    model = FeatureModel(
-        recipe.features,
-        (*recipe.style_layers, recipe.content_layer),
-        weights_file=weights_file,
-        random_weights=random_features,
+def identity_steps(recipe: Recipe) -> int:
+    """How many steps at the start teach the network to give its input back."""
+    return math.floor(recipe.identity_share * recipe.steps)
+
+
+def _resumed_recipe(recipe: Recipe, checkpoint: Checkpoint, path: Path) -> Recipe:
+    """The checkpoint's own recipe, if ``recipe`` says nothing else."""
+    begun = Recipe.from_dict(checkpoint.recipe)
+    given = recipe.resolved()
+    if given.style_weight is None:
+        given = replace(given, style_weight=begun.style_weight)
+    for name in (field.name for field in fields(Recipe)):
+        if getattr(given, name) != getattr(begun, name):
+            raise TrainingError(
+                f"{path} was begun with {name} {getattr(begun, name)}, not {getattr(given, name)};"
+                " a resumed training keeps its recipe"
+            )
+    return begun
+
+
+def _describe(style_picture: Path) -> dict[str, str]:
+    return {"name": style_picture.stem, "sha256": hashlib.sha256(style_picture.read_bytes()).hexdigest()}
+
+
+def _feature_precision(recipe: Recipe, device: str) -> torch.autocast:
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.precision == "bf16")
+
+
+def _batches(folder: ContentFolder, recipe: Recipe, *, done: int, device: str) -> Iterator[Sequence[Tensor]]:
+    """This process's share of every batch from the one after ``done`` steps, in parts."""
+    pieces = recipe.accumulate * process_count()
+    if recipe.batch % pieces:
+        raise TrainingError(
+            f"a batch of {recipe.batch} cannot be shared equally: {process_count()} processes,"
+            f" {recipe.accumulate} parts"
+        )
+    size = recipe.batch // pieces
+    order = [
+        list(range(start, start + size))
+        for step in range(done, recipe.steps)
+        for part in range(recipe.accumulate)
+        for start in [step * recipe.batch + (part * process_count() + process_index()) * size]
+    ]
+    # Workers decode ahead of the network; the order does not depend on how many there are.
+    workers = 1 if device == "cpu" else min(8, os.cpu_count() or 1)
+    loader = DataLoader(
+        folder,
+        batch_sampler=order,
+        num_workers=workers,
+        prefetch_factor=4,
+        worker_init_fn=_ignore_interrupt,
     )
-    picture = resize_short_side(read_picture(style_picture), recipe.style_size)
-    return PerceptualLoss(
-        model.to(device).to(memory_format=torch.channels_last),
-        picture.to(device),
-        content_layer=recipe.content_layer,
-        style_layers=recipe.style_layers,
-        layer_weights=recipe.layer_weights or None,
-        scales=recipe.style_scales,
-        memory=recipe.style_memory,
-    )
+    iterator = iter(loader)
+    for _ in range(done, recipe.steps):
+        yield [next(iterator) for _ in range(recipe.accumulate)]
 
 
-def _step_losses(
-    recipe: Recipe, network: StyleNetwork, loss: PerceptualLoss | None, pair: ShiftedPair, device: str
-) -> dict[str, Tensor]:
-    """The terms of one step; without a perceptual loss the frames themselves are the target."""
-    both = torch.cat([pair.first, pair.second]).to(device, memory_format=torch.channels_last)
-    first, second = network(both).chunk(2)
-    frames = both[: len(first)]
-    if loss is None:
-        difference = nn.functional.mse_loss(first, frames)
-        zero = torch.zeros(())
-        return {"content": difference, "style": zero, "steadiness": zero, "total": difference}
-    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.precision == "bf16"):
-        content, style = loss(first, frames)
-    steadiness = pair.steadiness_loss(first, second)
-    total = (
-        recipe.content_weight * content
-        + recipe.style_weight * style
-        + recipe.tv_weight * total_variation(first)
-        + recipe.steadiness_weight * steadiness
-    )
-    return {"content": content, "style": style, "steadiness": steadiness, "total": total}
+def _ignore_interrupt(_: int) -> None:
+    """Ctrl-C reaches every process of the terminal; the loop alone decides when to stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _batches(folder: ContentFolder, recipe: Recipe) -> Iterator[Tensor]:
-    order = [list(range(s * recipe.batch, (s + 1) * recipe.batch)) for s in range(recipe.steps)]
-    # One worker decodes ahead of the network; the order does not depend on how many there are.
-    return iter(DataLoader(folder, batch_sampler=order, num_workers=1, prefetch_factor=4))
+@contextmanager
+def _stop_on_interrupt() -> Iterator[threading.Event]:
+    """The event is set by a first Ctrl-C, so that the step ends; a second one interrupts at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _learning_rate(step: int, steps: int) -> float:
-    """Linear warm-up, then a cosine down to a twentieth."""
-    warm_up = min(WARM_UP_STEPS, max(1, steps // 10))
-    if step < warm_up:
-        return (step + 1) / warm_up
-    progress = (step - warm_up) / max(1, steps - warm_up)
-    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+def _mean_of_processes(values: Tensor) -> Tensor:
+    if process_count() > 1:
+        torch.distributed.all_reduce(values)
+    return values / process_count()
+
+
+def _any_process(flag: bool, device: str) -> bool:
+    """Whether any process says so: all have to stop at the same step."""
+    if process_count() == 1:
+        return flag
+    return bool(_mean_of_processes(torch.tensor(float(flag), device=device)).item() > 0)
+
+
+def _preview_due(done: int, steps: int) -> bool:
+    return done in {math.ceil(steps * k / PREVIEWS) for k in range(1, PREVIEWS + 1)}
 
 
 def _set_training(network: StyleNetwork, *, frozen_norm: bool) -> None:

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from stylize_video_train.data import ContentFolder, DataError, read_picture, resize_short_side
+from support import draw_picture
+
+
+def save(path: Path, *, index: int = 0, width: int = 80, height: int = 60) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), cv2.cvtColor(draw_picture(index, width, height), cv2.COLOR_RGB2BGR))
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for index in range(5):
+        save(tmp_path / "photos" / f"sub{index % 2}" / f"{index}.png", index=index)
+    return tmp_path / "photos"
+
+
+def test_a_picture_is_rgb_in_0_to_1(tmp_path: Path) -> None:
+    picture = read_picture(save(tmp_path / "a.png"))
+    assert picture.shape == (1, 3, 60, 80)
+    expected = torch.from_numpy(draw_picture(0, 80, 60)).permute(2, 0, 1)[None] / 255
+    torch.testing.assert_close(picture, expected)
+
+
+@pytest.mark.parametrize("kind", ["missing", "text"])
+def test_what_is_no_picture_is_an_error(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a.png"
+    if kind == "text":
+        path.write_text("not a picture")
+    with pytest.raises(DataError, match=r"a\.png"):
+        read_picture(path)
+
+
+@pytest.mark.parametrize(("height", "width", "expected"), [(60, 80, (30, 40)), (90, 30, (90, 30))])
+def test_resizing_sets_the_short_side(height: int, width: int, expected: tuple[int, int]) -> None:
+    resized = resize_short_side(torch.rand(1, 3, height, width), 30)
+    assert resized.shape[-2:] == expected
+    assert resized.min() >= 0
+    assert resized.max() <= 1
+
+
+def test_crops_are_square_and_in_range(photos: Path) -> None:
+    folder = ContentFolder(photos, size=48)
+    assert len(folder) == 5
+    for sample in range(12):
+        crop = folder[sample]
+        assert crop.shape == (3, 48, 48)
+        assert crop.dtype == torch.float32
+        assert 0 <= crop.min() <= crop.max() <= 1
+
+
+def test_a_sample_depends_on_seed_and_number_alone(photos: Path) -> None:
+    forwards = ContentFolder(photos, size=40, seed=7)
+    backwards = ContentFolder(photos, size=40, seed=7)
+    samples = {k: forwards[k] for k in range(15)}
+    for k in reversed(range(15)):
+        assert torch.equal(backwards[k], samples[k])
+    other = ContentFolder(photos, size=40, seed=8)
+    assert not all(torch.equal(other[k], samples[k]) for k in range(15))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_workers_do_not_change_the_order(photos: Path, workers: int) -> None:
+    folder = ContentFolder(photos, size=40, seed=7)
+    loader = DataLoader(folder, batch_sampler=[[0, 1], [2, 3], [4, 5]], num_workers=workers)
+    for start, batch in zip((0, 2, 4), loader, strict=True):
+        assert torch.equal(batch, torch.stack([folder[start], folder[start + 1]]))
+
+
+def test_every_picture_comes_once_an_epoch_in_a_new_order(tmp_path: Path) -> None:
+    for index in range(6):
+        picture = np.full((64, 64, 3), 40 * index, np.uint8)
+        (tmp_path / "flat").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "flat" / f"{index}.png"), picture)
+    folder = ContentFolder(tmp_path / "flat", size=32)
+    seen = [round(folder[k].mean().item() * 255 / 40) for k in range(24)]
+    epochs = [seen[k : k + 6] for k in range(0, 24, 6)]
+    assert all(sorted(epoch) == list(range(6)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+def test_damaged_and_tiny_pictures_are_skipped_and_counted(
+    photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (photos / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (photos / "empty.png").touch()
+    save(photos / "tiny.png", width=90, height=31)
+    (photos / "notes.txt").write_text("not a picture, not counted")
+    with caplog.at_level(logging.WARNING):
+        folder = ContentFolder(photos, size=40)
+    assert (len(folder), folder.skipped) == (5, 3)
+    assert "tiny.png is smaller than 32 pixels" in caplog.text
+    assert "damaged.jpg" in caplog.text
+
+
+def test_small_pictures_are_enlarged(tmp_path: Path) -> None:
+    save(tmp_path / "p" / "a.png", width=40, height=33)
+    assert ContentFolder(tmp_path / "p", size=64)[0].shape == (3, 64, 64)
+
+
+def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
+        ContentFolder(tmp_path / "none", size=40)
+    with pytest.raises(DataError, match="no pictures to train on"):
+        ContentFolder(tmp_path, size=40)
+    (tmp_path / "broken.png").touch()
+    with pytest.raises(DataError, match=r"1 file.*damaged or too small"):
+        ContentFolder(tmp_path, size=40)

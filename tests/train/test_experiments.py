@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+
+from stylize_video_train.experiments import study
+from stylize_video_train.experiments.cli import main_compare_losses, main_train_experiments
+from stylize_video_train.experiments.gallery import agreement, results_table, write_grid
+from stylize_video_train.experiments.matrix import as_markdown, loss_matrix, read_for_matrix
+from stylize_video_train.features import FeatureModel
+from stylize_video_train.recipe import Recipe
+from support import Command, draw_picture
+
+LAYERS = ("features.1", "features.4", "features.7", "features.12")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for kind in ("photos", "unseen"):
+        (folder / kind).mkdir()
+        for index in range(5):
+            cv2.imwrite(str(folder / kind / f"{index}.png"), draw_picture(3 * index, 90, 70))
+    for name, index in (("content", 0), ("style", 60), ("other", 200)):
+        cv2.imwrite(str(folder / f"{name}.png"), draw_picture(index, 130, 110)[:: 1 if index else -1])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def squeeze_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    model = FeatureModel("squeezenet1_1", ["features.12"], random_weights=True)
+    path = tmp_path_factory.mktemp("weights") / "squeeze.pth"
+    torch.save(model.trunk.state_dict(), path)
+    return path
+
+
+def three(pictures: Path) -> torch.Tensor:
+    return read_for_matrix([pictures / f"{name}.png" for name in ("content", "style", "other")])
+
+
+def test_pictures_become_the_middle_of_a_256_pixel_side(pictures: Path) -> None:
+    assert three(pictures).shape == (3, 3, 224, 224)
+
+
+def test_seed_losses_are_zero_on_the_diagonal_and_symmetric(pictures: Path, squeeze_weights: Path) -> None:
+    matrix = loss_matrix(three(pictures), "squeezenet1_1", weights_file=squeeze_weights)
+    for values in (matrix.content, matrix.style):
+        for i in range(3):
+            assert values[i][i] == 0
+            for j in range(3):
+                assert values[i][j] == pytest.approx(values[j][i], rel=1e-5)
+                assert i == j or values[i][j] > 0
+
+
+def test_seed_losses_match_their_definition(pictures: Path, squeeze_weights: Path) -> None:
+    crops = three(pictures)
+    matrix = loss_matrix(crops, "squeezenet1_1", weights_file=squeeze_weights)
+    features = FeatureModel("squeezenet1_1", LAYERS, weights_file=squeeze_weights)(crops)
+    second = features["features.4"]
+    assert matrix.content[0][1] == pytest.approx(((second[0] - second[1]) ** 2).mean().item(), rel=1e-5)
+    style = 0.0
+    for layer in LAYERS:
+        channels, height, width = features[layer].shape[1:]
+        flat = features[layer].reshape(3, channels, -1)
+        grams = [f @ f.T / (channels * height * width) for f in flat]
+        style += ((grams[0] - grams[1]) ** 2).mean().item()
+    assert matrix.style[0][1] == pytest.approx(style, rel=1e-4)
+
+
+def test_normalised_losses_are_fractions_of_the_column(pictures: Path, squeeze_weights: Path) -> None:
+    crops = torch.cat([three(pictures)[:1], three(pictures)[:1]])
+    model = loss_matrix(
+        crops, "squeezenet1_1", definition="normalised", weights_file=squeeze_weights, layers=LAYERS[:1]
+    )
+    assert model.content == ((0.0, 0.0), (0.0, 0.0))
+    assert model.style == ((0.0, 0.0), (0.0, 0.0))
+
+
+def test_missing_weights_leave_a_marked_matrix(pictures: Path, tmp_path: Path) -> None:
+    matrix = loss_matrix(three(pictures), "resnet101", weights_file=tmp_path / "none.pth")
+    assert not matrix.content
+    text = as_markdown(matrix, ["a", "b", "c"])
+    assert "not measured" in text
+    assert "none.pth" in text
+
+
+def test_the_command_prints_and_writes_tables(
+    pictures: Path, squeeze_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [pictures / "content.png", pictures / "style.png", "--features", "squeezenet1_1,resnet101"]
+    given += ["--feature-weights", f"squeezenet1_1={squeeze_weights}", "-o", tmp_path / "m.md"]
+    given += ["--feature-weights", f"resnet101={tmp_path / 'none.pth'}"]
+    monkeypatch.setattr(sys, "argv", ["compare-losses", *map(str, given)])
+    with pytest.raises(SystemExit) as end:
+        main_compare_losses()
+    assert end.value.code == 0
+    text = (tmp_path / "m.md").read_text()
+    assert text.count("| **content** | 0, 0 |") == 2
+    assert text.count("not measured") == 2
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ([], "two pictures"),
+        (["{b}", "--definition", "other"], "--definition"),
+        (["{b}", "--feature-weights", "vgg16"], "NAME=FILE"),
+        (["none.png"], "none.png"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    pictures: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    extra: list[str],
+    words: str,
+) -> None:
+    given = [str(pictures / "content.png"), *(e.format(b=pictures / "style.png") for e in extra)]
+    monkeypatch.setattr(sys, "argv", ["compare-losses", *given])
+    with pytest.raises(SystemExit) as end:
+        main_compare_losses()
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_runs_differ_from_the_first_in_one_thing() -> None:
+    runs = study.plan(study.SIZES["small"])
+    base = runs[0].recipe.to_dict()
+    for run in runs[1:]:
+        changed = [name for name, value in run.recipe.to_dict().items() if value != base[name]]
+        assert len(changed) == 1, run.name
+    assert len({study.slug(run.name) for run in runs}) == len(runs)
+    for run in runs:
+        if not run.recipe.layer_weights:
+            assert isinstance(run.recipe.resolved(), Recipe)
+
+
+def test_rank_correlation() -> None:
+    assert study.rank_correlation([1, 2, 5], [10, 11, 12]) == pytest.approx(1)
+    assert study.rank_correlation([1, 2, 5], [3, 2, 1]) == pytest.approx(-1)
+    assert study.rank_correlation([1, 2, 3, 4], [2, 1, 4, 3]) == pytest.approx(0.6)
+
+
+def test_a_study_trains_measures_and_marks_what_is_missing(pictures: Path, tmp_path: Path) -> None:
+    size = study.SIZES["toy"]
+    runs = study.plan(size)[:1]
+    weights = {"resnet101": tmp_path / "none.pth"}
+    results = [
+        study.carry_out(
+            run,
+            style_picture=pictures / "style.png",
+            content=pictures / "photos",
+            folder=tmp_path,
+            weights={},
+            random_features=True,
+        )
+        for run in runs
+    ]
+    resnet = next(run for run in study.plan(size) if run.recipe.features == "resnet101")
+    results.append(
+        study.carry_out(
+            resnet,
+            style_picture=pictures / "style.png",
+            content=pictures / "photos",
+            folder=tmp_path,
+            weights=weights,
+        )
+    )
+    rulers = study.yardsticks(pictures / "style.png", size, weights={}, random_features=True)
+    photos = study.measured_photos(pictures / "unseen", size)
+    results = [study.measure(result, rulers, photos) for result in results]
+    table = results_table(results)
+    assert "not trained" in table
+    assert table.count("\n") == 4
+    assert results[0].content["vgg19"] > 0
+    assert "Too few" in agreement(results)
+    assert "rank correlation 1.00" not in agreement([results[0]] * 2)
+    write_grid(tmp_path / "grid.jpg", results, pictures / "content.png", extra=[pictures / "style.png"])
+    grid = cv2.imread(str(tmp_path / "grid.jpg"))
+    assert grid is not None
+    assert grid.shape[0] == 260
+
+
+def test_experiments_refuse_an_unknown_size(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    options = [f"--{name}={tmp_path}" for name in ("content", "unseen", "style", "photo", "output")]
+    monkeypatch.setattr(sys, "argv", ["train-experiments", *options, "--size", "huge"])
+    with pytest.raises(SystemExit) as end:
+        main_train_experiments()
+    assert end.value.code == 2
+    assert "small" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["compare-losses", "train-experiments"])
+def test_help(command: Command, name: str) -> None:
+    assert "--feature-weights" in command(name, "--help").stdout

@@ -1,0 +1,294 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from stylize_video_train.features import FeatureModel
+from stylize_video_train.losses import (
+    PerceptualLoss,
+    PooledGram,
+    content_loss,
+    gram_matrix,
+    style_loss,
+    total_variation,
+)
+
+activations = st.builds(
+    lambda n, c, h, w, seed: torch.randn(
+        n, c, h, w, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    ),
+    st.integers(1, 3),
+    st.integers(1, 6),
+    st.integers(1, 7),
+    st.integers(1, 7),
+    st.integers(0, 999),
+)
+
+
+def leaf(*shape: int, seed: int = 0) -> Tensor:
+    values = torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return values.requires_grad_()
+
+
+def slow_gram(features: Tensor) -> Tensor:
+    n, channels, height, width = features.shape
+    values = features.numpy()
+    gram = np.zeros((n, channels, channels))
+    for picture in range(n):
+        for i in range(channels):
+            for j in range(channels):
+                total = sum(
+                    values[picture, i, y, x] * values[picture, j, y, x]
+                    for y in range(height)
+                    for x in range(width)
+                )
+                gram[picture, i, j] = total / (channels * height * width)
+    return torch.from_numpy(gram)
+
+
+# --- Gram matrices ---------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(activations)
+def test_gram_matches_the_definition(features: Tensor) -> None:
+    torch.testing.assert_close(gram_matrix(features), slow_gram(features))
+
+
+@settings(max_examples=25, deadline=None)
+@given(activations)
+def test_gram_is_symmetric_and_positive(features: Tensor) -> None:
+    gram = gram_matrix(features)
+    assert torch.equal(gram, gram.transpose(1, 2))
+    assert torch.linalg.eigvalsh(gram).min() > -1e-10
+
+
+@settings(max_examples=25, deadline=None)
+@given(activations, st.integers(0, 99))
+def test_gram_forgets_where_things_are(features: Tensor, seed: int) -> None:
+    n, channels, height, width = features.shape
+    order = torch.randperm(height * width, generator=torch.Generator().manual_seed(seed))
+    shuffled = features.flatten(2)[..., order].reshape(n, channels, height, width)
+    torch.testing.assert_close(gram_matrix(shuffled), gram_matrix(features))
+    torch.testing.assert_close(gram_matrix(features.flip(-1)), gram_matrix(features))
+
+
+@settings(max_examples=25, deadline=None)
+@given(activations, st.integers(0, 99))
+def test_gram_follows_the_order_of_channels(features: Tensor, seed: int) -> None:
+    order = torch.randperm(features.shape[1], generator=torch.Generator().manual_seed(seed))
+    expected = gram_matrix(features)[:, order][:, :, order]
+    torch.testing.assert_close(gram_matrix(features[:, order]), expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(activations, st.floats(-10, 10))
+def test_gram_is_quadratic(features: Tensor, factor: float) -> None:
+    torch.testing.assert_close(gram_matrix(features * factor), gram_matrix(features) * factor**2)
+
+
+@settings(max_examples=25, deadline=None)
+@given(activations)
+def test_gram_of_a_repeated_picture_is_the_same(features: Tensor) -> None:
+    torch.testing.assert_close(gram_matrix(features.repeat(1, 1, 2, 3)), gram_matrix(features))
+
+
+def test_gram_of_half_precision_is_exact_under_autocast() -> None:
+    features = torch.randn(1, 8, 40, 40).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        gram = gram_matrix(features)
+    assert gram.dtype == torch.float32
+    torch.testing.assert_close(gram, gram_matrix(features.double()).float())
+
+
+# --- Single terms ----------------------------------------------------------------------
+
+
+def test_content_loss_is_a_fraction_of_the_target() -> None:
+    target = leaf(2, 3, 4, 5).detach()
+    assert content_loss(target, target) == 0
+    assert content_loss(torch.zeros_like(target), target) == pytest.approx(1, abs=1e-6)
+    assert content_loss(3 * target, target) == pytest.approx(4, abs=1e-6)
+
+
+def test_content_loss_matches_a_slow_reference() -> None:
+    a, b = leaf(2, 2, 3, 3, seed=1).detach(), leaf(2, 2, 3, 3, seed=2).detach()
+    pairs = list(zip(a.flatten().tolist(), b.flatten().tolist(), strict=True))
+    expected = sum((x - y) ** 2 for x, y in pairs) / (sum(y * y for _, y in pairs) + 1e-8 * len(pairs))
+    assert content_loss(a, b).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_style_loss_matches_a_slow_reference() -> None:
+    grams, target = gram_matrix(leaf(3, 4, 5, 5).detach()), gram_matrix(leaf(1, 4, 5, 5, seed=9).detach())[0]
+    energy = sum(v * v for v in target.flatten().tolist()) + 1e-8
+    distances = [
+        sum((a - b) ** 2 for a, b in zip(g.flatten().tolist(), target.flatten().tolist(), strict=True))
+        for g in grams
+    ]
+    assert style_loss(grams, target).item() == pytest.approx(sum(distances) / 3 / energy, rel=1e-9)
+
+
+def test_style_loss_of_a_blank_picture_is_one() -> None:
+    target = gram_matrix(leaf(1, 4, 5, 5).detach())[0]
+    assert style_loss(target[None], target) == 0
+    assert style_loss(torch.zeros(2, 4, 4), target) == pytest.approx(1, abs=1e-6)
+
+
+def test_total_variation_matches_a_slow_reference() -> None:
+    picture = leaf(1, 2, 4, 3).detach()
+    p = picture[0].numpy()
+    down = [(p[c, y + 1, x] - p[c, y, x]) ** 2 for c in range(2) for y in range(3) for x in range(3)]
+    right = [(p[c, y, x + 1] - p[c, y, x]) ** 2 for c in range(2) for y in range(4) for x in range(2)]
+    expected = np.mean(down) + np.mean(right)
+    assert total_variation(picture).item() == pytest.approx(expected)
+    assert total_variation(torch.full((1, 3, 8, 8), 0.3)) == 0
+
+
+def test_gradients_agree_with_finite_differences() -> None:
+    target = leaf(2, 3, 3, 4, seed=5).detach()
+    gram = gram_matrix(leaf(1, 3, 3, 4, seed=6).detach())[0]
+    x = leaf(2, 3, 3, 4)
+    assert torch.autograd.gradcheck(gram_matrix, x)
+    assert torch.autograd.gradcheck(lambda v: content_loss(v, target), x)
+    assert torch.autograd.gradcheck(lambda v: style_loss(gram_matrix(v), gram), x)
+    assert torch.autograd.gradcheck(total_variation, x)
+
+
+# --- Style pooled over pictures --------------------------------------------------------
+
+
+def test_pool_without_memory_is_the_mean_of_the_batch() -> None:
+    pool = PooledGram(3, 0.0).double()
+    for seed in range(3):
+        gram = gram_matrix(leaf(4, 3, 5, 5, seed=seed).detach())
+        torch.testing.assert_close(pool(gram), gram.mean(0, keepdim=True))
+
+
+def test_pool_is_the_unbiased_exponential_mean() -> None:
+    pool = PooledGram(2, 0.8).double()
+    grams = [gram_matrix(leaf(2, 2, 4, 4, seed=seed).detach()) for seed in range(5)]
+    for count, gram in enumerate(grams, start=1):
+        weights = [0.8 ** (count - 1 - k) for k in range(count)]
+        expected = sum(w * g.mean(0) for w, g in zip(weights, grams, strict=False)) / sum(weights)
+        torch.testing.assert_close(pool(gram)[0], expected)
+
+
+def test_pool_gives_the_gradient_of_the_batch() -> None:
+    pool = PooledGram(3, 0.9).double()
+    pool(gram_matrix(leaf(2, 3, 4, 4, seed=3).detach()))
+    pool.eval()
+    x = leaf(2, 3, 4, 4)
+    weight = leaf(1, 3, 3, seed=8).detach()
+    torch.autograd.backward((pool(gram_matrix(x)) * weight).sum())
+    y = leaf(2, 3, 4, 4)
+    torch.autograd.backward((gram_matrix(y).mean(0, keepdim=True) * weight).sum())
+    torch.testing.assert_close(x.grad, y.grad)
+
+
+def test_pool_remembers_in_training_only() -> None:
+    pool = PooledGram(3, 0.5).eval()
+    pool(torch.ones(2, 3, 3))
+    assert pool.weight == 0
+    assert torch.equal(pool.mean, torch.zeros(1, 3, 3))
+
+
+# --- Together --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model() -> FeatureModel:
+    torch.manual_seed(0)
+    return FeatureModel("squeezenet1_1", ["features.1", "features.4"], random_weights=True).double()
+
+
+def perceptual(
+    model: FeatureModel,
+    style: Tensor,
+    *,
+    layers: Sequence[str] = ("features.1", "features.4"),
+    weights: Sequence[float] | None = None,
+    scales: Sequence[float] = (1.0,),
+    memory: float | None = None,
+) -> PerceptualLoss:
+    return PerceptualLoss(
+        model,
+        style,
+        content_layer="features.4",
+        style_layers=layers,
+        layer_weights=weights,
+        scales=scales,
+        memory=memory,
+    )
+
+
+def pictures(n: int = 1, *, size: int = 40, seed: int = 0) -> Tensor:
+    return torch.rand(n, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_perfect_pictures_cost_nothing(model: FeatureModel) -> None:
+    style = pictures(seed=1)
+    content, distance = perceptual(model, style, scales=(1.0, 0.5))(style, style)
+    assert content.item() == 0
+    assert distance.item() == pytest.approx(0, abs=1e-12)
+
+
+def test_perceptual_loss_is_the_sum_of_its_parts(model: FeatureModel) -> None:
+    style, frames, stylized = pictures(seed=1), pictures(2, seed=2), pictures(2, seed=3)
+    content, distance = perceptual(model, style, weights=(1.0, 3.0))(stylized, frames)
+    features, targets = model(stylized), model(style)
+    torch.testing.assert_close(content, content_loss(features["features.4"], model(frames)["features.4"]))
+    parts = [
+        style_loss(gram_matrix(features[k]), gram_matrix(targets[k])[0]) for k in ("features.1", "features.4")
+    ]
+    torch.testing.assert_close(distance, (parts[0] + 3 * parts[1]) / 4)
+
+
+def test_scales_are_averaged(model: FeatureModel) -> None:
+    style, frames = pictures(seed=1), pictures(2, seed=2)
+    full, half, both = (
+        perceptual(model, style, scales=scales)(frames, frames)[1] for scales in ((1.0,), (0.5,), (1.0, 0.5))
+    )
+    torch.testing.assert_close(both, (full + half) / 2)
+
+
+def test_perceptual_gradient_agrees_with_finite_differences(model: FeatureModel) -> None:
+    loss = perceptual(model, pictures(size=24, seed=1))
+    frames, stylized = pictures(size=24, seed=2), pictures(size=24, seed=3).requires_grad_()
+    content, style = loss(stylized, frames)
+    torch.autograd.backward(content + style)
+    assert stylized.grad is not None
+    direction = torch.randn(stylized.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    step = 1e-6
+
+    def value(at: Tensor) -> float:
+        with torch.no_grad():
+            content, style = loss(at, frames)
+        return float(content + style)
+
+    slope = (value(stylized + step * direction) - value(stylized - step * direction)) / (2 * step)
+    assert (stylized.grad * direction).sum().item() == pytest.approx(slope, rel=1e-4)
+
+
+def test_pooled_style_lets_pictures_differ(model: FeatureModel) -> None:
+    style = pictures(seed=1)
+    frames = torch.cat([style * 0.5, style])
+    pooled = perceptual(model, style, memory=0.0)(frames, frames)[1]
+    each = perceptual(model, style)(frames, frames)[1]
+    assert pooled < each
+
+
+def test_one_weight_for_each_style_layer(model: FeatureModel) -> None:
+    with pytest.raises(ValueError, match="as many weights"):
+        perceptual(model, pictures(), weights=(1.0,))
+
+
+def test_the_model_is_no_part_of_what_is_trained(model: FeatureModel) -> None:
+    loss = perceptual(model, pictures())
+    assert not [p for p in loss.parameters() if p.requires_grad]
+    assert isinstance(loss, nn.Module)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+from torch import nn
+
+from stylize_video_train.checkpoint import load_checkpoint
+from stylize_video_train.parallel import BatchNorm, mean_over_processes, process_count, process_index
+from stylize_video_train.recipe import NetworkConfig, Recipe
+from stylize_video_train.trainer import train
+from support import draw_picture
+
+RECIPE: dict[str, Any] = {
+    "network": NetworkConfig(width=8, blocks=1, head=8),
+    "features": "squeezenet1_1",
+    "content_layer": "features.1",
+    "style_layers": ("features.1", "features.4"),
+    "style_size": 64,
+    "style_memory": 0.5,
+    "image_size": 64,
+    "batch": 4,
+    "steps": 8,
+    "learning_rate": 2e-4,
+    "identity_share": 0.25,
+    "precision": "fp32",
+}
+
+WORKER = """
+import json, sys, torch
+from pathlib import Path
+from stylize_video_train.parallel import process_group, process_index
+from stylize_video_train.recipe import Recipe
+from stylize_video_train.trainer import train
+
+torch.set_num_threads(1)
+folder, losses = Path(sys.argv[1]), []
+recipe = Recipe.from_dict(json.loads(sys.argv[2]))
+with process_group("cpu"):
+    train(recipe, style_picture=folder / "style.png", content=folder / "photos",
+          output=folder / "two.pth", random_features=True,
+          on_progress=lambda p: losses.append([p.content, p.style, p.steadiness, p.total]))
+    (folder / f"losses{process_index()}.json").write_text(json.dumps(losses))
+"""
+
+
+def test_one_process_needs_no_group() -> None:
+    assert (process_count(), process_index()) == (1, 0)
+    values = torch.randn(3)
+    assert mean_over_processes(values) is values
+
+
+def test_batch_norm_alone_is_torchs() -> None:
+    torch.manual_seed(0)
+    ours, torchs = BatchNorm(5), nn.BatchNorm2d(5)
+    x = torch.randn(4, 5, 6, 7)
+    torch.testing.assert_close(ours(x), torchs(x))
+    torch.testing.assert_close(ours.running_var, torchs.running_var)
+
+
+def test_two_processes_train_like_one(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for index in range(6):
+        cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), draw_picture(3 * index, 96, 80))
+    cv2.imwrite(str(tmp_path / "style.png"), draw_picture(40, 80, 80)[::-1])
+    seen: list[list[float]] = []
+    recipe = Recipe(**RECIPE)
+    alone = train(
+        recipe,
+        style_picture=tmp_path / "style.png",
+        content=tmp_path / "photos",
+        output=tmp_path / "one.pth",
+        random_features=True,
+        on_progress=lambda p: seen.append([p.content, p.style, p.steadiness, p.total]),
+    )
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = subprocess.run(
+        [*launcher, str(script), str(tmp_path), json.dumps(recipe.to_dict())],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    for process in range(2):
+        losses = json.loads((tmp_path / f"losses{process}.json").read_text())
+        assert len(losses) == len(seen)
+        for ours, theirs in zip(losses, seen, strict=True):
+            assert ours == pytest.approx(theirs, rel=2e-3, abs=1e-5)
+    together = load_checkpoint(tmp_path / "two.pth")
+    assert together.recipe == alone.recipe
+    frames = torch.rand(2, 3, 40, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(together.build()(frames), alone.build()(frames), rtol=0.02, atol=0.02)
+    assert math.isfinite(seen[-1][-1])

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from stylize_video_train.recipe import PRESETS, NetworkConfig, Recipe, RecipeError
+
+
+@pytest.mark.parametrize("features", sorted(PRESETS))
+def test_presets_fill_in_the_layers(features: str) -> None:
+    recipe = Recipe(features=features).resolved()
+    assert recipe.content_layer == PRESETS[features].content_layer
+    assert recipe.style_layers == PRESETS[features].style_layers
+    assert recipe.resolved() == recipe
+
+
+def test_layers_given_are_kept() -> None:
+    recipe = Recipe(features="vgg19", content_layer="relu3_3", style_layers=("relu1_1",)).resolved()
+    assert (recipe.content_layer, recipe.style_layers) == ("relu3_3", ("relu1_1",))
+
+
+def test_a_model_without_preset_needs_layers() -> None:
+    with pytest.raises(RecipeError, match="--style-layers"):
+        Recipe(features="densenet121").resolved()
+    Recipe(features="densenet121", content_layer="a", style_layers=("b",)).resolved()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"layer_weights": (1.0,)}, "layer weights"),
+        ({"steps": 0}, "steps"),
+        ({"batch": -1}, "batch"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"style_weight": -1.0}, "style_weight"),
+        ({"identity_share": 1.5}, "identity_share"),
+        ({"precision": "fp8"}, "precision"),
+        ({"image_size": 32}, "image_size"),
+    ],
+)
+def test_values_out_of_range_are_errors(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        Recipe(**values).resolved()
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(),
+        Recipe(network=NetworkConfig(kind="transformer", width=16), style_memory=None),
+        Recipe(features="squeezenet1_1", style_scales=(1.0,), layer_weights=(1.0, 2.0, 3.0, 0.5)).resolved(),
+    ],
+)
+def test_a_recipe_survives_json(recipe: Recipe) -> None:
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_the_recipe_does_not_import_torch() -> None:
+    code = "import sys, stylize_video_train.recipe, stylize_video_train.cli; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,466 @@
+from __future__ import annotations
+
+import math
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import onnx
+import pytest
+import torch
+
+from stylize_video.contract import StyleMetadata
+from stylize_video_export.export import export_checkpoint
+from stylize_video_train import trainer
+from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from stylize_video_train.cli import main
+from stylize_video_train.data import ContentFolder, DataError
+from stylize_video_train.recipe import NetworkConfig, Recipe
+from stylize_video_train.trainer import (
+    Progress,
+    TrainingError,
+    TrainingInterrupted,
+    calibrated_style_weight,
+    learning_rate_factor,
+    perceptual_loss,
+    pick_device,
+    train,
+)
+from support import Command, command_line, draw_picture
+
+TOY: dict[str, Any] = {
+    "network": NetworkConfig(width=8, blocks=1, head=8),
+    "features": "squeezenet1_1",
+    "content_layer": "features.1",
+    "style_layers": ("features.1", "features.4"),
+    "style_size": 64,
+    "style_weight": 5.0,
+    "image_size": 64,
+    "batch": 2,
+    "steps": 20,
+    "learning_rate": 5e-3,
+    "precision": "fp32",
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``style.png`` and a folder ``photos``."""
+    folder = tmp_path_factory.mktemp("pictures")
+    (folder / "photos").mkdir()
+    for index in range(6):
+        photo = cv2.cvtColor(draw_picture(3 * index, 96, 80), cv2.COLOR_RGB2BGR)
+        cv2.imwrite(str(folder / "photos" / f"{index}.png"), photo)
+    stripes = draw_picture(0, 80, 80)
+    stripes[::6, :, 0] = 255
+    stripes[:, ::9, 2] = 0
+    cv2.imwrite(str(folder / "style.png"), stripes)
+    return folder
+
+
+def run(
+    pictures: Path,
+    output: Path,
+    *,
+    resume: bool = False,
+    report: bool = False,
+    tensorboard: Path | None = None,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    **values: Any,
+) -> tuple[Checkpoint, list[Progress]]:
+    seen: list[Progress] = []
+
+    def see(progress: Progress) -> None:
+        seen.append(progress)
+        on_progress(progress)
+
+    checkpoint = train(
+        Recipe(**{**TOY, **values}),
+        style_picture=pictures / "style.png",
+        content=pictures / "photos",
+        output=output,
+        random_features=True,
+        resume=resume,
+        report=report,
+        tensorboard=tensorboard,
+        on_progress=see,
+    )
+    return checkpoint, seen
+
+
+@pytest.mark.parametrize("kind", ["realtime", "transformer"])
+def test_twenty_steps_lower_the_loss(pictures: Path, tmp_path: Path, kind: str) -> None:
+    network = NetworkConfig(kind=kind, width=8, blocks=1, head=8)  # type: ignore[arg-type]
+    _, seen = run(pictures, tmp_path / "a.pth", network=network, identity_share=0.0, freeze_norm_at=1.0)
+    first, last = seen[:4], seen[-4:]
+    assert sum(p.total for p in last) < 0.8 * sum(p.total for p in first)
+    assert [p.step for p in seen] == list(range(1, 21))
+
+
+def test_identity_comes_first(pictures: Path, tmp_path: Path) -> None:
+    _, seen = run(pictures, tmp_path / "a.pth", steps=20, identity_share=0.5)
+    assert all(p.style == 0 for p in seen[:10])
+    assert all(p.style > 0 for p in seen[10:])
+    assert seen[9].total < seen[0].total
+
+
+def test_the_same_seed_gives_the_same_weights(pictures: Path, tmp_path: Path) -> None:
+    first, _ = run(pictures, tmp_path / "a.pth", steps=5)
+    second, _ = run(pictures, tmp_path / "b.pth", steps=5)
+    other, _ = run(pictures, tmp_path / "c.pth", steps=5, seed=1)
+    assert first.weights_sha256() == second.weights_sha256() != other.weights_sha256()
+
+
+def test_the_checkpoint_and_the_style_carry_the_recipe(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "a.pth", steps=2, tv_weight=0.25)
+    checkpoint = load_checkpoint(tmp_path / "a.pth")
+    recipe = Recipe(**{**TOY, "steps": 2, "tv_weight": 0.25}).resolved()
+    assert Recipe.from_dict(checkpoint.recipe) == recipe
+    assert checkpoint.style["name"] == "style"
+    export_checkpoint(checkpoint, tmp_path / "a.onnx")
+    props = {p.key: p.value for p in onnx.load(tmp_path / "a.onnx").metadata_props}
+    metadata = StyleMetadata.from_props(props)
+    assert metadata is not None
+    assert Recipe.from_dict(metadata.recipe) == recipe
+    assert metadata.checkpoint_sha256 == checkpoint.weights_sha256()
+
+
+def test_bf16_trains_close_to_fp32(pictures: Path, tmp_path: Path) -> None:
+    _, exact = run(pictures, tmp_path / "a.pth", steps=3, identity_share=0.0)
+    _, fast = run(pictures, tmp_path / "b.pth", steps=3, identity_share=0.0, precision="bf16")
+    for a, b in zip(exact, fast, strict=True):
+        assert b.total == pytest.approx(a.total, rel=0.05)
+
+
+def test_a_loss_that_is_no_number_stops_the_training(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="learning-rate"):
+        run(pictures, tmp_path / "a.pth", learning_rate=1e30, identity_share=0.0)
+
+
+def test_a_missing_output_folder_is_found_before_the_work(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="does not exist"):
+        run(pictures, tmp_path / "none" / "a.pth")
+
+
+def test_an_empty_folder_is_an_error(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no pictures"):
+        train(
+            Recipe(**TOY),
+            style_picture=pictures / "style.png",
+            content=tmp_path,
+            output=tmp_path / "a.pth",
+            random_features=True,
+        )
+
+
+def test_devices() -> None:
+    assert pick_device("cpu") == "cpu"
+    assert pick_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(TrainingError, match="nonsense"):
+        pick_device("nonsense")
+
+
+def test_progress_is_finite(pictures: Path, tmp_path: Path) -> None:
+    _, seen = run(pictures, tmp_path / "a.pth", steps=3)
+    for at in seen:
+        assert all(math.isfinite(v) for v in (at.content, at.style, at.steadiness, at.total, at.seconds))
+
+
+# --- The command -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def squeeze_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights in a file, so that the command needs no download."""
+    from stylize_video_train.features import FeatureModel
+
+    torch.manual_seed(0)
+    model = FeatureModel("squeezenet1_1", ["features.4"], random_weights=True)
+    path = tmp_path_factory.mktemp("weights") / "squeeze.pth"
+    torch.save(model.trunk.state_dict(), path)
+    return path
+
+
+def arguments(pictures: Path, weights: Path) -> list[object]:
+    return [
+        *(pictures / "style.png", "--content", pictures / "photos", "--feature-weights", weights),
+        *(
+            "--features",
+            "squeezenet1_1",
+            "--content-layer",
+            "features.1",
+            "--style-layers",
+            "features.1,features.4",
+        ),
+        *(
+            "--width",
+            8,
+            "--steps",
+            6,
+            "--batch",
+            2,
+            "--image-size",
+            64,
+            "--style-size",
+            64,
+            "--device",
+            "cpu",
+        ),
+    ]
+
+
+def test_the_command_trains_from_end_to_end(
+    command: Command, pictures: Path, squeeze_weights: Path, tmp_path: Path
+) -> None:
+    result = command("train-style", *arguments(pictures, squeeze_weights), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "export-onnx style.pth" in result.stderr
+    checkpoint = load_checkpoint(tmp_path / "style.pth")
+    assert checkpoint.step == 6
+    assert checkpoint.recipe["style_layers"] == ["features.1", "features.4"]
+    assert checkpoint.build()(torch.rand(1, 3, 20, 24)).shape == (1, 3, 20, 24)
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["--features", "no_such"], "preset"),
+        (["--feature-weights", "none.pth"], "none.pth"),
+        (["--content", "none"], "none"),
+        (["--network", "unet"], "unet"),
+        (["--device", "tpu9"], "tpu9"),
+        (["--steps", "0"], "steps"),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    pictures: Path,
+    squeeze_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    extra: list[str],
+    words: str,
+) -> None:
+    if "--features" in extra:
+        given: list[object] = [pictures / "style.png", "--content", pictures / "photos"]
+    else:
+        given = arguments(pictures, squeeze_weights)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train-style", *map(str, given), *extra])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert len(error.splitlines()) == 1
+    assert not list(tmp_path.glob("*.pth"))
+
+
+def test_help_lists_the_options(command: Command) -> None:
+    result = command("train-style", "--help")
+    assert result.returncode == 0
+    assert "--style-layers" in result.stdout
+
+
+# --- Going on after an interruption ----------------------------------------------------
+
+
+def interrupted_run(pictures: Path, output: Path, at: int, **values: Any) -> None:
+    """A training that gets Ctrl-C during step ``at``."""
+
+    def on_progress(progress: Progress) -> None:
+        if progress.step == at:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(TrainingInterrupted) as stop:
+        train(
+            Recipe(**{**TOY, **values}),
+            style_picture=pictures / "style.png",
+            content=pictures / "photos",
+            output=output,
+            random_features=True,
+            on_progress=on_progress,
+        )
+    assert stop.value.step == at
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"steps": 12},
+        {"steps": 12, "style_memory": 0.9, "precision": "bf16", "style_weight": None},
+        {"steps": 8, "network": NetworkConfig(kind="transformer", width=4, blocks=1), "accumulate": 2},
+    ],
+)
+@pytest.mark.parametrize("at", [1, 7])
+def test_resuming_changes_not_a_bit(pictures: Path, tmp_path: Path, values: dict[str, Any], at: int) -> None:
+    whole, seen = run(pictures, tmp_path / "whole.pth", **values)
+    interrupted_run(pictures, tmp_path / "a.pth", at, **values)
+    half = load_checkpoint(tmp_path / "a.pth")
+    assert half.step == at
+    assert half.weights_sha256() != whole.weights_sha256()
+    resumed, rest = run(pictures, tmp_path / "a.pth", **values, resume=True)
+    assert resumed.weights_sha256() == whole.weights_sha256()
+    assert load_checkpoint(tmp_path / "a.pth").weights_sha256() == whole.weights_sha256()
+    assert resumed.recipe == whole.recipe
+    assert [p.total for p in rest] == [p.total for p in seen[at:]]
+
+
+def test_a_finished_training_is_not_trained_further(pictures: Path, tmp_path: Path) -> None:
+    done, _ = run(pictures, tmp_path / "a.pth", steps=3)
+    again, seen = run(pictures, tmp_path / "a.pth", steps=3, resume=True)
+    assert not seen
+    assert again.weights_sha256() == done.weights_sha256()
+    assert not load_checkpoint(tmp_path / "a.pth").state
+
+
+def test_killed_at_any_moment_the_last_checkpoint_is_whole(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 4)
+    whole, _ = run(pictures, tmp_path / "whole.pth", steps=10)
+
+    class Killed(BaseException):
+        pass
+
+    def on_progress(progress: Progress) -> None:
+        if progress.step == 7:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(pictures, tmp_path / "a.pth", steps=10, on_progress=on_progress)
+    assert load_checkpoint(tmp_path / "a.pth").step == 4
+    resumed, _ = run(pictures, tmp_path / "a.pth", steps=10, resume=True)
+    assert resumed.weights_sha256() == whole.weights_sha256()
+
+
+def test_a_divergence_keeps_the_last_good_checkpoint(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 2)
+    factor = trainer.learning_rate_factor
+    monkeypatch.setattr(
+        trainer, "learning_rate_factor", lambda done, recipe: factor(done, recipe) if done < 5 else 1e30
+    )
+    with pytest.raises(TrainingError, match=r"diverged at step.*keeps the [46] steps"):
+        run(pictures, tmp_path / "a.pth", steps=12)
+    kept = load_checkpoint(tmp_path / "a.pth")
+    assert kept.step in (4, 6)
+    assert all(torch.isfinite(v).all() for v in kept.weights.values() if v.is_floating_point())
+
+
+def test_another_recipe_or_other_pictures_cannot_be_resumed(pictures: Path, tmp_path: Path) -> None:
+    interrupted_run(pictures, tmp_path / "a.pth", 2, steps=5)
+    with pytest.raises(TrainingError, match="begun with batch 2, not 4"):
+        run(pictures, tmp_path / "a.pth", steps=5, batch=4, resume=True)
+    other = tmp_path / "other"
+    shutil.copytree(pictures, other)
+    (other / "photos" / "0.png").unlink()
+    with pytest.raises(TrainingError, match="other photos"):
+        run(other, tmp_path / "a.pth", steps=5, resume=True)
+    (other / "style.png").write_bytes((pictures / "photos" / "0.png").read_bytes())
+    with pytest.raises(TrainingError, match="another style picture"):
+        run(other, tmp_path / "a.pth", steps=5, resume=True)
+
+
+def test_nothing_to_resume_is_an_error(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="does not exist"):
+        run(pictures, tmp_path / "a.pth", resume=True)
+
+
+# --- Weights, parts, schedules ---------------------------------------------------------
+
+
+def test_the_style_weight_is_calibrated_and_remembered(pictures: Path, tmp_path: Path) -> None:
+    weak, _ = run(pictures, tmp_path / "a.pth", steps=1, style_weight=None, style_balance=1.0)
+    strong, _ = run(pictures, tmp_path / "b.pth", steps=1, style_weight=None, style_balance=3.0)
+    assert strong.recipe["style_weight"] == pytest.approx(3 * weak.recipe["style_weight"], rel=1e-3)
+    recipe = Recipe(**{**TOY, "style_weight": None}).resolved()
+    loss = perceptual_loss(recipe, pictures / "style.png", random_features=True)
+    folder = ContentFolder(pictures / "photos", size=recipe.image_size + 8, hold_out=4)
+    crops = torch.stack([folder[k][:, :64, :64] for k in range(8)])
+    with torch.no_grad():
+        distance = loss(crops, crops)[1].item()
+    assert weak.recipe["style_weight"] * distance == pytest.approx(1.0, rel=2e-3)
+
+
+def test_calibration_leaves_the_memory_of_styles_alone(pictures: Path) -> None:
+    recipe = Recipe(**{**TOY, "style_memory": 0.9}).resolved()
+    loss = perceptual_loss(recipe, pictures / "style.png", random_features=True)
+    before = {name: value.clone() for name, value in loss.pools.state_dict().items()}
+    calibrated_style_weight(recipe, loss, ContentFolder(pictures / "photos", size=72))
+    assert all(torch.equal(value, before[name]) for name, value in loss.pools.state_dict().items())
+
+
+def test_a_style_far_from_photos_gets_a_lower_weight(pictures: Path, tmp_path: Path) -> None:
+    night = cv2.imread(str(pictures / "style.png"))
+    assert night is not None
+    cv2.imwrite(str(tmp_path / "night.png"), night // 6)
+    recipe = Recipe(**TOY).resolved()
+    folder = ContentFolder(pictures / "photos", size=72)
+    day, dark = (
+        calibrated_style_weight(recipe, perceptual_loss(recipe, path, random_features=True), folder)
+        for path in (pictures / "style.png", tmp_path / "night.png")
+    )
+    assert dark < day
+
+
+def test_parts_give_the_same_step_where_pictures_are_independent(pictures: Path, tmp_path: Path) -> None:
+    values: dict[str, Any] = {
+        "network": NetworkConfig(kind="transformer", width=4, blocks=1),
+        "style_memory": None,
+        "batch": 4,
+        "steps": 1,
+        "identity_share": 0.0,
+    }
+    _, once = run(pictures, tmp_path / "a.pth", **values)
+    _, parts = run(pictures, tmp_path / "b.pth", **values, accumulate=2)
+    assert parts[0].style == pytest.approx(once[0].style, rel=1e-4)
+    assert parts[0].steadiness == pytest.approx(once[0].steadiness, rel=1e-4)
+
+
+def test_schedules() -> None:
+    cosine, constant = (Recipe(steps=1000, schedule=name) for name in ("cosine", "constant"))
+    for recipe in (cosine, constant):
+        warm_up = [learning_rate_factor(done, recipe) for done in range(50)]
+        assert warm_up == sorted(warm_up)
+        assert warm_up[0] == pytest.approx(0.02)
+    assert learning_rate_factor(1000, cosine) == pytest.approx(0.05)
+    assert learning_rate_factor(525, cosine) == pytest.approx(0.525)
+    assert {learning_rate_factor(done, constant) for done in range(50, 1000)} == {1.0}
+
+
+def test_a_report_and_previews_are_written(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "a.pth", steps=10, report=True, tensorboard=tmp_path / "board")
+    assert sorted(p.name for p in tmp_path.glob("a.*")) == ["a.preview.png", "a.pth", "a.report.html"]
+    assert list((tmp_path / "board").glob("events.*"))
+    page = (tmp_path / "a.report.html").read_text()
+    assert "10 steps" in page
+    assert "<polyline" in page
+    assert "style_balance" in page
+
+
+def test_ctrl_c_ends_the_command_with_130_and_resume_finishes(
+    pictures: Path, squeeze_weights: Path, tmp_path: Path, command: Command
+) -> None:
+    scripts = [*command_line("stylize_video_train.cli:main"), *map(str, arguments(pictures, squeeze_weights))]
+    with subprocess.Popen(
+        [*scripts, "--steps", "100000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        first = process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130, first + rest
+    assert "--resume" in rest
+    assert "Traceback" not in rest
+    assert load_checkpoint(tmp_path / "style.pth").state
+    wrong = command("train-style", *arguments(pictures, squeeze_weights), "--resume", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "steps 100000, not 6" in wrong.stderr

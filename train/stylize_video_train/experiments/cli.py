@@ -1,0 +1,175 @@
+"""``compare-losses`` and ``train-experiments``: the questions about losses, with numbers and pictures."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stylize_video.console import ProgressLine, errors_as_sentences
+from stylize_video.errors import StylizeError
+
+if TYPE_CHECKING:
+    from stylize_video_train.experiments.matrix import Definition
+    from stylize_video_train.experiments.study import Result
+
+FEATURE_WEIGHTS_HELP = (
+    "NAME=FILE, the state dict of a feature model; may be repeated.  [default: torchvision downloads it]"
+)
+
+
+class ExperimentError(StylizeError):
+    """An experiment cannot be set up as asked."""
+
+
+def compare_losses(
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE…", help="Two or more pictures.")],
+    features: Annotated[
+        str,
+        typer.Option(help="Feature models, separated by commas; NAME:LAYER+LAYER names the layers."),
+    ] = "vgg16,resnet101",
+    definition: Annotated[
+        str, typer.Option(help="seed (plain squared differences), normalised (fractions), or both.")
+    ] = "both",
+    feature_weights: Annotated[list[str] | None, typer.Option(help=FEATURE_WEIGHTS_HELP)] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the tables to this Markdown file, too.")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
+) -> None:
+    """Print the content and style loss between any two pictures, as feature models see them."""
+    with errors_as_sentences(debug=debug):
+        if len(pictures) < 2:
+            raise ExperimentError("compare-losses needs two pictures or more")
+        if definition not in ("seed", "normalised", "both"):
+            raise ExperimentError(f"--definition must be seed, normalised or both, got {definition}")
+        weights = parse_weights(feature_weights or [])
+        text = "\n".join(_matrices(pictures, features, definition, weights))
+        print(text)
+        if output is not None:
+            output.write_text(text, encoding="utf-8")
+
+
+def train_experiments(
+    content: Annotated[Path, typer.Option(help="Folder of photos to train on.")],
+    unseen: Annotated[Path, typer.Option(help="Folder of other photos, to measure on.")],
+    style: Annotated[Path, typer.Option(help="The style picture of all trainings.")],
+    photo: Annotated[Path, typer.Option(help="The photo shown in the grids.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for tables and grids.")],
+    earlier: Annotated[
+        list[Path] | None, typer.Option(help="A picture to show beside the first grid; may be repeated.")
+    ] = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option(help="Folder for checkpoints, taken up again.  [default: OUTPUT/runs]"),
+    ] = None,
+    size: Annotated[str, typer.Option(help="small (a CPU, minutes), or full (a GPU).")] = "small",
+    feature_weights: Annotated[list[str] | None, typer.Option(help=FEATURE_WEIGHTS_HELP)] = None,
+    device: Annotated[
+        str, typer.Option(help="cpu, cuda, or cuda:INDEX; auto takes a GPU where there is one.")
+    ] = "auto",
+    seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
+) -> None:
+    """Train once for every question, and write results.md and picture grids."""
+    with errors_as_sentences(debug=debug):
+        from stylize_video_train.experiments import gallery, study
+        from stylize_video_train.trainer import pick_device
+
+        if size not in study.SIZES:
+            raise ExperimentError(f"--size must be one of {', '.join(study.SIZES)}, got {size}")
+        dimensions, weights = study.SIZES[size], parse_weights(feature_weights or [])
+        folder = runs or output / "runs"
+        folder.mkdir(parents=True, exist_ok=True)
+        results = []
+        for run in study.plan(dimensions, seed=seed):
+            with ProgressLine(run.name, unit="steps/s", quiet=quiet) as line:
+                line.start(run.recipe.steps)
+                result = study.carry_out(
+                    run,
+                    style_picture=style,
+                    content=content,
+                    folder=folder,
+                    weights=weights,
+                    device=pick_device(device),
+                    on_progress=lambda _, line=line: line.advance(),  # type: ignore[misc]
+                )
+            results.append(result)
+        rulers = study.yardsticks(style, dimensions, weights=weights)
+        photos = study.measured_photos(unseen, dimensions)
+        results = [study.measure(result, rulers, photos) for result in results]
+        _write_results(output, results, seed=seed, size=size)
+        for question in gallery.TITLES:
+            shown = [r for r in results if question in r.run.questions]
+            extra = (earlier or []) if question == "steps" else []
+            gallery.write_grid(output / f"{question}.jpg", shown, photo, extra=extra)
+        if not quiet:
+            print(f"{output / 'results.md'} and {len(gallery.TITLES)} grids are written", file=sys.stderr)
+
+
+def parse_weights(options: Sequence[str]) -> dict[str, Path]:
+    """``NAME=FILE`` options as a mapping.
+
+    Raises:
+        ExperimentError: an option has no ``=``.
+    """
+    weights = {}
+    for option in options:
+        name, equals, path = option.partition("=")
+        if not (name and equals and path):
+            raise ExperimentError(f"--feature-weights must be NAME=FILE, got {option!r}")
+        weights[name] = Path(path)
+    return weights
+
+
+def _matrices(
+    pictures: Sequence[Path], features: str, definition: str, weights: dict[str, Path]
+) -> list[str]:
+    from stylize_video_train.experiments.matrix import as_markdown, loss_matrix, read_for_matrix
+
+    crops = read_for_matrix(pictures)
+    names = [path.stem for path in pictures]
+    tables = []
+    both: tuple[Definition, ...] = ("seed", "normalised")
+    for chosen in (d for d in both if definition in (d, "both")):
+        for model in features.split(","):
+            name, _, layers = model.strip().partition(":")
+            matrix = loss_matrix(
+                crops,
+                name,
+                layers=tuple(layer for layer in layers.split("+") if layer),
+                definition=chosen,
+                weights_file=weights.get(name),
+            )
+            tables.append(as_markdown(matrix, names))
+    return tables
+
+
+def _write_results(output: Path, results: Sequence[Result], *, seed: int, size: str) -> None:
+    from stylize_video_train.experiments import gallery
+
+    recipe = results[0].run.recipe
+    text = [
+        "# Results of train-experiments\n",
+        f"Size {size}: N = {recipe.steps} steps of {recipe.batch} crops of {recipe.image_size} pixels,"
+        f" seed {seed}. Losses on photos never trained on, as fractions: 0 is the target, 1 as far"
+        " from it as nothing.\n",
+        gallery.results_table(results),
+        f"Do the two yardsticks agree? {gallery.agreement(results)}\n",
+    ]
+    text += [f"## {title}\n\n![{title}]({name}.jpg)\n" for name, title in gallery.TITLES.items()]
+    (output / "results.md").write_text("\n".join(text), encoding="utf-8")
+
+
+def main_compare_losses() -> None:
+    """Entry point of ``compare-losses``."""
+    typer.run(compare_losses)
+
+
+def main_train_experiments() -> None:
+    """Entry point of ``train-experiments``."""
+    typer.run(train_experiments)
