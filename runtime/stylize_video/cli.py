@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import (
-    ProgressLine,
-    errors_as_sentences,
-    fail,
-    interrupt_on_sigterm,
-    interruption_code,
-)
-from stylize_video.errors import SourceError
+from stylize_video.console import ProgressLine, errors_as_sentences, fail, interrupt_on_sigterm
+from stylize_video.errors import StylizeError
+
+if TYPE_CHECKING:
+    from stylize_video.jobs import Options
+    from stylize_video.session import StyleSession
 
 
 def _list_styles(wanted: bool) -> None:
@@ -39,14 +37,16 @@ def _version(wanted: bool) -> None:
 
 
 def stylize_video(
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="The video to stylize.")],
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="INPUT...", help="Videos, pictures, folders or 'patterns*.mp4'.")
+    ],
     style: Annotated[
         str, typer.Option("--style", "-s", help="An .onnx file, or the name of a bundled style.")
     ] = "photo",
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="Where to write.  [default: INPUT-STEM.STYLE.mp4 beside the input]"
+            "--output", "-o", help="A file, or a folder for several.  [default: INPUT-STEM.STYLE.mp4 beside]"
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.")] = "auto",
@@ -54,14 +54,18 @@ def stylize_video(
         str, typer.Option(help="auto takes the fastest variant that is right; or fp32, fp16, int8.")
     ] = "auto",
     input_range: Annotated[
-        int | None,
-        typer.Option(help="What white is in a foreign style, 1 or 255.  [default: found by trying]"),
+        int | None, typer.Option(help="White in a foreign style: 1 or 255.  [default: found by trying]")
     ] = None,
     strength: Annotated[float, typer.Option(help="From 0, the source, to 1, the full style.")] = 1.0,
     keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the source's colours.")] = False,
-    overwrite: Annotated[
-        bool, typer.Option("-y", "--overwrite", help="Replace an output that exists.")
-    ] = False,
+    codec: Annotated[
+        str | None,
+        typer.Option(help="h264, hevc, vp9, av1, prores or ffv1.  [default: by the file's ending]"),
+    ] = None,
+    crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger.")] = None,
+    preset: Annotated[str | None, typer.Option(help="The encoder's speed, such as medium.")] = None,
+    bitrate: Annotated[int | None, typer.Option(help="Bits a second, instead of a quality.")] = None,
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
     max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
@@ -73,55 +77,66 @@ def stylize_video(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Stylize a video: same frames, same time stamps, same sound, in the style you choose."""
+    """Stylize videos: same frames, same time stamps, same sound, in the style you choose.
+
+    A picture gives a picture. In a batch, one file that fails does not stop the others.
+    """
     with errors_as_sentences(debug=debug):
-        # Cheap checks first: a typo should not wait for a model to load.
-        if not source.exists():
-            raise SourceError(f"the video {source} does not exist")
+        from stylize_video.encoding import Encoding
+        from stylize_video.jobs import Options, find_sources, output_for
+        from stylize_video.look import Look
+        from stylize_video.session import open_session, parse_precision
+        from stylize_video.sink import check_output
         from stylize_video.style import find_style, style_name
 
+        # What can be wrong is found before a model is loaded.
+        sources = find_sources(inputs)
         style_path = find_style(style)
-        target = output or source.with_name(f"{source.stem}.{style_name(style_path)}.mp4")
-        from stylize_video.sink import check_output
-
-        check_output(target, source, overwrite=overwrite)
-        from stylize_video.look import Look
-        from stylize_video.pipeline import Hooks, InterruptedJobError, stylize_file
-        from stylize_video.session import open_session, parse_precision
-
-        look = Look(strength, keep_colors)
+        many = len(sources) > 1
+        targets = [output_for(source, style_name(style_path), output, many=many) for source in sources]
+        if not many:
+            check_output(targets[0], sources[0], overwrite=overwrite)
+        options = Options(
+            look=Look(strength, keep_colors),
+            encoding=Encoding(codec, crf, preset, bitrate),
+            overwrite=overwrite,
+            max_frames=max_frames,
+        )
         session = open_session(
             style_path, device=device, precision=parse_precision(precision), input_range=input_range
         )
-        progress = ProgressLine(target.name, quiet=quiet)
-        if not quiet:
-            print(
-                f"{source} in the style {session.style.name} ({session.style.precision}) on {session.device}",
-                file=sys.stderr,
-            )
         interrupt_on_sigterm()
-        try:
-            with progress:
-                result = stylize_file(
-                    source,
-                    target,
-                    session,
-                    look=look,
-                    overwrite=overwrite,
-                    max_frames=max_frames,
-                    hooks=Hooks(
-                        on_start=lambda info: progress.start(_frames_ahead(info.frame_count, max_frames)),
-                        on_frame=progress.advance,
-                    ),
-                )
-        except InterruptedJobError as error:
-            fail(str(error), interruption_code(error.__cause__))
-        if not quiet:
-            fps = result.frames / progress.seconds
-            print(
-                f"{result.output}: {result.frames} frames in {progress.seconds:.1f} s, {fps:.1f} fps",
-                file=sys.stderr,
-            )
+        failures = []
+        for source, target in zip(sources, targets, strict=True):
+            try:
+                _stylize_one(source, target, session, options, quiet=quiet)
+            except StylizeError as error:
+                if debug or not many or isinstance(error.__cause__, KeyboardInterrupt):
+                    raise
+                failures.append(source.name)
+                print(f"failed: {error}", file=sys.stderr)
+        if failures:
+            fail(f"{len(failures)} of {len(sources)} files failed: {', '.join(failures)}")
+
+
+def _stylize_one(source: Path, target: Path, session: StyleSession, options: Options, *, quiet: bool) -> None:
+    from stylize_video.jobs import stylize_any
+    from stylize_video.pipeline import Hooks
+
+    if not quiet:
+        how = f"{session.style.name} ({session.style.precision}) on {session.device}"
+        print(f"{source} in the style {how}", file=sys.stderr)
+    progress = ProgressLine(target.name, quiet=quiet)
+    hooks = Hooks(
+        on_start=lambda info: progress.start(_frames_ahead(info.frame_count, options.max_frames)),
+        on_frame=progress.advance,
+    )
+    with progress:
+        result = stylize_any(source, target, session, options, hooks=hooks)
+    if not quiet:
+        fps = result.frames / progress.seconds
+        took = f"{result.frames} frames in {progress.seconds:.1f} s, {fps:.1f} fps"
+        print(f"{result.output}: {took}", file=sys.stderr)
 
 
 def _frames_ahead(frame_count: int | None, max_frames: int | None) -> int | None:

@@ -26,7 +26,7 @@ def fail(message: str, code: int = EXIT_ERROR) -> NoReturn:
     raise SystemExit(code)
 
 
-def interruption_code(interruption: BaseException | None) -> int:
+def interruption_code(interruption: KeyboardInterrupt) -> int:
     """130 after Ctrl-C, 143 after SIGTERM, as shells expect."""
     return EXIT_TERMINATED if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
 
@@ -45,7 +45,8 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
     except StylizeError as error:
         if debug:
             raise
-        fail(str(error))
+        cause = error.__cause__
+        fail(str(error), interruption_code(cause) if isinstance(cause, KeyboardInterrupt) else EXIT_ERROR)
     except KeyboardInterrupt as interruption:
         fail("interrupted", interruption_code(interruption))
     except BrokenPipeError:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from stylize_video.encoding import Encoding
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.frame import TimedFrame
 from stylize_video.look import Look
@@ -58,6 +59,7 @@ def stylize_file(
     session: StyleSession,
     *,
     look: Look = Look(),
+    encoding: Encoding = Encoding(),
     overwrite: bool = False,
     max_frames: int | None = None,
     hooks: Hooks = Hooks(),
@@ -74,7 +76,7 @@ def stylize_file(
     if max_frames is not None and max_frames < 1:
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
     with VideoSource(source) as video:
-        sink = VideoSink(output, video.info, overwrite=overwrite)
+        sink = VideoSink(output, video.info, overwrite=overwrite, encoding=encoding)
         try:
             hooks.on_start(video.info)
             read = 0

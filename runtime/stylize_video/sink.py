@@ -1,4 +1,4 @@
-"""Writes stylized frames as H.264 MP4, with the source's time stamps and its sound.
+"""Writes stylized frames into a video file, with the source's time stamps and its sound.
 
 OpenCV's own writer keeps neither, which is why PyAV is used. The file grows under a
 temporary name beside the output and takes its place only when it is whole.
@@ -7,12 +7,10 @@ temporary name beside the output and takes its place only when it is whole.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import av.error
@@ -20,17 +18,14 @@ import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
+from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError
 from stylize_video.files import temporary_beside
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.source import VideoInfo
+from stylize_video.streams import StreamCopier
 
-CRF = 20
-"""x264's constant rate factor: visually close to lossless on stylized pictures."""
-
-PRESET = "veryfast"
-
-_log = logging.getLogger(__name__)
+_MOV = (".mp4", ".mov")
 _UNSPECIFIED = 2
 _BT601 = (5, 6)
 
@@ -42,27 +37,41 @@ class VideoSink:
         output: where the finished file goes.
         info: the source whose time base, colours and sound are kept.
         overwrite: replace a file that is there.
+        encoding: codec and quality; by default what suits the file's ending.
+        copy_streams: copy sound, subtitles, chapters and metadata of ``info.path``.
 
     Raises:
         SinkError: the output exists, or its folder is missing or cannot be written.
     """
 
-    def __init__(self, output: Path, info: VideoInfo, *, overwrite: bool = False) -> None:
+    def __init__(
+        self,
+        output: Path,
+        info: VideoInfo,
+        *,
+        overwrite: bool = False,
+        encoding: Encoding = Encoding(),
+        copy_streams: bool = True,
+    ) -> None:
         self.output = output
         self.frames = 0
         self._info = info
         check_output(output, info.path, overwrite=overwrite)
+        self._codec, self._options = encoding.resolved(output)
+        self._bitrate = encoding.bitrate
         self._overwrite = overwrite
         try:
             self._temporary = temporary_beside(output)
         except OSError as error:
             raise SinkError(f"cannot write {output}: {error.strerror}") from error
         self._last_pts: deque[int] = deque(maxlen=2)
-        self._sound: _SoundCopier | None = None
+        self._others: StreamCopier | None = None
         try:
-            self._container = av.open(str(self._temporary), "w", options={"movflags": "+faststart"})
+            quick_start = {"movflags": "+faststart"} if output.suffix.lower() in _MOV else {}
+            self._container = av.open(str(self._temporary), "w", options=quick_start)
             self._stream = self._add_video()
-            self._sound = _SoundCopier(info.path, self._container)
+            if copy_streams:
+                self._others = StreamCopier(info.path, self._container)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.discard()
             raise SinkError(f"cannot write {output}: {_reason(error)}") from error
@@ -76,7 +85,7 @@ class VideoSink:
         with self._errors_as_sentences():
             picture = av.VideoFrame.from_ndarray(_even(frame.image), format="bgr24")
             picture = picture.reformat(
-                format="yuv420p",
+                format=self._codec.pixels,
                 dst_colorspace=_matrix(self._info),
                 dst_color_range=ColorRange.JPEG if self._info.color_range == 2 else ColorRange.MPEG,
             )
@@ -87,8 +96,8 @@ class VideoSink:
             picture.time_base = self._info.time_base
             for packet in self._stream.encode(picture):
                 self._container.mux(packet)
-            if self._sound:
-                self._sound.copy_until(frame.pts * self._info.time_base)
+            if self._others:
+                self._others.copy_until(frame.pts * self._info.time_base)
         self._last_pts.append(frame.pts)
         self.frames += 1
 
@@ -120,8 +129,8 @@ class VideoSink:
 
     def discard(self) -> None:
         """Remove what was written."""
-        if self._sound:
-            self._sound.close()
+        if self._others:
+            self._others.close()
         with contextlib.suppress(Exception):  # closing writes, which may be what failed
             self._container.close()
         self._temporary.unlink(missing_ok=True)
@@ -130,9 +139,9 @@ class VideoSink:
         with self._errors_as_sentences():
             for packet in self._stream.encode(None):
                 self._container.mux(packet)
-            if self._sound:
-                self._sound.copy_until(None if whole else self._end())
-                self._sound.close()
+            if self._others:
+                self._others.copy_until(None if whole else self._end())
+                self._others.close()
             self._container.close()
 
     def _end(self) -> Fraction:
@@ -144,12 +153,12 @@ class VideoSink:
 
     def _add_video(self) -> av.VideoStream:
         info = self._info
-        stream = self._container.add_stream("libx264", rate=info.rate)
+        stream = self._container.add_stream(self._codec.encoder, rate=info.rate)
         if not isinstance(stream, av.VideoStream):
-            raise ValueError("libx264 is no video encoder here")
+            raise ValueError(f"{self._codec.encoder} is no video encoder here")
         stream.width = info.width + info.width % 2
         stream.height = info.height + info.height % 2
-        stream.pix_fmt = "yuv420p"
+        stream.pix_fmt = self._codec.pixels
         stream.time_base = info.time_base
         codec = stream.codec_context
         codec.time_base = info.time_base
@@ -158,7 +167,12 @@ class VideoSink:
         codec.color_range = info.color_range
         codec.color_primaries = info.color_primaries
         codec.color_trc = info.color_trc
-        stream.options = {"crf": str(CRF), "preset": PRESET}
+        if self._bitrate:
+            codec.bit_rate = self._bitrate
+        options = dict(self._options)
+        if tag := options.pop("tag", None):
+            codec.codec_tag = tag
+        stream.options = dict(options)
         return stream
 
     @contextlib.contextmanager
@@ -172,46 +186,6 @@ class VideoSink:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.discard()
             raise SinkError(f"writing {self.output} failed: {_reason(error)}; nothing was kept") from error
-
-
-class _SoundCopier:
-    """Copies the source's audio packets, bit for bit, in step with the frames."""
-
-    def __init__(self, source: Path, target: av.container.OutputContainer) -> None:
-        self._source = av.open(str(source))
-        self._target = target
-        self._streams: dict[int, av.AudioStream] = {}
-        for stream in self._source.streams.audio:
-            try:
-                self._streams[stream.index] = target.add_stream_from_template(stream)
-            except (av.error.FFmpegError, ValueError):
-                _log.warning(
-                    "%s sound (track %d) cannot be kept in this kind of file",
-                    stream.codec_context.name,
-                    stream.index,
-                )
-        target.metadata.update(self._source.metadata)
-        self._packets = (
-            self._source.demux(*(self._source.streams[i] for i in self._streams))
-            if self._streams
-            else iter(())
-        )
-        self._waiting: av.Packet[Any] | None = None
-
-    def copy_until(self, seconds: Fraction | None) -> None:
-        """Copy packets that start before ``seconds``; None copies all that are left."""
-        while (packet := self._waiting or next(self._packets, None)) is not None:
-            self._waiting = None
-            if packet.dts is None:  # the demuxer's end marker
-                continue
-            if seconds is not None and packet.pts is not None and packet.pts * packet.time_base >= seconds:
-                self._waiting = packet
-                return
-            packet.stream = self._streams[packet.stream.index]
-            self._target.mux(packet)
-
-    def close(self) -> None:
-        self._source.close()
 
 
 def check_output(output: Path, source: Path, *, overwrite: bool) -> None:

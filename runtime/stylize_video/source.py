@@ -6,19 +6,23 @@ does not tell: the time base, colour tags, and whether the file is a video at al
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import cv2
 import numpy as np
 
 from stylize_video.errors import SourceError
-from stylize_video.frame import Frame, TimedFrame
+from stylize_video.frame import TimedFrame
+from stylize_video.quiet import quiet_stderr
+
+_HDR = {16: "PQ", 18: "HLG"}
+"""FFmpeg's numbers of the transfer characteristics that 8-bit frames cannot hold."""
 
 
 @dataclass(frozen=True)
@@ -58,31 +62,28 @@ class VideoSource:
         if not path.is_file():
             raise SourceError(f"{path} is not a file; name one video")
         facts = _probe(path)
-        self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-        if not self._capture.isOpened():
-            raise SourceError(f"{path} cannot be decoded: this OpenCV has no decoder for it")
-        first = self._read()
-        if first is None:
-            self._capture.release()
-            raise SourceError(f"{path} has no video frames that can be decoded")
-        self._first: tuple[float, Frame] | None = first
-        height, width = first[1].shape[:2]
+        if facts["color_trc"] in _HDR:
+            raise SourceError(
+                f"{path} is HDR ({_HDR[facts['color_trc']]}), which would come out washed out;"
+                " convert it to SDR first (for example with ffmpeg's zscale and tonemap filters)"
+            )
+        reader, first = _first_that_decodes(path, facts["time_base"], facts["start_pts"])
+        self._reader: _Reader = reader
+        self._first: TimedFrame | None = first
+        height, width = first.image.shape[:2]
         rotated = (width, height) != (facts.pop("coded_width"), facts.pop("coded_height"))
         if rotated and facts["pixel_aspect"] != 1:
             facts["pixel_aspect"] = 1 / facts["pixel_aspect"]
-        # OpenCV counts milliseconds from the stream's first time stamp.
         self.info = VideoInfo(path=path, width=width, height=height, **facts)
 
     def __iter__(self) -> Iterator[TimedFrame]:
         previous = None
-        while (read := self._first or self._read()) is not None:
+        while (frame := self._first or self._reader.read()) is not None:
             self._first = None
-            milliseconds, image = read
-            pts = self.info.start_pts + round(Fraction(milliseconds) / 1000 / self.info.time_base)
-            if previous is not None and pts <= previous:
-                pts = previous + 1  # damaged files repeat time stamps; no frame may be lost for it
+            # Damaged files repeat time stamps; no frame may be lost for it.
+            pts = frame.pts if previous is None else max(frame.pts, previous + 1)
             previous = pts
-            yield TimedFrame(pts, image)
+            yield TimedFrame(pts, frame.image)
 
     def __enter__(self) -> VideoSource:
         return self
@@ -93,14 +94,76 @@ class VideoSource:
         self.close()
 
     def close(self) -> None:
-        self._capture.release()
+        self._reader.close()
 
-    def _read(self) -> tuple[float, Frame] | None:
+
+class _Reader(Protocol):
+    """Decodes one frame after the other."""
+
+    def read(self) -> TimedFrame | None:
+        """The next frame, None at the end."""
+
+    def close(self) -> None: ...
+
+
+class _OpenCvReader:
+    """The usual way."""
+
+    def __init__(self, path: Path, time_base: Fraction, start_pts: int) -> None:
+        self._time_base, self._start_pts = time_base, start_pts
+        with quiet_stderr():
+            self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+
+    def read(self) -> TimedFrame | None:
         decoded, image = self._capture.read()
         if not decoded:
             return None
-        # The position is that of the frame just read (FFmpeg backend).
-        return self._capture.get(cv2.CAP_PROP_POS_MSEC), np.asarray(image, np.uint8)
+        # The position is that of the frame just read, in milliseconds from the stream's start.
+        position = Fraction(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        pts = self._start_pts + round(position / 1000 / self._time_base)
+        return TimedFrame(pts, np.asarray(image, np.uint8))
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class _PyAvReader:
+    """For what this OpenCV has no decoder for, such as AV1 in its wheels."""
+
+    def __init__(self, path: Path) -> None:
+        self._container = av.open(str(path))
+        stream = next(s for s in self._container.streams.video if not _is_cover(s))
+        stream.thread_type = "AUTO"
+        self._frames = self._container.decode(stream)
+
+    def read(self) -> TimedFrame | None:
+        for frame in self._frames:
+            if frame.pts is not None:
+                image = np.rot90(frame.to_ndarray(format="bgr24"), -(frame.rotation // -90) % 4)
+                return TimedFrame(frame.pts, np.ascontiguousarray(image, np.uint8))
+        return None
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def _first_that_decodes(path: Path, time_base: Fraction, start_pts: int) -> tuple[_Reader, TimedFrame]:
+    """A reader for this file and its first frame: OpenCV's if it can, else PyAV's."""
+    openers: tuple[Callable[[], _Reader], ...] = (
+        lambda: _OpenCvReader(path, time_base, start_pts),
+        lambda: _PyAvReader(path),
+    )
+    for opener in openers:
+        reader = opener()
+        try:
+            with quiet_stderr():  # a decoder that is missing complains there
+                first = reader.read()
+        except av.error.FFmpegError:
+            first = None
+        if first is not None:
+            return reader, first
+        reader.close()
+    raise SourceError(f"{path} has no video frames that can be decoded")
 
 
 def _probe(path: Path) -> dict[str, Any]:

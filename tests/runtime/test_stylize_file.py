@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -21,7 +22,7 @@ from stylize_video.look import Look
 from stylize_video.pipeline import Hooks, InterruptedJobError, stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink, check_output
-from stylize_video.source import VideoSource
+from stylize_video.source import VideoSource, _OpenCvReader, _PyAvReader
 from stylize_video.style import Style
 from support import ROOT, MakeClip
 
@@ -122,7 +123,9 @@ def test_no_strength_is_the_source_but_for_the_encoder(
             sink.write(frame)
         sink.finish()
     for one, other in zip(pictures(tmp_path / "out.mp4"), pictures(tmp_path / "again.mp4"), strict=True):
-        np.testing.assert_array_equal(one, other)
+        # The colour converter rounds by how its memory happens to be aligned: up to one step.
+        assert np.abs(one - other).max() <= 2
+        assert np.abs(one - other).mean() < 0.05
     for one, other in zip(pictures(tmp_path / "out.mp4"), pictures(clip), strict=True):
         assert np.abs(one - other).mean() < 5
 
@@ -329,3 +332,37 @@ def test_a_truncated_source_gives_what_it_has(clip: Path, invert: StyleSession, 
     result = stylize_file(tmp_path / "cut.ts", tmp_path / "out.mp4", invert)
     assert 1 <= result.frames < 12
     assert len(pictures(result.output)) == result.frames
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_turned_videos_come_out_upright(
+    degrees: int, clip: Path, invert: StyleSession, tmp_path: Path
+) -> None:
+    """Phones write sideways pictures and say so in the metadata."""
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not installed, and makes the turned video")
+    turned = tmp_path / "turned.mp4"
+    tag = f"rotate={degrees}"
+    command = ["ffmpeg", "-v", "error", "-i", str(clip), "-c", "copy", "-metadata:s:v", tag, str(turned)]
+    subprocess.run(command, check=True)
+    with av.open(str(turned)) as container:
+        if next(container.decode(video=0)).rotation == 0:
+            pytest.skip("this ffmpeg writes no rotation this way")
+    stylize_file(turned, tmp_path / "out.mp4", invert)
+    upright = np.rot90(pictures(clip)[0], -degrees // 90)
+    assert np.abs(255 - upright - pictures(tmp_path / "out.mp4")[0]).mean() < 8
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert next(container.decode(video=0)).rotation == 0
+
+
+def test_both_decoders_give_the_same_frames(clip: Path) -> None:
+    with VideoSource(clip) as source:
+        time_base, start = source.info.time_base, source.info.start_pts
+    readers = (_OpenCvReader(clip, time_base, start), _PyAvReader(clip))
+    for _ in range(12):
+        one, other = (reader.read() for reader in readers)
+        assert one is not None
+        assert other is not None
+        assert one.pts == other.pts
+        assert np.abs(one.image.astype(int) - other.image).mean() < 1
+    assert [reader.read() for reader in readers] == [None, None]

@@ -1,0 +1,151 @@
+"""Every codec in every container it goes into, and the other streams that come along."""
+
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from stylize_video.encoding import CODECS, Encoding
+from stylize_video.errors import SinkError, SourceError
+from stylize_video.pipeline import stylize_file
+from stylize_video.session import StyleSession
+from stylize_video.source import VideoSource
+from stylize_video.style import Style
+from support import draw_picture
+
+
+@pytest.fixture(scope="module")
+def invert(invert_style: Path) -> StyleSession:
+    return StyleSession(Style.load(invert_style), "cpu")
+
+
+PAIRS = [(name, suffix) for name, codec in CODECS.items() for suffix in codec.suffixes]
+
+
+@pytest.mark.parametrize(("name", "suffix"), PAIRS)
+def test_every_codec_in_every_container(
+    name: str, suffix: str, clip: Path, invert: StyleSession, tmp_path: Path
+) -> None:
+    result = stylize_file(clip, tmp_path / f"out{suffix}", invert, encoding=Encoding(name), max_frames=6)
+    with av.open(str(result.output)) as container:
+        wanted = {"av1": ("av1", "libdav1d"), "vp9": ("vp9", "libvpx-vp9")}.get(name, (name,))
+        assert container.streams.video[0].codec_context.name in wanted
+        assert container.streams.video[0].codec_context.pix_fmt == CODECS[name].pixels
+        assert sum(1 for _ in container.decode(video=0)) == 6
+    with VideoSource(clip) as source, VideoSource(result.output) as stylized:
+        one, other = next(iter(source)).image, next(iter(stylized)).image
+        assert np.abs(255.0 - one - other).mean() < 12
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "sentence"),
+    [
+        (Encoding("mp3"), "o.mp4", "unknown codec 'mp3'; there are h264"),
+        (Encoding("h264"), "o.webm", "h264 does not go into .webm files"),
+        (Encoding(crf=99), "o.mp4", "crf of h264 must be between 0 and 51, got 99"),
+        (Encoding("ffv1", crf=3), "o.mkv", "crf of ffv1 must be left out"),
+        (Encoding(bitrate=5), "o.mp4", "at least 1000 bits"),
+        (Encoding(), "o.doc", "name a file that ends in .avi, .mkv"),
+    ],
+)
+def test_encodings_that_make_no_sense(encoding: Encoding, name: str, sentence: str) -> None:
+    with pytest.raises(SinkError, match=sentence):
+        encoding.resolved(Path(name))
+
+
+def test_an_unknown_preset_is_a_sentence(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match=r"out\.mp4"):
+        stylize_file(clip, tmp_path / "out.mp4", invert, encoding=Encoding(preset="warp"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_quality_and_bit_rate_decide_the_size(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
+    sizes = [
+        stylize_file(clip, tmp_path / f"{i}.mp4", invert, encoding=encoding).output.stat().st_size
+        for i, encoding in enumerate(
+            [Encoding(crf=5), Encoding(), Encoding(crf=45), Encoding(bitrate=20_000)]
+        )
+    ]
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert sizes[3] < sizes[1]
+
+
+def rich_source(path: Path) -> Path:
+    """An MKV with two sound tracks, subtitles, chapters and a title."""
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        tracks = []
+        for language in ("eng", "deu"):
+            track = container.add_stream("aac", rate=44100, layout="mono")
+            assert isinstance(track, av.AudioStream)
+            track.metadata["language"] = language
+            tracks.append(track)
+        container.metadata["title"] = "Holiday"
+        container.set_chapters(
+            [{"id": 1, "start": 0, "end": 400, "time_base": Fraction(1, 1000), "metadata": {"title": "One"}}]
+        )
+        for index in range(10):
+            frame = av.VideoFrame.from_ndarray(draw_picture(index, 64, 48), format="rgb24")
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        for number, track in enumerate(tracks):
+            tone = (np.sin(np.arange(17_640) * 0.03 * (number + 1)) * 9000).astype(np.int16)
+            samples = av.AudioFrame.from_ndarray(tone[None], format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 44100, 0
+            container.mux(track.encode(samples))
+            container.mux(track.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_tracks_chapters_and_titles_are_kept(suffix: str, invert: StyleSession, tmp_path: Path) -> None:
+    source = rich_source(tmp_path / "in.mkv")
+    stylize_file(source, tmp_path / f"out{suffix}", invert)
+    with av.open(str(source)) as before, av.open(str(tmp_path / f"out{suffix}")) as after:
+        languages = [s.metadata.get("language") for s in after.streams.audio]
+        assert len(languages) == 2
+        if suffix != ".mov":  # QuickTime has a short list of languages of its own
+            assert languages == ["eng", "deu"]
+        assert after.metadata.get("title") == "Holiday"
+        assert [c["metadata"]["title"] for c in after.chapters()] == ["One"]
+        contents = []
+        for container in (before, after):
+            packets = [p for p in container.demux(container.streams.audio) if p.dts is not None]
+            contents.append([sorted(bytes(p) for p in packets if p.stream.index == i) for i in (1, 2)])
+        assert contents[0] == contents[1]
+
+
+def test_what_a_container_cannot_hold_is_told(
+    clip: Path, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        stylize_file(clip, tmp_path / "out.webm", invert, max_frames=3)
+    assert [r.message for r in caplog.records] == [
+        "aac sound (stream 1) cannot be kept in webm files; .mkv holds almost anything"
+    ]
+    with av.open(str(tmp_path / "out.webm")) as container:
+        assert [s.type for s in container.streams] == ["video"]
+
+
+@pytest.mark.parametrize(("number", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_is_refused_and_never_washed_out(
+    number: int, name: str, invert: StyleSession, tmp_path: Path
+) -> None:
+    source = tmp_path / "hdr.mp4"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none"})
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
+        stream.codec_context.color_trc = number
+        frame = av.VideoFrame.from_ndarray(draw_picture(0, 64, 48), format="rgb24")
+        container.mux(stream.encode(frame.reformat(format="yuv420p10le")))
+        container.mux(stream.encode(None))
+    with pytest.raises(SourceError, match=rf"HDR \({name}\)"):
+        stylize_file(source, tmp_path / "out.mp4", invert)

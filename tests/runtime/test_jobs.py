@@ -1,0 +1,116 @@
+"""Several inputs, pictures, and where results go."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from stylize_video.errors import SinkError, SourceError
+from stylize_video.jobs import Options, find_sources, output_for, stylize_any, stylize_picture
+from stylize_video.look import Look
+from stylize_video.session import StyleSession
+from stylize_video.style import Style
+from support import Command, draw_picture
+
+
+@pytest.fixture(scope="module")
+def invert(invert_style: Path) -> StyleSession:
+    return StyleSession(Style.load(invert_style), "cpu")
+
+
+def test_files_globs_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("b.mp4", "a.mp4", "c.PNG", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "sub").mkdir()
+    a, b, c = (tmp_path / n for n in ("a.mp4", "b.mp4", "c.PNG"))
+    assert find_sources([str(tmp_path)]) == [a, b, c]
+    assert find_sources([str(tmp_path / "*.mp4")]) == [a, b]
+    assert find_sources([str(b), str(tmp_path / "*.mp4")]) == [b, a]  # each once, in the order given
+    assert find_sources([str(tmp_path / "notes.txt")]) == [tmp_path / "notes.txt"]
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "[odd].mp4").touch()
+    assert find_sources(["[odd].mp4"]) == [Path("[odd].mp4")]
+    with pytest.raises(SourceError, match=r"no\*\.mp4 does not exist"):
+        find_sources(["no*.mp4"])
+    with pytest.raises(SourceError, match="no videos or pictures"):
+        find_sources([str(tmp_path / "sub")])
+
+
+def test_where_results_go(tmp_path: Path) -> None:
+    clip, photo = Path("x/clip.mkv"), Path("x/photo.JPG")
+    assert output_for(clip, "sea", None, many=True) == Path("x/clip.sea.mp4")
+    assert output_for(photo, "sea", None, many=True) == Path("x/photo.sea.jpg")
+    assert output_for(clip, "sea", Path("y.webm"), many=False) == Path("y.webm")
+    assert output_for(clip, "sea", tmp_path, many=True) == tmp_path / "clip.sea.mp4"
+    with pytest.raises(SinkError, match="need a folder"):
+        output_for(clip, "sea", Path("y.mp4"), many=True)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".tiff"])
+def test_a_picture_gives_a_picture(suffix: str, invert: StyleSession, tmp_path: Path) -> None:
+    picture = draw_picture(0, 61, 47)
+    cv2.imwrite(str(tmp_path / "in.png"), picture)
+    stylize_any(tmp_path / "in.png", tmp_path / f"out{suffix}", invert, Options())
+    got = cv2.imread(str(tmp_path / f"out{suffix}"))
+    assert got is not None
+    assert np.abs(got.astype(int) - (255 - picture.astype(int))).mean() < (8 if suffix == ".webp" else 0.01)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png", f"out{suffix}"]
+
+
+def test_transparency_and_sixteen_bits(invert: StyleSession, tmp_path: Path) -> None:
+    picture = draw_picture(0, 40, 30)
+    alpha = np.arange(30 * 40, dtype=np.uint8).reshape(30, 40)
+    cv2.imwrite(str(tmp_path / "a.png"), np.dstack([picture, alpha]))
+    stylize_picture(tmp_path / "a.png", tmp_path / "out.png", invert)
+    got = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    assert got is not None
+    np.testing.assert_array_equal(got[..., 3], alpha)
+    np.testing.assert_array_equal(got[..., :3], 255 - picture)
+    cv2.imwrite(str(tmp_path / "b.png"), picture.astype(np.uint16) * 257)
+    stylize_picture(tmp_path / "b.png", tmp_path / "out.png", invert, overwrite=True)
+    deep = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(deep, 255 - picture)
+
+
+def test_strength_and_grey_pictures(invert: StyleSession, tmp_path: Path) -> None:
+    grey = np.full((20, 20), 100, np.uint8)
+    cv2.imwrite(str(tmp_path / "g.png"), grey)
+    stylize_picture(tmp_path / "g.png", tmp_path / "o.png", invert, look=Look(0))
+    got = cv2.imread(str(tmp_path / "o.png"))
+    assert got is not None
+    assert np.unique(got).tolist() == [100]
+
+
+def test_pictures_that_fail(invert: StyleSession, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("I am a text file")
+    with pytest.raises(SourceError, match="not a picture"):
+        stylize_picture(tmp_path / "text.png", tmp_path / "o.png", invert)
+    cv2.imwrite(str(tmp_path / "in.png"), draw_picture(0, 20, 20))
+    with pytest.raises(SinkError, match="the result of a picture is a picture"):
+        stylize_picture(tmp_path / "in.png", tmp_path / "o.mp4", invert)
+    with pytest.raises(SinkError, match="already exists"):
+        stylize_picture(tmp_path / "in.png", tmp_path / "text.png", invert)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png", "text.png"]
+
+
+def test_a_batch_goes_on_past_a_broken_file(
+    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    folder, results = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    results.mkdir()
+    (folder / "a.mp4").write_bytes(clip.read_bytes())
+    (folder / "b.mp4").write_text("broken")
+    cv2.imwrite(str(folder / "c.png"), draw_picture(0, 40, 30))
+    done = command("stylize-video", folder, "-s", invert_style, "-o", results)
+    assert done.returncode == 2
+    assert "failed: " in done.stderr
+    assert "error: 1 of 3 files failed: b.mp4" in done.stderr
+    assert sorted(os.listdir(results)) == ["a.invert.mp4", "c.invert.png"]
+    with av.open(str(results / "a.invert.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 12
