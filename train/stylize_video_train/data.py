@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -76,7 +77,8 @@ class ContentFolder(Dataset[Tensor]):
         if not folder.is_dir():
             raise DataError(f"the folder of content pictures {folder} does not exist")
         found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
-        self.paths = [p for p in found if _usable(p)]
+        with ThreadPoolExecutor() as pool:  # OpenCV decodes outside of the interpreter's lock
+            self.paths = [p for p, usable in zip(found, pool.map(_usable, found), strict=True) if usable]
         self.skipped = len(found) - len(self.paths)
         if not self.paths:
             detail = f"; {self.skipped} files there are damaged or too small" if self.skipped else ""

@@ -67,6 +67,8 @@ class TrainingReport:
         parts += [
             f"<h2>Photos that were not trained on</h2>{_image(preview.strip(), 'photos across steps')}",
             f"<h2>Losses</h2>{curves(losses)}",
+            f"<p>The first {recipe.identity_share:.0%} of the steps teach the network to give its input back;"
+            " content is the mean squared difference of pixels there, and of features after.</p>",
             f"<h2>Recipe</h2>{_table(recipe)}",
         ]
         page = _PAGE.format(title=html.escape(self.name), body="\n".join(parts))

@@ -66,6 +66,9 @@ def train_experiments(
         Path | None,
         typer.Option(help="Folder for checkpoints, taken up again.  [default: OUTPUT/runs]"),
     ] = None,
+    questions: Annotated[
+        str, typer.Option(help="Some of steps, features, layers, weights and network.  [default: all]")
+    ] = "",
     size: Annotated[str, typer.Option(help="small (a CPU, minutes), or full (a GPU).")] = "small",
     feature_weights: Annotated[list[str] | None, typer.Option(help=FEATURE_WEIGHTS_HELP)] = None,
     device: Annotated[
@@ -86,7 +89,10 @@ def train_experiments(
         folder = runs or output / "runs"
         folder.mkdir(parents=True, exist_ok=True)
         results = []
+        asked = _asked(questions)
         for run in study.plan(dimensions, seed=seed):
+            if not set(run.questions) & set(asked):
+                continue
             with ProgressLine(run.name, unit="steps/s", quiet=quiet) as line:
                 line.start(run.recipe.steps)
                 result = study.carry_out(
@@ -102,13 +108,13 @@ def train_experiments(
         rulers = study.yardsticks(style, dimensions, weights=weights)
         photos = study.measured_photos(unseen, dimensions)
         results = [study.measure(result, rulers, photos) for result in results]
-        _write_results(output, results, seed=seed, size=size)
-        for question in gallery.TITLES:
+        _write_results(output, results, asked, seed=seed, size=size)
+        for question in asked:
             shown = [r for r in results if question in r.run.questions]
             extra = (earlier or []) if question == "steps" else []
             gallery.write_grid(output / f"{question}.jpg", shown, photo, extra=extra)
         if not quiet:
-            print(f"{output / 'results.md'} and {len(gallery.TITLES)} grids are written", file=sys.stderr)
+            print(f"{output / 'results.md'} and {len(asked)} grids are written", file=sys.stderr)
 
 
 def parse_weights(options: Sequence[str]) -> dict[str, Path]:
@@ -149,7 +155,19 @@ def _matrices(
     return tables
 
 
-def _write_results(output: Path, results: Sequence[Result], *, seed: int, size: str) -> None:
+def _asked(questions: str) -> list[str]:
+    from stylize_video_train.experiments.gallery import TITLES
+
+    asked = [name.strip() for name in questions.split(",") if name.strip()] or list(TITLES)
+    for name in asked:
+        if name not in TITLES:
+            raise ExperimentError(f"there is no question {name}; known: {', '.join(TITLES)}")
+    return asked
+
+
+def _write_results(
+    output: Path, results: Sequence[Result], asked: Sequence[str], *, seed: int, size: str
+) -> None:
     from stylize_video_train.experiments import gallery
 
     recipe = results[0].run.recipe
@@ -161,7 +179,7 @@ def _write_results(output: Path, results: Sequence[Result], *, seed: int, size: 
         gallery.results_table(results),
         f"Do the two yardsticks agree? {gallery.agreement(results)}\n",
     ]
-    text += [f"## {title}\n\n![{title}]({name}.jpg)\n" for name, title in gallery.TITLES.items()]
+    text += [f"## {gallery.TITLES[name]}\n\n![{gallery.TITLES[name]}]({name}.jpg)\n" for name in asked]
     (output / "results.md").write_text("\n".join(text), encoding="utf-8")
 
 

@@ -80,7 +80,7 @@ MEASURED_PHOTOS = 12
 
 
 def plan(size: Size, *, seed: int = 0) -> list[Run]:
-    """All trainings; they differ from the first in one thing each."""
+    """All trainings; each differs from an earlier one in one thing."""
     base = Recipe(
         network=size.network,
         features="vgg19",
@@ -98,7 +98,11 @@ def plan(size: Size, *, seed: int = 0) -> list[Run]:
         runs.append(Run(f"{model} J, N steps", replace(base, features=model), ("features",)))
     for name, layers in LAYER_SETS.items():
         if layers != LAYER_SETS["J"]:
-            runs.append(Run(f"only {name}", replace(base, style_layers=layers), ("layers",)))
+            questions = ("layers", "features") if name == "relu1_2 + relu2_2" else ("layers",)
+            runs.append(Run(f"only {name}", replace(base, style_layers=layers), questions))
+    # Two models at the very same layers: the purest comparison there is.
+    shallow = replace(base, features="vgg16", style_layers=LAYER_SETS["relu1_2 + relu2_2"])
+    runs.append(Run("vgg16 relu1_2 + relu2_2", shallow, ("features",)))
     for name, weights in LAYER_WEIGHTS.items():
         runs.append(Run(f"weights {name}", replace(base, layer_weights=weights), ("weights",)))
     for width in TRANSFORMER_WIDTHS:
