@@ -1,0 +1,77 @@
+"""Neural style for videos, as a library.
+
+::
+
+    from stylize_video import Look, open_session, stylize_file
+
+    session = open_session("photo")
+    stylize_file("clip.mp4", "styled.mp4", session, look=Look(strength=0.7))
+
+Everything here is loaded on first use, so that importing the package costs nothing. There
+is no global state: a session is an object, and threads may share one.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from stylize_video.encoding import Encoding
+    from stylize_video.errors import DeviceError, SinkError, SourceError, StyleError, StylizeError
+    from stylize_video.frame import Frame, TimedFrame
+    from stylize_video.look import Look
+    from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file, stylize_frames
+    from stylize_video.session import StyleSession, open_session
+    from stylize_video.sink import VideoSink
+    from stylize_video.source import VideoInfo, VideoSource
+    from stylize_video.style import Style
+
+__all__ = [
+    "DeviceError",
+    "Encoding",
+    "Frame",
+    "Hooks",
+    "InterruptedJobError",
+    "Look",
+    "Result",
+    "SinkError",
+    "SourceError",
+    "Style",
+    "StyleError",
+    "StyleSession",
+    "StylizeError",
+    "TimedFrame",
+    "VideoInfo",
+    "VideoSink",
+    "VideoSource",
+    "open_session",
+    "stylize_file",
+    "stylize_frames",
+]
+
+_HOMES = {
+    "encoding": ("Encoding",),
+    "errors": ("DeviceError", "SinkError", "SourceError", "StyleError", "StylizeError"),
+    "frame": ("Frame", "TimedFrame"),
+    "look": ("Look",),
+    "pipeline": ("Hooks", "InterruptedJobError", "Result", "stylize_file", "stylize_frames"),
+    "session": ("StyleSession", "open_session"),
+    "sink": ("VideoSink",),
+    "source": ("VideoInfo", "VideoSource"),
+    "style": ("Style",),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+if not TYPE_CHECKING:  # a type checker that saw it would let misspelt names pass
+
+    def __getattr__(name: str) -> object:
+        home = _HOME_OF.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

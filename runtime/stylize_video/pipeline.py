@@ -45,7 +45,16 @@ class Hooks:
 def stylize_frames(
     frames: Iterable[TimedFrame], session: StyleSession, look: Look = Look()
 ) -> Iterator[TimedFrame]:
-    """Stylize frames one by one, keeping their order and PTS."""
+    """Stylize frames one by one, keeping their order and PTS.
+
+    Args:
+        frames: uint8 ``[H, W, 3]`` BGR with time stamps; a :class:`VideoSource` gives them.
+        session: the style, on its device. Threads may share it.
+        look: how much of the style is shown.
+
+    Raises:
+        StyleError: a frame is too small, or the graph fails on it.
+    """
     for frame in frames:
         image = frame.image
         if look.needs_style:
@@ -54,8 +63,8 @@ def stylize_frames(
 
 
 def stylize_file(
-    source: Path,
-    output: Path,
+    source: str | Path,
+    output: str | Path,
     session: StyleSession,
     *,
     look: Look = Look(),
@@ -69,14 +78,24 @@ def stylize_file(
     Memory does not depend on the video's length, and the output appears only when
     it is whole.
 
+    Args:
+        source: the video.
+        output: the file to write; its ending chooses the container.
+        session: the style, on its device. Threads may share it.
+        look: how much of the style is shown.
+        encoding: codec and quality.
+        overwrite: replace ``output`` where it exists.
+        max_frames: stop after so many.
+        hooks: called as the job goes on, in the caller's thread.
+
     Raises:
         StylizeError: the source, the style or the output fails; nothing is left behind.
         InterruptedJobError: Ctrl-C; a playable part file may be left.
     """
     if max_frames is not None and max_frames < 1:
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
-    with VideoSource(source) as video:
-        sink = VideoSink(output, video.info, overwrite=overwrite, encoding=encoding)
+    with VideoSource(Path(source)) as video:
+        sink = VideoSink(Path(output), video.info, overwrite=overwrite, encoding=encoding)
         try:
             hooks.on_start(video.info)
             read = 0

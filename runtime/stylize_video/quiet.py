@@ -3,19 +3,51 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+class _Silence:
+    """One redirection of file descriptor 2, shared by all threads that are in it at the same time.
+
+    The descriptor belongs to the whole process: two threads that each saved and restored
+    it could restore the other's redirection, and stderr would be lost for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved: int | None = None
+
+    def enter(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside > 1:
+                return
+            with suppress(OSError):  # a service may run without a stderr
+                self._saved = os.dup(2)
+                with Path(os.devnull).open("wb") as null:
+                    os.dup2(null.fileno(), 2)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._saved is not None:
+                os.dup2(self._saved, 2)
+                os.close(self._saved)
+                self._saved = None
+
+
+_silence = _Silence()
 
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Drop what C libraries write to file descriptor 2; for calls whose failures we tell ourselves."""
-    saved = os.dup(2)
-    with Path(os.devnull).open("wb") as null:
-        os.dup2(null.fileno(), 2)
+    _silence.enter()
     try:
         yield
     finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+        _silence.leave()

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import os
 import re
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,7 +142,7 @@ def resolve_device(device: str) -> Device:
 
 
 class StyleSession:
-    """One style on one device, stylizing frame after frame.
+    """One style on one device, stylizing frame after frame. Threads may share it.
 
     Args:
         style: what to run.
@@ -234,14 +235,16 @@ class _CudaBuffers:
         self._input: Any = None
         self._output: Any = None
         self._binding: Any = None
+        self._lock = threading.Lock()  # threads may share a session, but not its buffers
 
     def run(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if batch.shape != self._shape:
-            self._allocate(batch.shape)
-        self._input.update_inplace(batch)
-        self._session.run_with_iobinding(self._binding)
-        result: NDArray[np.uint8] = self._output.numpy()
-        return result
+        with self._lock:
+            if batch.shape != self._shape:
+                self._allocate(batch.shape)
+            self._input.update_inplace(batch)
+            self._session.run_with_iobinding(self._binding)
+            result: NDArray[np.uint8] = self._output.numpy()
+            return result
 
     def _allocate(self, shape: tuple[int, ...]) -> None:
         device = ("cuda", self._index)

@@ -56,7 +56,8 @@ class VideoSource:
         SourceError: the file is missing, is no video, or holds no frame that decodes.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
         if not path.exists():
             raise SourceError(f"the video {path} does not exist")
         if not path.is_file():

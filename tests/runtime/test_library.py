@@ -1,0 +1,137 @@
+"""The package as a library: its names, the README's examples, threads."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import assert_type
+
+import numpy as np
+import pytest
+
+import stylize_video
+from stylize_video import (
+    Frame,
+    Look,
+    Result,
+    Style,
+    StyleSession,
+    StylizeError,
+    TimedFrame,
+    VideoSource,
+    open_session,
+    stylize_file,
+    stylize_frames,
+)
+from stylize_video.quiet import quiet_stderr
+from support import ROOT
+
+README_EXAMPLES = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+
+
+def test_every_public_name_is_there_and_listed() -> None:
+    for name in stylize_video.__all__:
+        assert getattr(stylize_video, name) is not None
+    assert set(stylize_video.__all__) <= set(dir(stylize_video))
+    assert {
+        "Style", "StyleSession", "open_session", "Look", "stylize_frames", "stylize_file", "StylizeError",
+    } <= set(stylize_video.__all__)  # fmt: skip
+    with pytest.raises(AttributeError, match="no attribute 'stylise'"):
+        _ = stylize_video.stylise  # type: ignore[attr-defined]  # and mypy sees it too
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    program = "import stylize_video, sys; print({'numpy', 'cv2', 'onnxruntime', 'av'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def test_the_readme_has_examples() -> None:
+    assert len(README_EXAMPLES) >= 2
+
+
+@pytest.mark.parametrize("example", README_EXAMPLES)
+def test_the_readmes_examples_run(example: str, clip: Path, tmp_path: Path) -> None:
+    """As a user runs them: pasted into a file, with warnings being errors."""
+    (tmp_path / "clip.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "example.py").write_text(example)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "example.py"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+    assert "error" not in done.stdout
+
+
+def test_what_the_types_promise(clip: Path, invert_style: Path, tmp_path: Path) -> None:
+    """mypy checks these; running them checks that the types tell the truth."""
+    session = assert_type(open_session(invert_style, device="cpu"), StyleSession)
+    result = stylize_file(str(clip), str(tmp_path / "o.mp4"), session, look=Look(0.5), max_frames=2)
+    assert assert_type(result, Result).frames == 2
+    assert assert_type(Style.load(str(invert_style)), Style).metadata is None
+    with VideoSource(str(clip)) as video:
+        frame = assert_type(next(stylize_frames(video, session)), TimedFrame)
+    assert assert_type(frame.image, Frame).dtype == np.uint8
+
+
+def test_threads_share_a_session(clip: Path, invert_style: Path, tmp_path: Path) -> None:
+    """Jobs in threads give the same frames, and errors stay in the thread that made them."""
+    session = open_session(invert_style, device="cpu")
+
+    def job(number: int) -> bytes | str:
+        try:
+            stylize_file(clip if number % 3 else tmp_path / "no.mp4", tmp_path / f"{number}.mp4", session)
+        except StylizeError as error:
+            return str(error)
+        return (tmp_path / f"{number}.mp4").read_bytes()
+
+    before = set(threading.enumerate())
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(job, range(7)))
+    assert all("does not exist" in str(results[n]) for n in (0, 3, 6))
+    assert len({results[n] for n in (1, 2, 4, 5)}) == 1
+    assert set(threading.enumerate()) == before
+
+
+def test_a_library_sets_no_handlers_and_prints_nothing(
+    clip: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = (
+        "import logging, signal, sys\n"
+        "from stylize_video import open_session, stylize_file\n"
+        "before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)\n"
+        "stylize_file(sys.argv[1], sys.argv[2], open_session('photo', device='cpu'), max_frames=2)\n"
+        "assert before == (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))\n"
+        "assert not logging.getLogger().handlers\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, clip, tmp_path / "o.mp4"],
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_silence_in_many_threads_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    inside = threading.Barrier(8)
+
+    def shout() -> None:
+        inside.wait()
+        for _ in range(200):
+            with quiet_stderr():
+                os.write(2, b"never seen")
+
+    with ThreadPoolExecutor(8) as pool:
+        for future in [pool.submit(shout) for _ in range(8)]:
+            future.result()
+    os.write(2, b"heard again")
+    assert capfd.readouterr().err == "heard again"
