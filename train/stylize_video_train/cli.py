@@ -83,7 +83,8 @@ def train_style(
         str | None, _option("schedule", "Learning rate after the warm-up: cosine or constant.")
     ] = None,
     precision: Annotated[
-        str | None, _option("precision", "Arithmetic of the feature model: fp32 or bf16.")
+        str | None,
+        _option("precision", "Arithmetic of the feature model: fp32, bf16, or auto for the faster one."),
     ] = None,
     seed: Annotated[int | None, _option("seed", "Decides everything random.")] = None,
     device: Annotated[

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from stylize_video.errors import StylizeError
 
 NetworkKind = Literal["realtime", "transformer"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["cosine", "constant"]
 
 
@@ -113,8 +113,9 @@ class Recipe:
     freeze_norm_at: float = 0.6
     """Fraction of the steps after which batch normalisation uses its running statistics,
     as it will in use; the rest of the training makes up for the difference."""
-    precision: Precision = "bf16"
-    """Arithmetic of the feature model; the network itself always trains in float32."""
+    precision: Precision = "auto"
+    """Arithmetic of the feature model; the network itself always trains in float32. ``auto``:
+    bf16 where the device computes it in hardware, else fp32; the one used is then written here."""
     seed: int = 0
 
     def resolved(self) -> Recipe:
@@ -159,8 +160,8 @@ class Recipe:
             self.layer_weights and not sum(self.layer_weights) > 0
         ):
             raise RecipeError(f"layer_weights must be 0 or more and not all 0, got {self.layer_weights}")
-        if self.precision not in ("fp32", "bf16"):
-            raise RecipeError(f"precision must be fp32 or bf16, got {self.precision}")
+        if self.precision not in ("auto", "fp32", "bf16"):
+            raise RecipeError(f"precision must be auto, fp32 or bf16, got {self.precision}")
         if self.schedule not in ("cosine", "constant"):
             raise RecipeError(f"schedule must be cosine or constant, got {self.schedule}")
         if self.batch % self.accumulate:

@@ -27,6 +27,7 @@ from stylize_video_train.losses import PerceptualLoss, total_variation
 from stylize_video_train.motion import MAX_SHIFT, ShiftedPair
 from stylize_video_train.networks import StyleNetwork, build_network
 from stylize_video_train.parallel import average_gradients, process_count, process_index
+from stylize_video_train.precision import effective_precision, feature_precision
 from stylize_video_train.preview import Preview
 from stylize_video_train.recipe import Recipe
 from stylize_video_train.report import TrainingReport, tensorboard_writer
@@ -109,6 +110,7 @@ def train(
         raise TrainingError(f"cannot write {output}: the folder {output.parent} does not exist")
     earlier = load_checkpoint(output) if resume else None
     recipe = recipe.resolved() if earlier is None else _resumed_recipe(recipe, earlier, output)
+    recipe = replace(recipe, precision=effective_precision(recipe.precision, device))
     if earlier is not None and earlier.step >= recipe.steps:
         return earlier
     loss = perceptual_loss(
@@ -206,7 +208,7 @@ class _Training:
             difference = nn.functional.mse_loss(first, frames)
             zero = torch.zeros(())
             return {"content": difference, "style": zero, "steadiness": zero, "total": difference}
-        with _feature_precision(recipe, self.device):
+        with feature_precision(recipe.precision, self.device):
             content, style = self.loss(first, frames)
         steadiness = pair.steadiness_loss(first, second)
         total = (
@@ -277,7 +279,7 @@ def calibrated_style_weight(
     crops = torch.stack([folder[k] for k in range(_CALIBRATION_PICTURES)])
     crops = crops[..., : recipe.image_size, : recipe.image_size].to(device, memory_format=torch.channels_last)
     pools = {name: value.clone() for name, value in loss.pools.state_dict().items()}
-    with torch.no_grad(), _feature_precision(recipe, device):
+    with torch.no_grad(), feature_precision(recipe.precision, device):
         distance = loss(crops, crops)[1].item()
     loss.pools.load_state_dict(pools)
     # A picture whose style is that of a photo already must not get a boundless weight.
@@ -353,6 +355,8 @@ def _resumed_recipe(recipe: Recipe, checkpoint: Checkpoint, path: Path) -> Recip
     given = recipe.resolved()
     if given.style_weight is None:
         given = replace(given, style_weight=begun.style_weight)
+    if given.precision == "auto":
+        given = replace(given, precision=begun.precision)
     for name in (field.name for field in fields(Recipe)):
         if getattr(given, name) != getattr(begun, name):
             raise TrainingError(
@@ -364,10 +368,6 @@ def _resumed_recipe(recipe: Recipe, checkpoint: Checkpoint, path: Path) -> Recip
 
 def _describe(style_picture: Path) -> dict[str, str]:
     return {"name": style_picture.stem, "sha256": hashlib.sha256(style_picture.read_bytes()).hexdigest()}
-
-
-def _feature_precision(recipe: Recipe, device: str) -> torch.autocast:
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=recipe.precision == "bf16")
 
 
 def _batches(folder: ContentFolder, recipe: Recipe, *, done: int, device: str) -> Iterator[Sequence[Tensor]]:
