@@ -137,7 +137,12 @@ class VideoSink:
 
     def _complete(self, *, whole: bool) -> None:
         with self._errors_as_sentences():
-            for packet in self._stream.encode(None):
+            last = self._stream.encode(None)
+            if self.frames <= len(last) <= 2:
+                # x265 leaves decode times uninitialised in videos shorter than its reordering.
+                for packet in last:
+                    packet.dts = packet.pts
+            for packet in last:
                 self._container.mux(packet)
             if self._others:
                 self._others.copy_until(None if whole else self._end())

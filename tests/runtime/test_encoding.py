@@ -14,9 +14,10 @@ from stylize_video.encoding import CODECS, Encoding
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
+from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
-from support import draw_picture
+from support import MakeClip, draw_picture
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,27 @@ def test_every_codec_in_every_container(
     with VideoSource(clip) as source, VideoSource(result.output) as stylized:
         one, other = next(iter(source)).image, next(iter(stylized)).image
         assert np.abs(255.0 - one - other).mean() < 12
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+@pytest.mark.parametrize("name", CODECS)
+def test_the_shortest_videos(name: str, frames: int, make_clip: MakeClip, tmp_path: Path) -> None:
+    """An encoder that reorders has fewer frames here than it looks ahead.
+
+    x265 then takes decode times from memory that it never set: one file in six fails, so
+    some rounds are needed to see it.
+    """
+    with VideoSource(make_clip(tmp_path / "in.mp4", frames=2, pts=[100, 101], sound=False)) as source:
+        read = list(source)[:frames]
+    output = tmp_path / f"out{CODECS[name].suffixes[0]}"
+    for _ in range(20 if name == "hevc" else 1):
+        sink = VideoSink(output, source.info, encoding=Encoding(name), overwrite=True)
+        for frame in read:
+            sink.write(frame)
+        sink.finish()
+        with av.open(str(output)) as container:
+            shown = [p.pts * p.time_base for p in container.demux(video=0) if p.pts is not None]
+        assert shown == pytest.approx([(100 + i) / 30 for i in range(frames)], abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +162,7 @@ def test_hdr_is_refused_and_never_washed_out(
 ) -> None:
     source = tmp_path / "hdr.mp4"
     with av.open(str(source), "w") as container:
-        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none"})
+        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none:bframes=0"})
         assert isinstance(stream, av.VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
         stream.codec_context.color_trc = number
