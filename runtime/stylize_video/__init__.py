@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from stylize_video.sink import VideoSink
     from stylize_video.source import VideoInfo, VideoSource
     from stylize_video.style import Style
+    from stylize_video.stylizer import Stylizer
 
 __all__ = [
     "DeviceError",
@@ -41,6 +42,7 @@ __all__ = [
     "StyleError",
     "StyleSession",
     "StylizeError",
+    "Stylizer",
     "TimedFrame",
     "VideoInfo",
     "VideoSink",
@@ -60,6 +62,7 @@ _HOMES = {
     "sink": ("VideoSink",),
     "source": ("VideoInfo", "VideoSource"),
     "style": ("Style",),
+    "stylizer": ("Stylizer",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

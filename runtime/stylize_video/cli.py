@@ -58,6 +58,9 @@ def stylize_video(
     ] = None,
     strength: Annotated[float, typer.Option(help="From 0, the source, to 1, the full style.")] = 1.0,
     keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the source's colours.")] = False,
+    smooth: Annotated[
+        float, typer.Option(help="Hold what flickers: 0 is off, 0.5 a good value, 1 the most.")
+    ] = 0.0,
     codec: Annotated[
         str | None,
         typer.Option(help="h264, hevc, vp9, av1, prores or ffv1.  [default: by the file's ending]"),
@@ -87,6 +90,7 @@ def stylize_video(
         from stylize_video.look import Look
         from stylize_video.session import open_session, parse_precision
         from stylize_video.sink import check_output
+        from stylize_video.smoothing import check_smooth
         from stylize_video.style import find_style, style_name
 
         # What can be wrong is found before a model is loaded.
@@ -98,6 +102,7 @@ def stylize_video(
             check_output(targets[0], sources[0], overwrite=overwrite)
         options = Options(
             look=Look(strength, keep_colors),
+            smooth=check_smooth(smooth),
             encoding=Encoding(codec, crf, preset, bitrate),
             overwrite=overwrite,
             max_frames=max_frames,

@@ -28,6 +28,7 @@ class Options:
     """What is the same for every file of a batch."""
 
     look: Look = field(default_factory=Look)
+    smooth: float = 0.0
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
     max_frames: int | None = None
@@ -95,6 +96,7 @@ def stylize_any(
         output,
         session,
         look=options.look,
+        smooth=options.smooth,
         encoding=options.encoding,
         overwrite=options.overwrite,
         max_frames=options.max_frames,

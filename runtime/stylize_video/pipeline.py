@@ -14,6 +14,7 @@ from stylize_video.look import Look
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink
 from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.stylizer import Stylizer
 from stylize_video.threads import ReadAhead, WriteBehind
 
 
@@ -43,23 +44,25 @@ class Hooks:
 
 
 def stylize_frames(
-    frames: Iterable[TimedFrame], session: StyleSession, look: Look = Look()
+    frames: Iterable[TimedFrame], session: StyleSession, look: Look = Look(), *, smooth: float = 0.0
 ) -> Iterator[TimedFrame]:
     """Stylize frames one by one, keeping their order and PTS.
+
+    A :class:`~stylize_video.stylizer.Stylizer` does the same with knobs that may turn meanwhile.
 
     Args:
         frames: uint8 ``[H, W, 3]`` BGR with time stamps; a :class:`VideoSource` gives them.
         session: the style, on its device. Threads may share it.
         look: how much of the style is shown.
+        smooth: temporal smoothing from 0 (off) to 1.
 
     Raises:
         StyleError: a frame is too small, or the graph fails on it.
+        StylizeError: ``smooth`` is out of range.
     """
+    stylizer = Stylizer(session, look, smooth=smooth)
     for frame in frames:
-        image = frame.image
-        if look.needs_style:
-            image = look.apply(image, session.stylize(image))
-        yield TimedFrame(frame.pts, image)
+        yield TimedFrame(frame.pts, stylizer.stylize(frame.image))
 
 
 def stylize_file(
@@ -68,6 +71,7 @@ def stylize_file(
     session: StyleSession,
     *,
     look: Look = Look(),
+    smooth: float = 0.0,
     encoding: Encoding = Encoding(),
     overwrite: bool = False,
     max_frames: int | None = None,
@@ -83,6 +87,7 @@ def stylize_file(
         output: the file to write; its ending chooses the container.
         session: the style, on its device. Threads may share it.
         look: how much of the style is shown.
+        smooth: temporal smoothing from 0 (off) to 1.
         encoding: codec and quality.
         overwrite: replace ``output`` where it exists.
         max_frames: stop after so many.
@@ -100,7 +105,7 @@ def stylize_file(
             hooks.on_start(video.info)
             read = 0
             with ReadAhead(video) as decoded, WriteBehind(sink.write) as encoder:
-                for frame in stylize_frames(islice(decoded, max_frames), session, look):
+                for frame in stylize_frames(islice(decoded, max_frames), session, look, smooth=smooth):
                     encoder.put(frame)
                     read += 1
                     hooks.on_frame()

@@ -38,7 +38,8 @@ def test_the_default_output_lies_beside_the_input(command: Command, source: Path
 def test_options_reach_the_job(command: Command, source: Path, invert_style: Path, tmp_path: Path) -> None:
     result = command(
         "stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--strength", 0.5,
-        "--keep-colors", "--max-frames", 4, "--device", "cpu", "--precision", "fp32", "--quiet",
+        "--keep-colors", "--max-frames", 4, "--smooth", 0.5,
+        "--device", "cpu", "--precision", "fp32", "--quiet",
     )  # fmt: skip
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert frames_of(tmp_path / "o.mp4") == 4
@@ -71,6 +72,7 @@ def test_listing_styles_and_the_version(command: Command) -> None:
         (["IN", "--style", "text.mp4"], "text.mp4 is not an ONNX file"),
         (["IN", "--device", "gpu"], "unknown device 'gpu'"),
         (["IN", "--strength", "1.5"], "between 0 and 1"),
+        (["IN", "--smooth", "1.5"], "smooth must be between 0"),
         (["IN", "--precision", "int4"], "unknown precision 'int4'"),
         (["IN", "--max-frames", "0"], "at least 1"),
         (["IN", "-o", "nowhere/out.mp4"], "nowhere does not exist"),

@@ -1,0 +1,115 @@
+"""What the stylizer remembers between frames, and what makes it forget."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stylize_video.errors import StylizeError
+from stylize_video.frame import Frame, TimedFrame
+from stylize_video.look import Look
+from stylize_video.pipeline import stylize_frames
+from stylize_video.session import StyleSession
+from stylize_video.style import Style
+from stylize_video.stylizer import Stylizer
+from support import draw_picture
+
+
+@pytest.fixture(scope="module")
+def invert(invert_style: Path) -> StyleSession:
+    return StyleSession(Style.load(invert_style), "cpu")
+
+
+class Flicker:
+    """A network whose brightness jumps from frame to frame though its input stays."""
+
+    def __init__(self) -> None:
+        self._rng = np.random.default_rng(0)
+
+    def stylize(self, frame: Frame) -> Frame:
+        return np.full_like(frame, self._rng.integers(80, 176))
+
+
+STILL = draw_picture(0, 96, 64)
+
+
+def spread(frames: list[Frame]) -> float:
+    """How much a sequence changes from frame to frame, in levels of 255."""
+    means = [float(frame.mean()) for frame in frames]
+    return float(np.abs(np.diff(means)).mean())
+
+
+def test_without_smoothing_frames_are_on_their_own(invert: StyleSession) -> None:
+    stylizer = Stylizer(invert)
+    for index in (0, 5, 2):
+        frame = draw_picture(index, 96, 64)
+        np.testing.assert_array_equal(stylizer.stylize(frame), invert.stylize(frame))
+
+
+def test_smoothing_holds_what_flickers() -> None:
+    free, held, half = (
+        spread([stylizer.stylize(STILL) for _ in range(40)])
+        for stylizer in (Stylizer(Flicker()), Stylizer(Flicker(), smooth=1), Stylizer(Flicker(), smooth=0.5))
+    )
+    assert held < 0.15 * free
+    assert held < half < 0.6 * free
+
+
+def test_a_reset_forgets(invert: StyleSession) -> None:
+    stylizer = Stylizer(Flicker(), smooth=1)
+    for _ in range(3):
+        stylizer.stylize(STILL)
+    stylizer.reset()
+    stylizer.session = invert
+    np.testing.assert_array_equal(stylizer.stylize(STILL), invert.stylize(STILL))
+
+
+def test_another_session_starts_without_a_past(invert: StyleSession) -> None:
+    stylizer = Stylizer(Flicker(), smooth=1)
+    stylizer.stylize(STILL)
+    stylizer.session = invert
+    np.testing.assert_array_equal(stylizer.stylize(STILL), invert.stylize(STILL))
+
+
+def test_smoothing_switched_off_and_on_again_starts_without_a_past(invert: StyleSession) -> None:
+    stylizer = Stylizer(invert, smooth=1)
+    stylizer.stylize(STILL)
+    stylizer.smooth = 0
+    stylizer.stylize(STILL // 2)
+    stylizer.smooth = 1
+    dark = STILL // 3
+    np.testing.assert_array_equal(stylizer.stylize(dark), invert.stylize(dark))
+
+
+def test_a_look_counts_from_the_next_frame_on(invert: StyleSession) -> None:
+    stylizer = Stylizer(invert, smooth=1)
+    stylizer.stylize(STILL)
+    stylizer.look = Look(0)
+    np.testing.assert_array_equal(stylizer.stylize(STILL), STILL)
+    stylizer.look = Look(0.5)
+    mixed = stylizer.stylize(STILL).astype(float)
+    assert np.abs(mixed - (STILL.astype(float) + invert.stylize(STILL)) / 2).max() <= 1
+
+
+def test_the_size_may_change(invert: StyleSession) -> None:
+    stylizer = Stylizer(invert, smooth=1)
+    for width, height in ((96, 64), (64, 96), (16, 16), (331, 17)):
+        frame = draw_picture(0, width, height)
+        np.testing.assert_array_equal(stylizer.stylize(frame), invert.stylize(frame))
+        assert stylizer.stylize(frame).shape == frame.shape
+
+
+@pytest.mark.parametrize("amount", [-0.1, 1.01, float("nan")])
+def test_smoothing_out_of_range(amount: float, invert: StyleSession) -> None:
+    with pytest.raises(StylizeError, match="between 0"):
+        Stylizer(invert, smooth=amount)
+
+
+def test_files_go_through_it_with_their_time_stamps(invert: StyleSession) -> None:
+    frames = [TimedFrame(7 * i, draw_picture(i, 96, 64)) for i in range(4)]
+    alone = Stylizer(invert, smooth=0.5)
+    for frame, stylized in zip(frames, stylize_frames(frames, invert, smooth=0.5), strict=True):
+        assert stylized.pts == frame.pts
+        np.testing.assert_array_equal(stylized.image, alone.stylize(frame.image))
