@@ -1,33 +1,37 @@
 """Video files as frames with their presentation time stamps (PTS).
 
 OpenCV decodes (upright, whatever the rotation metadata says); PyAV reads what OpenCV
-does not tell: the time base, colour tags, and whether the file is a video at all.
+does not tell: the time base, colour tags, and whether the file is a video at all. What
+needs a filter, interlaced and HDR videos, PyAV decodes too.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
 
-import av
+import av.error
 import cv2
 import numpy as np
 
+from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
 from stylize_video.errors import SourceError
+from stylize_video.filters import Filter, deinterlacing, ten_bits, tone_mapping
 from stylize_video.frame import TimedFrame
+from stylize_video.probe import Probe, probe
 from stylize_video.quiet import quiet_stderr
+from stylize_video.tonemap import TRANSFERS
 
-_HDR = {16: "PQ", 18: "HLG"}
-"""FFmpeg's numbers of the transfer characteristics that 8-bit frames cannot hold."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video before it is decoded.
+    """What is known of a video's frames before they are decoded.
 
     ``time_base`` is the length in seconds of one PTS unit; ``rate`` the average frame
     rate (a hint only: time stamps decide); ``frame_count`` an estimate, None where
@@ -52,6 +56,8 @@ class VideoInfo:
 class VideoSource:
     """Iterates over the frames of a video file, in order of presentation.
 
+    Interlaced frames are made whole, and HDR is tone-mapped to SDR.
+
     Raises:
         SourceError: the file is missing, is no video, or holds no frame that decodes.
     """
@@ -62,29 +68,23 @@ class VideoSource:
             raise SourceError(f"the video {path} does not exist")
         if not path.is_file():
             raise SourceError(f"{path} is not a file; name one video")
-        facts = _probe(path)
-        if facts["color_trc"] in _HDR:
-            raise SourceError(
-                f"{path} is HDR ({_HDR[facts['color_trc']]}), which would come out washed out;"
-                " convert it to SDR first (for example with ffmpeg's zscale and tonemap filters)"
-            )
-        reader, first = _first_that_decodes(path, facts["time_base"], facts["start_pts"])
-        self._reader: _Reader = reader
+        facts = probe(str(path))
+        self._reader, first = _first_that_decodes(str(path), facts)
         self._first: TimedFrame | None = first
-        height, width = first.image.shape[:2]
-        rotated = (width, height) != (facts.pop("coded_width"), facts.pop("coded_height"))
-        if rotated and facts["pixel_aspect"] != 1:
-            facts["pixel_aspect"] = 1 / facts["pixel_aspect"]
-        self.info = VideoInfo(path=path, width=width, height=height, **facts)
+        self.info = _info(path, facts, width=first.image.shape[1], height=first.image.shape[0])
 
     def __iter__(self) -> Iterator[TimedFrame]:
+        size = (self.info.width, self.info.height)
         previous = None
         while (frame := self._first or self._reader.read()) is not None:
             self._first = None
             # Damaged files repeat time stamps; no frame may be lost for it.
             pts = frame.pts if previous is None else max(frame.pts, previous + 1)
             previous = pts
-            yield TimedFrame(pts, frame.image)
+            image = frame.image
+            if image.shape[1::-1] != size:  # broadcasts change it on the way
+                image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+            yield TimedFrame(pts, image)
 
     def __enter__(self) -> VideoSource:
         return self
@@ -98,62 +98,12 @@ class VideoSource:
         self._reader.close()
 
 
-class _Reader(Protocol):
-    """Decodes one frame after the other."""
-
-    def read(self) -> TimedFrame | None:
-        """The next frame, None at the end."""
-
-    def close(self) -> None: ...
-
-
-class _OpenCvReader:
-    """The usual way."""
-
-    def __init__(self, path: Path, time_base: Fraction, start_pts: int) -> None:
-        self._time_base, self._start_pts = time_base, start_pts
-        with quiet_stderr():
-            self._capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-
-    def read(self) -> TimedFrame | None:
-        decoded, image = self._capture.read()
-        if not decoded:
-            return None
-        # The position is that of the frame just read, in milliseconds from the stream's start.
-        position = Fraction(self._capture.get(cv2.CAP_PROP_POS_MSEC))
-        pts = self._start_pts + round(position / 1000 / self._time_base)
-        return TimedFrame(pts, np.asarray(image, np.uint8))
-
-    def close(self) -> None:
-        self._capture.release()
-
-
-class _PyAvReader:
-    """For what this OpenCV has no decoder for, such as AV1 in its wheels."""
-
-    def __init__(self, path: Path) -> None:
-        self._container = av.open(str(path))
-        stream = next(s for s in self._container.streams.video if not _is_cover(s))
-        stream.thread_type = "AUTO"
-        self._frames = self._container.decode(stream)
-
-    def read(self) -> TimedFrame | None:
-        for frame in self._frames:
-            if frame.pts is not None:
-                image = np.rot90(frame.to_ndarray(format="bgr24"), -(frame.rotation // -90) % 4)
-                return TimedFrame(frame.pts, np.ascontiguousarray(image, np.uint8))
-        return None
-
-    def close(self) -> None:
-        self._container.close()
-
-
-def _first_that_decodes(path: Path, time_base: Fraction, start_pts: int) -> tuple[_Reader, TimedFrame]:
+def _first_that_decodes(name: str, facts: Probe) -> tuple[Reader, TimedFrame]:
     """A reader for this file and its first frame: OpenCV's if it can, else PyAV's."""
-    openers: tuple[Callable[[], _Reader], ...] = (
-        lambda: _OpenCvReader(path, time_base, start_pts),
-        lambda: _PyAvReader(path),
-    )
+    filters = _filters(name, facts)
+    openers: list[Callable[[], Reader]] = [lambda: PyAvReader(name, facts, filters)]
+    if not filters:
+        openers.insert(0, lambda: OpenCvReader(name, facts))
     for opener in openers:
         reader = opener()
         try:
@@ -164,43 +114,32 @@ def _first_that_decodes(path: Path, time_base: Fraction, start_pts: int) -> tupl
         if first is not None:
             return reader, first
         reader.close()
-    raise SourceError(f"{path} has no video frames that can be decoded")
+    raise SourceError(f"{name} has no video frames that can be decoded")
 
 
-def _probe(path: Path) -> dict[str, Any]:
-    try:
-        container = av.open(str(path))
-    except (av.error.FFmpegError, ValueError) as error:
-        raise SourceError(f"{path} is not a video that can be read ({_reason(error)})") from error
-    with container:
-        stream = next((s for s in container.streams.video if not _is_cover(s)), None)
-        if stream is None:
-            raise SourceError(f"{path} has no video in it")
-        codec = stream.codec_context
-        time_base = stream.time_base or Fraction(1, 90_000)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
-        count = stream.frames or None
-        if count is None and container.duration:
-            count = round(container.duration / av.time_base * rate) or None
-        return {
-            "coded_width": codec.width,
-            "coded_height": codec.height,
-            "time_base": time_base,
-            "start_pts": stream.start_time or 0,
-            "rate": rate,
-            "frame_count": count,
-            "colorspace": int(codec.colorspace),
-            "color_primaries": int(codec.color_primaries),
-            "color_trc": int(codec.color_trc),
-            "color_range": int(codec.color_range),
-            "pixel_aspect": stream.sample_aspect_ratio or Fraction(1),
-        }
+def _filters(name: str, facts: Probe) -> list[Filter]:
+    filters: list[Filter] = [deinterlacing] if facts.interlaced else []
+    if facts.color_trc in TRANSFERS:
+        _log.warning("%s is HDR (%s); it is tone-mapped to SDR", name, TRANSFERS[facts.color_trc])
+        filters += [ten_bits, tone_mapping(facts.color_trc)]
+    return filters
 
 
-def _is_cover(stream: av.VideoStream) -> bool:
-    """Pictures attached to a music file are video streams too."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _info(path: Path, facts: Probe, *, width: int, height: int) -> VideoInfo:
+    """What of ``facts`` is true of the frames, which are upright and SDR, ``width`` by ``height``."""
+    turned = (width, height) != (facts.width, facts.height)
+    tone_mapped = facts.color_trc in TRANSFERS
+    return VideoInfo(
+        path=path,
+        width=width,
+        height=height,
+        time_base=facts.time_base,
+        start_pts=facts.start_pts,
+        rate=facts.rate,
+        frame_count=facts.frame_count,
+        colorspace=1 if tone_mapped else facts.colorspace,
+        color_primaries=1 if tone_mapped else facts.color_primaries,
+        color_trc=1 if tone_mapped else facts.color_trc,
+        color_range=1 if tone_mapped else facts.color_range,
+        pixel_aspect=1 / facts.pixel_aspect if turned else facts.pixel_aspect,
+    )

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from stylize_video.encoding import CODECS, Encoding
-from stylize_video.errors import SinkError, SourceError
+from stylize_video.errors import SinkError
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink
@@ -154,20 +154,3 @@ def test_what_a_container_cannot_hold_is_told(
     ]
     with av.open(str(tmp_path / "out.webm")) as container:
         assert [s.type for s in container.streams] == ["video"]
-
-
-@pytest.mark.parametrize(("number", "name"), [(16, "PQ"), (18, "HLG")])
-def test_hdr_is_refused_and_never_washed_out(
-    number: int, name: str, invert: StyleSession, tmp_path: Path
-) -> None:
-    source = tmp_path / "hdr.mp4"
-    with av.open(str(source), "w") as container:
-        stream = container.add_stream("libx265", rate=25, options={"x265-params": "log-level=none:bframes=0"})
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p10le"
-        stream.codec_context.color_trc = number
-        frame = av.VideoFrame.from_ndarray(draw_picture(0, 64, 48), format="rgb24")
-        container.mux(stream.encode(frame.reformat(format="yuv420p10le")))
-        container.mux(stream.encode(None))
-    with pytest.raises(SourceError, match=rf"HDR \({name}\)"):
-        stylize_file(source, tmp_path / "out.mp4", invert)

@@ -22,7 +22,7 @@ from stylize_video.look import Look
 from stylize_video.pipeline import Hooks, InterruptedJobError, stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink, check_output
-from stylize_video.source import VideoSource, _OpenCvReader, _PyAvReader
+from stylize_video.source import VideoSource
 from stylize_video.style import Style
 from support import ROOT, MakeClip
 
@@ -354,16 +354,3 @@ def test_turned_videos_come_out_upright(
     assert np.abs(255 - upright - pictures(tmp_path / "out.mp4")[0]).mean() < 8
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert next(container.decode(video=0)).rotation == 0
-
-
-def test_both_decoders_give_the_same_frames(clip: Path) -> None:
-    with VideoSource(clip) as source:
-        time_base, start = source.info.time_base, source.info.start_pts
-    readers = (_OpenCvReader(clip, time_base, start), _PyAvReader(clip))
-    for _ in range(12):
-        one, other = (reader.read() for reader in readers)
-        assert one is not None
-        assert other is not None
-        assert one.pts == other.pts
-        assert np.abs(one.image.astype(int) - other.image).mean() < 1
-    assert [reader.read() for reader in readers] == [None, None]

@@ -1,0 +1,89 @@
+"""Two decoders of video files: OpenCV's, and PyAV's for what OpenCV leaves out."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from fractions import Fraction
+from typing import Protocol
+
+import av
+import av.error
+import cv2
+import numpy as np
+
+from stylize_video.errors import SourceError
+from stylize_video.filters import Filter, FilterChain
+from stylize_video.frame import TimedFrame
+from stylize_video.probe import Probe, video_stream
+from stylize_video.quiet import quiet_stderr
+
+
+class Reader(Protocol):
+    """Decodes one frame after the other."""
+
+    def read(self) -> TimedFrame | None:
+        """The next frame, None at the end."""
+
+    def close(self) -> None: ...
+
+
+class OpenCvReader:
+    """The usual way: fast, upright, right in colour; 8 bits, and no filters."""
+
+    def __init__(self, name: str, facts: Probe) -> None:
+        self._time_base, self._start_pts = facts.time_base, facts.start_pts
+        with quiet_stderr():  # a decoder that is missing complains there
+            self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+
+    def read(self) -> TimedFrame | None:
+        decoded, image = self._capture.read()
+        if not decoded:
+            return None
+        # The position is that of the frame just read, in milliseconds from the stream's start.
+        position = Fraction(self._capture.get(cv2.CAP_PROP_POS_MSEC))
+        pts = self._start_pts + round(position / 1000 / self._time_base)
+        return TimedFrame(pts, np.asarray(image, np.uint8))
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class PyAvReader:
+    """For what OpenCV's wheels have no decoder for, such as AV1, and for filters."""
+
+    def __init__(self, name: str, facts: Probe, filters: Sequence[Filter] = ()) -> None:
+        self._time_base = facts.time_base
+        self._step = max(1, round(1 / facts.rate / facts.time_base))
+        self._container = av.open(name)
+        stream = video_stream(self._container)
+        if stream is None:
+            raise SourceError(f"{name} has no video in it")
+        stream.thread_type = "AUTO"
+        self._chain = FilterChain(filters) if filters else None
+        self._pictures = self._decode(stream)
+
+    def read(self) -> TimedFrame | None:
+        return next(self._pictures, None)
+
+    def close(self) -> None:
+        self._pictures.close()
+        self._container.close()
+
+    def _decode(self, stream: av.VideoStream) -> Generator[TimedFrame]:
+        next_pts = 0
+        for frame in self._container.decode(stream):
+            if frame.pts is None:  # AVI, raw streams
+                frame.pts = next_pts if frame.dts is None else frame.dts
+            next_pts = frame.pts + self._step
+            turns = -(frame.rotation // -90) % 4
+            for ready in self._chain.apply(frame) if self._chain else (frame,):
+                yield self._timed(ready, turns)
+        if self._chain:
+            for ready in self._chain.flush():
+                yield self._timed(ready, turns)
+
+    def _timed(self, frame: av.VideoFrame, turns: int) -> TimedFrame:
+        image = np.rot90(frame.to_ndarray(format="bgr24"), turns)
+        # A filter may count time in other units.
+        pts = round((frame.pts or 0) * (frame.time_base or self._time_base) / self._time_base)
+        return TimedFrame(pts, np.ascontiguousarray(image, np.uint8))
