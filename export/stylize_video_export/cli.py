@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import errors_as_sentences, fail
+from stylize_video.console import errors_as_sentences, fail, run_command
 from stylize_video.contract import PRECISIONS, Precision, StyleMetadata
 
 if TYPE_CHECKING:
@@ -123,4 +123,4 @@ def _print_report(export: Export) -> None:
 
 def main() -> None:
     """Entry point of ``export-onnx``."""
-    typer.run(export_onnx)
+    run_command(export_onnx)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences, fail, interrupt_on_sigterm
+from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_command
 from stylize_video.errors import StylizeError
+from stylize_video.interrupts import interrupt_on_sigterm
 
 if TYPE_CHECKING:
     from stylize_video.jobs import Options
     from stylize_video.session import StyleSession
+    from stylize_video.source import VideoInfo
 
 
 def _list_styles(wanted: bool) -> None:
@@ -128,19 +130,20 @@ def _stylize_one(source: Path, target: Path, session: StyleSession, options: Opt
     from stylize_video.jobs import stylize_any
     from stylize_video.pipeline import Hooks
 
-    if not quiet:
-        how = f"{session.style.name} ({session.style.precision}) on {session.device}"
-        print(f"{source} in the style {how}", file=sys.stderr)
     progress = ProgressLine(target.name, quiet=quiet)
-    hooks = Hooks(
-        on_start=lambda info: progress.start(_frames_ahead(info.frame_count, options.max_frames)),
-        on_frame=progress.advance,
-    )
+
+    def on_start(info: VideoInfo) -> None:
+        if not quiet:
+            how = f"{session.style.name} ({session.style.precision}) on {session.device}"
+            print(f"{source} in the style {how}", file=sys.stderr)
+        progress.start(_frames_ahead(info.frame_count, options.max_frames))
+
+    hooks = Hooks(on_start=on_start, on_frame=progress.advance)
     with progress:
         result = stylize_any(source, target, session, options, hooks=hooks)
     if not quiet:
         fps = result.frames / progress.seconds
-        took = f"{result.frames} frames in {progress.seconds:.1f} s, {fps:.1f} fps"
+        took = f"{result.frames} frames in {progress.seconds:.1f} s, {fps:.1f} fps on {session.device}"
         print(f"{result.output}: {took}", file=sys.stderr)
 
 
@@ -152,4 +155,4 @@ def _frames_ahead(frame_count: int | None, max_frames: int | None) -> int | None
 
 def main() -> None:
     """Entry point of ``stylize-video``."""
-    typer.run(stylize_video)
+    run_command(stylize_video)

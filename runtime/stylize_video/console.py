@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from stylize_video.errors import StylizeError
+from stylize_video.interrupts import Terminated, noted_interrupts
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -31,6 +31,16 @@ def interruption_code(interruption: KeyboardInterrupt) -> int:
     return EXIT_TERMINATED if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
 
 
+def run_command(command: Callable[..., None]) -> None:
+    """Entry point of a command: its parameters are what typer makes of the function's."""
+    import typer
+
+    try:
+        typer.run(command)
+    except KeyboardInterrupt as interruption:  # before the command itself began
+        fail("interrupted", interruption_code(interruption))
+
+
 @contextmanager
 def errors_as_sentences(*, debug: bool) -> Iterator[None]:
     """End the command with a sentence and exit code 2 on a :class:`StylizeError`, 130 on Ctrl-C.
@@ -41,7 +51,8 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
         format="%(levelname)s: %(message)s", level=logging.DEBUG if debug else logging.WARNING
     )
     try:
-        yield
+        with noted_interrupts() as interrupted:
+            yield
     except StylizeError as error:
         if debug:
             raise
@@ -49,25 +60,16 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
         fail(str(error), interruption_code(cause) if isinstance(cause, KeyboardInterrupt) else EXIT_ERROR)
     except KeyboardInterrupt as interruption:
         fail("interrupted", interruption_code(interruption))
+    except (ImportError, SystemError):
+        if not interrupted.is_set():
+            raise
+        fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
         raise SystemExit(EXIT_ERROR) from None
     except OSError as error:
         if debug:
             raise
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-
-
-class Terminated(KeyboardInterrupt):  # not an error: somebody asked for it
-    """SIGTERM: ends a job as cleanly as Ctrl-C does."""
-
-
-def interrupt_on_sigterm() -> None:
-    """Let a job that a service manager stops finish its file, as Ctrl-C does."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, interrupt)
 
 
 class ProgressLine:

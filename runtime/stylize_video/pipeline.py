@@ -111,10 +111,10 @@ def stylize_file(
                     hooks.on_frame()
             if sink.frames != read:  # the promise of the product; never seen broken
                 raise StylizeError(f"{read} frames were read but {sink.frames} written")
-            path = sink.finish(whole=max_frames is None or read < max_frames)
         except KeyboardInterrupt as interruption:
             raise InterruptedJobError(sink.keep_part()) from interruption
         except BaseException:
             sink.discard()
             raise
+        path = sink.finish(whole=max_frames is None or read < max_frames)
     return Result(path, sink.frames)

@@ -22,6 +22,7 @@ from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError
 from stylize_video.files import temporary_beside
 from stylize_video.frame import Frame, TimedFrame
+from stylize_video.interrupts import uninterrupted
 from stylize_video.source import VideoInfo
 from stylize_video.streams import StreamCopier
 
@@ -75,6 +76,9 @@ class VideoSink:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.discard()
             raise SinkError(f"cannot write {output}: {_reason(error)}") from error
+        except BaseException:
+            self.discard()
+            raise
 
     def write(self, frame: TimedFrame) -> None:
         """Encode one frame and copy the sound up to it.
@@ -105,10 +109,11 @@ class VideoSink:
         """Complete the file and move it to its place.
 
         ``whole`` says that all of the source is in it, so that sound which goes on after
-        the last frame is kept too; otherwise sound ends with the last frame.
+        the last frame is kept too; otherwise sound ends with the last frame. Ctrl-C waits until
+        the file is in its place.
         """
-        self._complete(whole=whole)
-        with self._errors_as_sentences():
+        with uninterrupted(), self._errors_as_sentences():
+            self._complete(whole=whole)
             check_output(self.output, self._info.path, overwrite=self._overwrite)
             self._temporary.replace(self.output)
         return self.output
@@ -121,9 +126,10 @@ class VideoSink:
         if not self.frames:
             self.discard()
             return None
-        self._complete(whole=False)
-        part = _free_name(self.output)
-        with self._errors_as_sentences():
+        # A second Ctrl-C asks for what is being done already.
+        with contextlib.suppress(KeyboardInterrupt), uninterrupted(), self._errors_as_sentences():
+            self._complete(whole=False)
+            part = _free_name(self.output)
             self._temporary.replace(part)
         return part
 
@@ -199,6 +205,8 @@ def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
         raise SinkError(f"{output} is a folder; name a file with -o")
     if not output.parent.is_dir():
         raise SinkError(f"cannot write {output}: the folder {output.parent} does not exist")
+    if output.exists() and not output.is_file():
+        raise SinkError(f"{output} is no ordinary file; choose another output with -o")
     if output.exists() and output.samefile(source):
         raise SinkError(f"{output} is the source itself; choose another output with -o")
     if output.exists() and not overwrite:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Generic, TypeVar
 
+from stylize_video.interrupts import uninterrupted
+
 T = TypeVar("T")
 
 _POLL_SECONDS = 0.1
@@ -58,7 +60,8 @@ class WriteBehind(Generic[T]):
     """Calls ``write`` for each item in a thread; the caller waits once ``depth`` are queued.
 
     Leaving the block waits for everything queued to be written, also after an exception
-    in the caller: what was computed is not thrown away.
+    in the caller: what was computed is not thrown away. A Ctrl-C meanwhile waits too, so
+    that nobody completes a file which the thread still writes.
     """
 
     def __init__(self, write: Callable[[T], None], *, depth: int = 4) -> None:
@@ -80,8 +83,9 @@ class WriteBehind(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        _put(self._queue, _END, self._failed)
-        self._thread.join()
+        with uninterrupted():
+            _put(self._queue, _END, self._failed)
+            self._thread.join()
         if self._error and error is None:
             raise self._error
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pty
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -79,6 +83,7 @@ def test_listing_styles_and_the_version(command: Command) -> None:
         (["IN", "-o", "IN", "-y"], "is the source itself"),
         (["IN", "-o", "out.xyz"], "cannot write out.xyz"),
         (["IN", "-o", "/proc/out.mp4"], "cannot write /proc/out.mp4"),
+        (["IN", "-o", "/dev/null", "-y"], "/dev/null is no ordinary file"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -90,7 +95,8 @@ def test_bad_input_is_one_sentence(
     assert result.returncode == 2
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
-    assert len([line for line in result.stderr.splitlines() if line.startswith("error: ")]) == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr.startswith("error: ")
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -119,3 +125,52 @@ def test_stopping_leaves_a_playable_part(number: int, make_clip: MakeClip, tmp_p
     assert "Traceback" not in errors
     assert sorted(p.name for p in tmp_path.iterdir()) == ["long.mp4", "long.photo.part.mp4"]
     assert 1 <= frames_of(tmp_path / "long.photo.part.mp4") < 900
+
+
+def test_a_terminal_gets_a_bar(source: Path, tmp_path: Path) -> None:
+    shown, code = in_a_terminal([str(source), "-o", str(tmp_path / "o.mp4"), "--device", "cpu"])
+    assert code == 0
+    assert "12/12" in shown
+    assert "fps" in shown
+    assert "━" in shown
+    assert re.search(r"\d:\d\d:\d\d", shown)  # the time left
+
+
+def test_ctrl_c_at_any_moment_ends_in_order(make_clip: MakeClip, tmp_path: Path) -> None:
+    """While libraries are imported, while the style loads, while frames are made."""
+    source = make_clip(tmp_path / "in.mp4", frames=900, width=320, height=240)
+    for wait in (0.0, 0.1, 0.2, 0.4, 0.8):
+        shown, code = in_a_terminal([str(source), "-o", str(tmp_path / "o.mp4")], interrupt_after=wait)
+        assert code == 130, shown
+        assert "Traceback" not in shown
+        assert not (tmp_path / "o.mp4").exists()
+        assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def in_a_terminal(arguments: list[str], *, interrupt_after: float | None = None) -> tuple[str, int]:
+    """What the command shows in a terminal, and its exit code.
+
+    Ctrl-C is pressed ``interrupt_after`` seconds after the command began.
+    """
+    program = (
+        "import typer\n"
+        "run = typer.run\n"
+        "typer.run = lambda command: (print('begun', flush=True), run(command))\n"
+        "from stylize_video.cli import main\n"
+        "main()\n"
+    )
+    process, terminal = pty.fork()
+    if process == 0:
+        os.environ.update(COLUMNS="120", TERM="xterm")
+        os.execv(sys.executable, [sys.executable, "-c", program, *arguments])
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux ends a terminal whose process is gone with an error
+        while received := os.read(terminal, 65536):
+            shown += received
+            if interrupt_after is not None and b"begun" in shown:
+                time.sleep(interrupt_after)
+                os.write(terminal, b"\x03")
+                interrupt_after = None
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    os.close(terminal)
+    return shown.decode(errors="replace"), code

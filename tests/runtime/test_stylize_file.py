@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import resource
 import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -18,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stylize_video.errors import SinkError, SourceError, StyleError
+from stylize_video.frame import TimedFrame
 from stylize_video.look import Look
 from stylize_video.pipeline import Hooks, InterruptedJobError, stylize_file
 from stylize_video.session import StyleSession
@@ -264,10 +267,12 @@ class FailingSession(StyleSession):
 
     def __init__(self, error: BaseException, *, after: int) -> None:
         self._error, self._left = error, after
+        self.failed = False
 
     def stylize(self, frame: np.ndarray) -> np.ndarray:
         self._left -= 1
         if self._left < 0:
+            self.failed = True
             raise self._error
         return frame
 
@@ -292,6 +297,64 @@ def test_an_interruption_leaves_a_playable_part(clip: Path, tmp_path: Path) -> N
     assert sound(tmp_path / "out.part.mp4")
     assert (tmp_path / "out.mp4").read_bytes() == b"precious"
     assert_nothing_left_but(tmp_path, "out.mp4", "out.part.mp4")
+
+
+def test_ctrl_c_pressed_again_and_again_leaves_the_same_part(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete, write = VideoSink._complete, VideoSink.write
+    session = FailingSession(KeyboardInterrupt(), after=7)
+    presses: list[bool] = []
+
+    def press() -> None:
+        presses.append(True)
+        signal.raise_signal(signal.SIGINT)
+
+    def slow_write(sink: VideoSink, frame: TimedFrame) -> None:
+        time.sleep(0.05)
+        if session.failed:
+            press()
+        write(sink, frame)
+
+    def impatient_complete(sink: VideoSink, *, whole: bool) -> None:
+        press()
+        complete(sink, whole=whole)
+
+    monkeypatch.setattr(VideoSink, "write", slow_write)
+    monkeypatch.setattr(VideoSink, "_complete", impatient_complete)
+    with pytest.raises(InterruptedJobError, match=r"what was done is in .*out\.part\.mp4"):
+        stylize_file(clip, tmp_path / "out.mp4", session)
+    assert len(presses) > 1
+    assert len(pictures(tmp_path / "out.part.mp4")) == 7
+    assert_nothing_left_but(tmp_path, "out.part.mp4")
+
+
+def test_ctrl_c_while_a_file_is_completed_does_not_undo_it(
+    clip: Path, invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    complete = VideoSink._complete
+
+    def interrupted(sink: VideoSink, *, whole: bool) -> None:
+        signal.raise_signal(signal.SIGINT)
+        complete(sink, whole=whole)
+
+    monkeypatch.setattr(VideoSink, "_complete", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stylize_file(clip, tmp_path / "out.mp4", invert)
+    assert len(pictures(tmp_path / "out.mp4")) == 12
+    assert_nothing_left_but(tmp_path, "out.mp4")
+
+
+def test_ctrl_c_while_a_file_is_opened_leaves_nothing(
+    clip: Path, invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(path: Path, container: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stylize_video.sink.StreamCopier", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stylize_file(clip, tmp_path / "out.mp4", invert)
+    assert_nothing_left_but(tmp_path)
 
 
 def test_an_interruption_before_the_first_frame_leaves_nothing(clip: Path, tmp_path: Path) -> None:

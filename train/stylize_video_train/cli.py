@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences
+from stylize_video.console import ProgressLine, errors_as_sentences, run_command
 
 if TYPE_CHECKING:
     from stylize_video_train.recipe import Recipe
@@ -221,4 +221,4 @@ class _Display:
 
 def main() -> None:
     """Entry point of ``train-style``."""
-    typer.run(train_style)
+    run_command(train_style)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import errors_as_sentences
+from stylize_video.console import errors_as_sentences, run_command
 from stylize_video.errors import StylizeError
 
 if TYPE_CHECKING:
@@ -132,4 +132,4 @@ def _as_json(results: Sequence[tuple[Outside, Sequence[Speed]]]) -> dict[str, ob
 
 def main() -> None:
     """Entry point of ``stylize-bench``."""
-    typer.run(stylize_bench)
+    run_command(stylize_bench)

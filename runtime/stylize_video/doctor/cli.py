@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from stylize_video.console import errors_as_sentences
+from stylize_video.console import errors_as_sentences, run_command
 
 EXIT_NOT_WORKING = 1
 
@@ -46,4 +46,4 @@ def stylize_doctor(
 
 def main() -> None:
     """Entry point of ``stylize-doctor``."""
-    typer.run(stylize_doctor)
+    run_command(stylize_doctor)

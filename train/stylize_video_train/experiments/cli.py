@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences
+from stylize_video.console import ProgressLine, errors_as_sentences, run_command
 from stylize_video.errors import StylizeError
 
 if TYPE_CHECKING:
@@ -185,9 +185,9 @@ def _write_results(
 
 def main_compare_losses() -> None:
     """Entry point of ``compare-losses``."""
-    typer.run(compare_losses)
+    run_command(compare_losses)
 
 
 def main_train_experiments() -> None:
     """Entry point of ``train-experiments``."""
-    typer.run(train_experiments)
+    run_command(train_experiments)

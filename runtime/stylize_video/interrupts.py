@@ -1,0 +1,76 @@
+"""Ctrl-C and SIGTERM: when they may stop a job, and when they have to wait."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class Terminated(KeyboardInterrupt):  # not an error: somebody asked for it
+    """SIGTERM: ends a job as cleanly as Ctrl-C does."""
+
+
+def interrupt_on_sigterm() -> None:
+    """Let a job that a service manager stops finish its file, as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, interrupt)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Ctrl-C and SIGTERM wait for the end of the block, and stop the caller there.
+
+    Completing a file takes a moment, and people who press Ctrl-C press it twice.
+    An error of the block comes first.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+
+    def wait(number: int, frame: object) -> None:
+        waiting.append(number)
+
+    before = {number: signal.getsignal(number) for number in _STOPPING}
+    for number in before:
+        signal.signal(number, wait)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    if waiting:
+        signal.raise_signal(waiting[0])
+
+
+@contextmanager
+def noted_interrupts() -> Iterator[threading.Event]:
+    """The event is set as soon as Ctrl-C raises KeyboardInterrupt.
+
+    Extension modules that are being imported turn it into an ImportError; with the event
+    one can tell.
+    """
+    interrupted = threading.Event()
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    ):
+        yield interrupted
+        return
+
+    def note(number: int, frame: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,96 @@
+"""Stopping waits where a file would break, and is never mistaken for an error."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from stylize_video.console import EXIT_INTERRUPTED, errors_as_sentences
+from stylize_video.interrupts import Terminated, interrupt_on_sigterm, noted_interrupts, uninterrupted
+
+
+@pytest.fixture(autouse=True)
+def _handlers_come_back() -> Iterator[None]:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    signal.signal(signal.SIGTERM, before[1])
+    assert after[0] == before[0]
+
+
+def stopped(number: signal.Signals, done: list[int], error: Exception | None = None) -> None:
+    """A block that is asked to stop twice, does its work all the same, and may fail."""
+    with uninterrupted():
+        signal.raise_signal(number)
+        signal.raise_signal(number)
+        done.append(number)
+        if error:
+            raise error
+
+
+def test_ctrl_c_waits_for_the_end_of_the_block() -> None:
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        stopped(signal.SIGINT, done)
+    assert done == [signal.SIGINT]
+
+
+def test_sigterm_waits_too() -> None:
+    interrupt_on_sigterm()
+    done: list[int] = []
+    with pytest.raises(Terminated):
+        stopped(signal.SIGTERM, done)
+    assert done == [signal.SIGTERM]
+
+
+def test_an_error_of_the_block_comes_first() -> None:
+    with pytest.raises(ValueError, match="the disk is full"):
+        stopped(signal.SIGINT, [], ValueError("the disk is full"))
+
+
+def test_nothing_happens_without_a_signal_or_in_another_thread() -> None:
+    done = []
+
+    def block() -> None:
+        with uninterrupted(), noted_interrupts() as interrupted:
+            done.append(interrupted.is_set())
+
+    block()
+    thread = threading.Thread(target=block)
+    thread.start()
+    thread.join()
+    assert done == [False, False]
+
+
+def test_an_import_that_ctrl_c_broke_is_an_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken_import() -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as interruption:  # as the start of an extension module does
+            raise ImportError("initialization failed") from interruption
+
+    with pytest.raises(SystemExit) as end, errors_as_sentences(debug=False):
+        broken_import()
+    assert end.value.code == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_any_other_import_error_is_shown() -> None:
+    with pytest.raises(ImportError), errors_as_sentences(debug=False):
+        raise ImportError("a broken installation")
+
+
+def test_ctrl_c_before_a_command_begins_is_a_sentence() -> None:
+    program = (
+        "import signal, typer\n"
+        "from stylize_video.console import run_command\n"
+        "typer.run = lambda command: signal.raise_signal(signal.SIGINT)\n"
+        "run_command(print)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (EXIT_INTERRUPTED, "error: interrupted\n")
