@@ -14,6 +14,7 @@ import typer
 from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_command
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_sigterm
+from stylize_video.pause import PauseKey
 
 if TYPE_CHECKING:
     from stylize_video.jobs import Options
@@ -71,6 +72,9 @@ def stylize_video(
     preset: Annotated[str | None, typer.Option(help="The encoder's speed, such as medium.")] = None,
     bitrate: Annotated[int | None, typer.Option(help="Bits a second, instead of a quality.")] = None,
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run of the same command stopped.")
+    ] = False,
     max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
@@ -107,6 +111,7 @@ def stylize_video(
             smooth=check_smooth(smooth),
             encoding=Encoding(codec, crf, preset, bitrate),
             overwrite=overwrite,
+            resume=resume,
             max_frames=max_frames,
         )
         session = open_session(
@@ -115,6 +120,10 @@ def stylize_video(
         interrupt_on_sigterm()
         failures = []
         for source, target in zip(sources, targets, strict=True):
+            if many and resume and not overwrite and target.exists():
+                if not quiet:
+                    print(f"{target} is there already", file=sys.stderr)
+                continue
             try:
                 _stylize_one(source, target, session, options, quiet=quiet)
             except StylizeError as error:
@@ -132,17 +141,27 @@ def _stylize_one(source: Path, target: Path, session: StyleSession, options: Opt
 
     progress = ProgressLine(target.name, quiet=quiet)
 
+    pause = PauseKey(progress.tell)
+
     def on_start(info: VideoInfo) -> None:
         if not quiet:
             how = f"{session.style.name} ({session.style.precision}) on {session.device}"
             print(f"{source} in the style {how}", file=sys.stderr)
         progress.start(_frames_ahead(info.frame_count, options.max_frames))
 
-    hooks = Hooks(on_start=on_start, on_frame=progress.advance)
-    with progress:
+    def on_resume(frames: int) -> None:
+        progress.resume(frames)
+        progress.tell(f"going on after {frames} frames of an interrupted run")
+
+    def on_frame() -> None:
+        progress.advance()
+        progress.leave_out(pause.wait())
+
+    hooks = Hooks(on_start=on_start, on_frame=on_frame, on_resume=on_resume)
+    with progress, pause:
         result = stylize_any(source, target, session, options, hooks=hooks)
     if not quiet:
-        fps = result.frames / progress.seconds
+        fps = progress.rate
         took = f"{result.frames} frames in {progress.seconds:.1f} s, {fps:.1f} fps on {session.device}"
         print(f"{result.output}: {took}", file=sys.stderr)
 

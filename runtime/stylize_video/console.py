@@ -86,7 +86,7 @@ class ProgressLine:
         self._show: Callable[[], None] = lambda: None
         self._quiet = quiet
         self.total: int | None = None
-        self.done = 0
+        self.done = self._done_before = 0
         self.detail = ""
         self._started = self._shown = time.perf_counter()
         self._bar = None
@@ -121,6 +121,10 @@ class ProgressLine:
         self.total = total
         self._started = self._shown = time.perf_counter()
 
+    def resume(self, done: int) -> None:
+        """What an earlier run did counts as done, but not for the rate."""
+        self.done = self._done_before = done
+
     def advance(self, detail: str = "") -> None:
         """Count one more."""
         self.done += 1
@@ -132,13 +136,24 @@ class ProgressLine:
             self._shown = time.perf_counter()
             print(self._plain(), file=sys.stderr, flush=True)
 
+    def leave_out(self, seconds: float) -> None:
+        """Time that was a pause, and no work."""
+        self._started += seconds
+
+    def tell(self, message: str) -> None:
+        """Show one line, above the bar where there is one."""
+        if self._bar:
+            self._bar.console.print(message, markup=False, highlight=False)
+        elif not self._quiet:
+            print(message, file=sys.stderr, flush=True)
+
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self._started
 
     @property
     def rate(self) -> float:
-        return self.done / self.seconds if self.seconds > 0 else 0.0
+        return (self.done - self._done_before) / self.seconds if self.seconds > 0 else 0.0
 
     def _plain(self) -> str:
         of = f"/{self.total}" if self.total else ""

@@ -24,6 +24,9 @@ class Reader(Protocol):
     def read(self) -> TimedFrame | None:
         """The next frame, None at the end."""
 
+    def seek(self, pts: int) -> TimedFrame | None:
+        """The first frame after going to a keyframe at or before ``pts``; None where that fails."""
+
     def close(self) -> None: ...
 
 
@@ -44,6 +47,10 @@ class OpenCvReader:
         pts = self._start_pts + round(position / 1000 / self._time_base)
         return TimedFrame(pts, np.asarray(image, np.uint8))
 
+    def seek(self, pts: int) -> TimedFrame | None:
+        milliseconds = float((pts - self._start_pts) * self._time_base * 1000)
+        return self.read() if self._capture.set(cv2.CAP_PROP_POS_MSEC, milliseconds) else None
+
     def close(self) -> None:
         self._capture.release()
 
@@ -59,27 +66,36 @@ class PyAvReader:
         if stream is None:
             raise SourceError(f"{name} has no video in it")
         stream.thread_type = "AUTO"
-        self._chain = FilterChain(filters) if filters else None
-        self._pictures = self._decode(stream)
+        self._stream, self._filters = stream, filters
+        self._pictures = self._decode()
 
     def read(self) -> TimedFrame | None:
         return next(self._pictures, None)
+
+    def seek(self, pts: int) -> TimedFrame | None:
+        try:
+            self._container.seek(pts, stream=self._stream)
+        except av.error.FFmpegError:
+            return None
+        self._pictures = self._decode()
+        return self.read()
 
     def close(self) -> None:
         self._pictures.close()
         self._container.close()
 
-    def _decode(self, stream: av.VideoStream) -> Generator[TimedFrame]:
+    def _decode(self) -> Generator[TimedFrame]:
+        chain = FilterChain(self._filters) if self._filters else None
         next_pts = 0
-        for frame in self._container.decode(stream):
+        for frame in self._container.decode(self._stream):
             if frame.pts is None:  # AVI, raw streams
                 frame.pts = next_pts if frame.dts is None else frame.dts
             next_pts = frame.pts + self._step
             turns = -(frame.rotation // -90) % 4
-            for ready in self._chain.apply(frame) if self._chain else (frame,):
+            for ready in chain.apply(frame) if chain else (frame,):
                 yield self._timed(ready, turns)
-        if self._chain:
-            for ready in self._chain.flush():
+        if chain:
+            for ready in chain.flush():
                 yield self._timed(ready, turns)
 
     def _timed(self, frame: av.VideoFrame, turns: int) -> TimedFrame:

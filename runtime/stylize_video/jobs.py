@@ -31,6 +31,7 @@ class Options:
     smooth: float = 0.0
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
+    resume: bool = False
     max_frames: int | None = None
 
 
@@ -99,6 +100,7 @@ def stylize_any(
         smooth=options.smooth,
         encoding=options.encoding,
         overwrite=options.overwrite,
+        resume=options.resume,
         max_frames=options.max_frames,
         hooks=hooks or Hooks(),
     )

@@ -10,9 +10,11 @@ from pathlib import Path
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.frame import TimedFrame
+from stylize_video.journal import Journal, open_journal
 from stylize_video.look import Look
+from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
-from stylize_video.sink import VideoSink
+from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoInfo, VideoSource
 from stylize_video.stylizer import Stylizer
 from stylize_video.threads import ReadAhead, WriteBehind
@@ -41,6 +43,8 @@ class Hooks:
 
     on_start: Callable[[VideoInfo], None] = field(default=lambda _: None)
     on_frame: Callable[[], None] = field(default=lambda: None)
+    on_resume: Callable[[int], None] = field(default=lambda _: None)
+    """After ``on_start``, with the number of frames that an interrupted run did already."""
 
 
 def stylize_frames(
@@ -74,6 +78,7 @@ def stylize_file(
     smooth: float = 0.0,
     encoding: Encoding = Encoding(),
     overwrite: bool = False,
+    resume: bool = False,
     max_frames: int | None = None,
     hooks: Hooks = Hooks(),
 ) -> Result:
@@ -89,32 +94,52 @@ def stylize_file(
         look: how much of the style is shown.
         smooth: temporal smoothing from 0 (off) to 1.
         encoding: codec and quality.
-        overwrite: replace ``output`` where it exists.
+        overwrite: replace ``output`` where it exists, and the journal of an interrupted run.
+        resume: go on where an interrupted run of the same job stopped, if there was one.
         max_frames: stop after so many.
         hooks: called as the job goes on, in the caller's thread.
 
     Raises:
-        StylizeError: the source, the style or the output fails; nothing is left behind.
-        InterruptedJobError: Ctrl-C; a playable part file may be left.
+        StylizeError: the source, the style or the output fails. If frames were written,
+            they are kept for ``resume``, and the sentence says so.
+        InterruptedJobError: Ctrl-C; likewise, and a playable part file is left.
     """
     if max_frames is not None and max_frames < 1:
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
-    with VideoSource(Path(source)) as video:
-        sink = VideoSink(Path(output), video.info, overwrite=overwrite, encoding=encoding)
-        try:
-            hooks.on_start(video.info)
-            read = 0
-            with ReadAhead(video) as decoded, WriteBehind(sink.write) as encoder:
-                for frame in stylize_frames(islice(decoded, max_frames), session, look, smooth=smooth):
-                    encoder.put(frame)
-                    read += 1
-                    hooks.on_frame()
-            if sink.frames != read:  # the promise of the product; never seen broken
-                raise StylizeError(f"{read} frames were read but {sink.frames} written")
-        except KeyboardInterrupt as interruption:
-            raise InterruptedJobError(sink.keep_part()) from interruption
-        except BaseException:
-            sink.discard()
-            raise
-        path = sink.finish(whole=max_frames is None or read < max_frames)
+    source, output = Path(source), Path(output)
+    with VideoSource(source) as video:
+        check_output(output, source, overwrite=overwrite)
+        encoding.resolved(output)
+        facts = job_facts(source, session, look, smooth, encoding, max_frames)
+        time_base = video.info.time_base
+        with open_journal(output, facts, time_base=time_base, resume=resume, replace=overwrite) as journal:
+            sink = VideoSink(output, video.info, overwrite=overwrite, encoding=encoding, journal=journal)
+            try:
+                hooks.on_start(video.info)
+                if journal.frames:
+                    hooks.on_resume(journal.frames)
+                    video.skip_past(_warm_up_start(journal, video.info, smooth))
+                done, left = journal.last_pts, max_frames and max(0, max_frames - journal.frames)
+                read = journal.frames
+                with ReadAhead(video) as decoded, WriteBehind(sink.write) as encoder:
+                    stylized = stylize_frames(decoded, session, look, smooth=smooth)
+                    unfinished = (frame for frame in stylized if done is None or frame.pts > done)
+                    for frame in islice(unfinished, left):
+                        encoder.put(frame)
+                        read += 1
+                        hooks.on_frame()
+                if sink.frames != read:  # the promise of the product; never seen broken
+                    raise StylizeError(f"{read} frames were read but {sink.frames} written")
+            except KeyboardInterrupt as interruption:
+                raise InterruptedJobError(sink.keep_part()) from interruption
+            except BaseException:
+                sink.discard()
+                raise
+            path = sink.finish(whole=max_frames is None or read < max_frames)
     return Result(path, sink.frames)
+
+
+def _warm_up_start(journal: Journal, info: VideoInfo, smooth: float) -> int:
+    """The time behind which a resumed run reads: smoothing needs some frames that are done."""
+    done = journal.last_pts or 0
+    return done - round(WARM_UP_FRAMES / info.rate / info.time_base) if smooth else done

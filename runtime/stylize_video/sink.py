@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
@@ -20,9 +21,10 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError
-from stylize_video.files import temporary_beside
+from stylize_video.files import put_in_place, sole_temporary_beside, temporary_beside
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.interrupts import uninterrupted
+from stylize_video.journal import Journal
 from stylize_video.source import VideoInfo
 from stylize_video.streams import StreamCopier
 
@@ -40,6 +42,7 @@ class VideoSink:
         overwrite: replace a file that is there.
         encoding: codec and quality; by default what suits the file's ending.
         copy_streams: copy sound, subtitles, chapters and metadata of ``info.path``.
+        journal: keeps what is encoded until the end, so that a later run can go on.
 
     Raises:
         SinkError: the output exists, or its folder is missing or cannot be written.
@@ -53,19 +56,23 @@ class VideoSink:
         overwrite: bool = False,
         encoding: Encoding = Encoding(),
         copy_streams: bool = True,
+        journal: Journal | None = None,
     ) -> None:
         self.output = output
-        self.frames = 0
+        self.frames = journal.frames if journal else 0
+        self._journal = journal
         self._info = info
         check_output(output, info.path, overwrite=overwrite)
         self._codec, self._options = encoding.resolved(output)
         self._bitrate = encoding.bitrate
         self._overwrite = overwrite
         try:
-            self._temporary = temporary_beside(output)
+            self._temporary = sole_temporary_beside(output) if journal else temporary_beside(output)
         except OSError as error:
             raise SinkError(f"cannot write {output}: {error.strerror}") from error
         self._last_pts: deque[int] = deque(maxlen=2)
+        if journal and journal.last_pts is not None:
+            self._last_pts.append(journal.last_pts)
         self._others: StreamCopier | None = None
         try:
             quick_start = {"movflags": "+faststart"} if output.suffix.lower() in _MOV else {}
@@ -73,6 +80,12 @@ class VideoSink:
             self._stream = self._add_video()
             if copy_streams:
                 self._others = StreamCopier(info.path, self._container)
+            if journal:
+                self._stream.codec_context.open(strict=False)
+                journal.begin_run(self._stream.codec_context.extradata)
+        except SinkError:
+            self.discard()
+            raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.discard()
             raise SinkError(f"cannot write {output}: {_reason(error)}") from error
@@ -98,9 +111,11 @@ class VideoSink:
             picture.color_range = self._info.color_range
             picture.pts = frame.pts
             picture.time_base = self._info.time_base
+            if self._journal:
+                self._journal.add_frame(frame.pts)
             for packet in self._stream.encode(picture):
-                self._container.mux(packet)
-            if self._others:
+                self._put(packet)
+            if self._others and not self._journal:
                 self._others.copy_until(frame.pts * self._info.time_base)
         self._last_pts.append(frame.pts)
         self.frames += 1
@@ -115,7 +130,9 @@ class VideoSink:
         with uninterrupted(), self._errors_as_sentences():
             self._complete(whole=whole)
             check_output(self.output, self._info.path, overwrite=self._overwrite)
-            self._temporary.replace(self.output)
+            put_in_place(self._temporary, self.output)
+            if self._journal:
+                self._journal.remove()
         return self.output
 
     def keep_part(self) -> Path | None:
@@ -130,11 +147,15 @@ class VideoSink:
         with contextlib.suppress(KeyboardInterrupt), uninterrupted(), self._errors_as_sentences():
             self._complete(whole=False)
             part = _free_name(self.output)
-            self._temporary.replace(part)
+            put_in_place(self._temporary, part)
         return part
 
     def discard(self) -> None:
-        """Remove what was written."""
+        """Remove what was written, but for the journal: that gets the frames inside the encoder too."""
+        if self._journal:
+            with contextlib.suppress(Exception):  # the disk may be full, the encoder what failed
+                for packet in self._stream.encode(None):
+                    self._journal.add_packet(packet)
         if self._others:
             self._others.close()
         with contextlib.suppress(Exception):  # closing writes, which may be what failed
@@ -149,11 +170,27 @@ class VideoSink:
                 for packet in last:
                     packet.dts = packet.pts
             for packet in last:
-                self._container.mux(packet)
+                self._put(packet)
+            if self._journal:
+                self._join(self._journal)
             if self._others:
                 self._others.copy_until(None if whole else self._end())
                 self._others.close()
             self._container.close()
+
+    def _put(self, packet: av.Packet[Any]) -> None:
+        if self._journal:
+            self._journal.add_packet(packet)
+        else:
+            self._container.mux(packet)
+
+    def _join(self, journal: Journal) -> None:
+        """Write what all runs encoded, with the sound in step."""
+        for packet in journal.packets():
+            if self._others and packet.pts is not None:
+                self._others.copy_until(packet.pts * self._info.time_base)
+            packet.stream = self._stream
+            self._container.mux(packet)
 
     def _end(self) -> Fraction:
         """Seconds at which the last frame's time is over."""
@@ -196,7 +233,8 @@ class VideoSink:
             raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.discard()
-            raise SinkError(f"writing {self.output} failed: {_reason(error)}; nothing was kept") from error
+            kept = "" if self._journal else "; nothing was kept"
+            raise SinkError(f"writing {self.output} failed: {_reason(error)}{kept}") from error
 
 
 def check_output(output: Path, source: Path, *, overwrite: bool) -> None:

@@ -28,6 +28,9 @@ from stylize_video.tonemap import TRANSFERS
 
 _log = logging.getLogger(__name__)
 
+_SEEK_SECONDS = 2
+"""How much earlier a seek aims: containers and decoders are not exact about it."""
+
 
 @dataclass(frozen=True)
 class VideoInfo:
@@ -69,22 +72,41 @@ class VideoSource:
         if not path.is_file():
             raise SourceError(f"{path} is not a file; name one video")
         facts = probe(str(path))
-        self._reader, first = _first_that_decodes(str(path), facts)
+        self._open_again, self._reader, first = _first_that_decodes(str(path), facts)
         self._first: TimedFrame | None = first
+        self._previous: int | None = None
         self.info = _info(path, facts, width=first.image.shape[1], height=first.image.shape[0])
 
     def __iter__(self) -> Iterator[TimedFrame]:
         size = (self.info.width, self.info.height)
-        previous = None
         while (frame := self._first or self._reader.read()) is not None:
             self._first = None
             # Damaged files repeat time stamps; no frame may be lost for it.
-            pts = frame.pts if previous is None else max(frame.pts, previous + 1)
-            previous = pts
+            pts = frame.pts if self._previous is None else max(frame.pts, self._previous + 1)
+            self._previous = pts
             image = frame.image
             if image.shape[1::-1] != size:  # broadcasts change it on the way
                 image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
             yield TimedFrame(pts, image)
+
+    def skip_past(self, pts: int) -> None:
+        """Go on with the first frame after this time, as if all before it had been read.
+
+        Seeking goes to a keyframe a little before; what lies between is decoded. Where a
+        container has no index to seek by, that is everything from the start on.
+        """
+        early = max(self.info.start_pts, pts - round(_SEEK_SECONDS / self.info.time_base))
+        if early > self.info.start_pts:
+            found = self._reader.seek(early)
+            if found is None or found.pts > pts:
+                self._reader.close()
+                self._reader = self._open_again()
+                found = self._reader.read()
+            self._first, self._previous = found, None
+        for frame in self:
+            if frame.pts > pts:
+                self._first, self._previous = frame, pts
+                return
 
     def __enter__(self) -> VideoSource:
         return self
@@ -98,8 +120,8 @@ class VideoSource:
         self._reader.close()
 
 
-def _first_that_decodes(name: str, facts: Probe) -> tuple[Reader, TimedFrame]:
-    """A reader for this file and its first frame: OpenCV's if it can, else PyAV's."""
+def _first_that_decodes(name: str, facts: Probe) -> tuple[Callable[[], Reader], Reader, TimedFrame]:
+    """How to open a reader for this file, one that is open, and its first frame: OpenCV's, else PyAV's."""
     filters = _filters(name, facts)
     openers: list[Callable[[], Reader]] = [lambda: PyAvReader(name, facts, filters)]
     if not filters:
@@ -112,7 +134,7 @@ def _first_that_decodes(name: str, facts: Probe) -> tuple[Reader, TimedFrame]:
         except av.error.FFmpegError:
             first = None
         if first is not None:
-            return reader, first
+            return opener, reader, first
         reader.close()
     raise SourceError(f"{name} has no video frames that can be decoded")
 

@@ -123,7 +123,8 @@ def test_stopping_leaves_a_playable_part(number: int, make_clip: MakeClip, tmp_p
     assert process.returncode == 128 + number
     assert "interrupted: what was done is in" in errors
     assert "Traceback" not in errors
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["long.mp4", "long.photo.part.mp4"]
+    left = [".long.photo.mp4.resume", "long.mp4", "long.photo.part.mp4"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == left
     assert 1 <= frames_of(tmp_path / "long.photo.part.mp4") < 900
 
 

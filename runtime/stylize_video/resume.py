@@ -1,0 +1,46 @@
+"""What makes two runs the same job, so that one can go on where the other stopped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from stylize_video.encoding import Encoding
+from stylize_video.look import Look
+from stylize_video.session import StyleSession
+
+WARM_UP_FRAMES = 20
+"""Frames that are stylized again, and dropped, so that smoothing has its past."""
+
+_SAMPLE = 2**16
+_SAMPLES = 16
+
+
+def job_facts(
+    source: Path, session: StyleSession, look: Look, smooth: float, encoding: Encoding, max_frames: int | None
+) -> Mapping[str, str]:
+    """Everything that the pixels of a result depend on, by the names that users know it by.
+
+    The device is left out: a night that began on a GPU may end on a CPU.
+    """
+    style = session.style.model.SerializeToString(deterministic=True)
+    return {
+        "source": _fingerprint(source),
+        "style": f"{hashlib.sha256(style).hexdigest()} in 0..{session.input_range}",
+        "look": f"{asdict(look)} {smooth}",
+        "encoding": str(asdict(encoding)),
+        "number of frames": str(max_frames),
+    }
+
+
+def _fingerprint(path: Path) -> str:
+    """Of a file that may be large: its size, and a hash of parts of it."""
+    size = path.stat().st_size
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for index in range(_SAMPLES):
+            file.seek(index * max(0, size - _SAMPLE) // (_SAMPLES - 1))
+            digest.update(file.read(_SAMPLE))
+    return f"{size} bytes {digest.hexdigest()}"

@@ -1,0 +1,138 @@
+"""Space pauses and goes on, in a real terminal."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from stylize_video.pause import PauseKey
+from stylize_video.source import VideoSource
+from support import MakeClip, command_line
+
+pty = pytest.importorskip("pty", reason="pseudo terminals are a POSIX thing")
+termios = pytest.importorskip("termios", reason="likewise")
+
+SECONDS = 60
+
+
+class Terminal:
+    """The user's side of a pseudo terminal in which a command runs."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._ours, theirs = pty.openpty()
+        self.before = termios.tcgetattr(theirs)
+        self.theirs = theirs
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _IN_A_TERMINAL, *command], stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=True,
+        )  # fmt: skip
+        self.screen = ""
+        os.set_blocking(self._ours, False)
+
+    def press(self, keys: bytes) -> None:
+        os.write(self._ours, keys)
+
+    def look(self) -> str:
+        try:
+            while part := os.read(self._ours, 65536):
+                self.screen += part.decode(errors="replace")
+        except OSError:  # nothing just now, or closed
+            pass
+        return self.screen
+
+    def wait_for(self, text: str) -> None:
+        deadline = time.monotonic() + SECONDS
+        while text not in self.look():
+            assert time.monotonic() < deadline, f"no {text!r} in {self.screen!r}"
+            assert self.process.poll() is None, f"no {text!r} in {self.screen!r}"
+            time.sleep(0.02)
+
+    def wait(self) -> int:
+        deadline = time.monotonic() + SECONDS
+        while self.process.poll() is None:
+            self.look()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        self.look()
+        return int(self.process.returncode)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._ours)
+        os.close(self.theirs)
+
+
+# A session's leader gets a controlling terminal by an ioctl, and Ctrl-C reaches what has one.
+_IN_A_TERMINAL = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.tcsetpgrp(0, os.getpgrp())
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+@contextmanager
+def stylizing_in_a_terminal(source: Path) -> Iterator[Terminal]:
+    terminal = Terminal([*command_line("stylize_video.cli:main"), str(source), "--device", "cpu"])
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def test_space_pauses_and_goes_on(make_clip: MakeClip, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "long.mp4", frames=300, width=320, height=240)
+    journal = tmp_path / ".long.photo.mp4.resume"
+    with stylizing_in_a_terminal(source) as terminal:
+        while size(journal) < 5000:
+            time.sleep(0.02)
+            terminal.look()
+            assert terminal.process.poll() is None, terminal.screen
+        terminal.press(b"x ")  # other keys do nothing
+        terminal.wait_for("paused: space goes on")
+        time.sleep(1.0)  # what is decoded already is still encoded
+        paused = size(journal)
+        time.sleep(1.0)
+        assert size(journal) == paused
+        terminal.press(b" ")
+        terminal.wait_for("going on")
+        assert terminal.wait() == 0, terminal.screen
+        assert termios.tcgetattr(terminal.theirs) == terminal.before
+    with VideoSource(tmp_path / "long.photo.mp4") as video:
+        assert sum(1 for _ in video) == 300
+
+
+def test_ctrl_c_in_a_pause(make_clip: MakeClip, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "long.mp4", frames=300, width=320, height=240)
+    with stylizing_in_a_terminal(source) as terminal:
+        terminal.wait_for("long.photo.mp4")
+        while size(tmp_path / ".long.photo.mp4.resume") < 5000:
+            time.sleep(0.02)
+        terminal.press(b" ")
+        terminal.wait_for("paused")
+        terminal.press(b"\x03")
+        assert terminal.wait() == 128 + signal.SIGINT
+        assert "interrupted: what was done is in" in terminal.screen.replace("\r\n", " ")
+        assert termios.tcgetattr(terminal.theirs) == terminal.before
+
+
+def test_without_a_terminal_nothing_waits() -> None:
+    told: list[str] = []
+    with PauseKey(told.append) as pause:
+        assert pause.wait() == 0
+    assert pause.wait() == 0
+    assert not told

@@ -1,0 +1,375 @@
+"""A job that is killed goes on: every frame once, the same times, the same sound."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from stylize_video.decoding import OpenCvReader, PyAvReader
+from stylize_video.encoding import CODECS, Encoding
+from stylize_video.errors import SinkError, StyleError
+from stylize_video.frame import Frame
+from stylize_video.journal import Journal, StaleJournalError, journal_path
+from stylize_video.look import Look
+from stylize_video.pipeline import Hooks, stylize_file
+from stylize_video.probe import probe
+from stylize_video.resume import job_facts
+from stylize_video.session import StyleSession
+from stylize_video.source import VideoSource
+from stylize_video.style import Style
+from support import Command, MakeClip, command_line
+
+
+@pytest.fixture(scope="module")
+def invert(invert_style: Path) -> StyleSession:
+    return StyleSession(Style.load(invert_style), "cpu")
+
+
+class StoppingSession(StyleSession):
+    """Stylizes some frames, then fails as a driver may."""
+
+    def __init__(self, session: StyleSession, *, after: int) -> None:
+        self.style, self.input_range = session.style, session.input_range
+        self._inner, self._left = session, after
+
+    def stylize(self, frame: Frame) -> Frame:
+        self._left -= 1
+        if self._left < 0:
+            raise StyleError("the driver is gone")
+        return self._inner.stylize(frame)
+
+
+def video_times(path: Path) -> list[Fraction]:
+    with av.open(str(path)) as container:
+        return [
+            Fraction(f.pts) * f.time_base
+            for f in container.decode(video=0)
+            if f.pts is not None and f.time_base
+        ]
+
+
+def sound(path: Path) -> list[tuple[float, bytes]]:
+    with av.open(str(path)) as container:
+        if not container.streams.audio:  # some containers hold none
+            return []
+        packets = [p for p in container.demux(*container.streams.audio) if p.pts is not None]
+        return [(float(p.pts * p.time_base), bytes(p)) for p in packets if p.pts is not None]
+
+
+def pictures(path: Path) -> list[np.ndarray]:
+    with VideoSource(path) as source:
+        return [frame.image.astype(int) for frame in source]
+
+
+def numbered_clip(path: Path, count: int) -> Path:
+    """Every frame shows its own number as its brightness, so that none can be taken for another."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        stream.options = {"crf": "8", "g": "30", "bf": "3"}
+        for index in range(count):
+            image = np.full((96, 160, 3), 40 + index % 180, np.uint8)
+            image[:, : 1 + index % 150] //= 2
+            frame = av.VideoFrame.from_ndarray(image, format="bgr24")
+            frame.pts, frame.time_base = index * 40 + index % 3 * 7, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+# --- going on -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_failed_job_goes_on(name: str, make_clip: MakeClip, invert: StyleSession, tmp_path: Path) -> None:
+    """With every codec, twice in a row: the result is as if nothing had happened."""
+    pts = [500 + 33 * i + i % 3 * 5 for i in range(40)]
+    source = make_clip(tmp_path / "in.mp4", frames=40, pts=pts, time_base=Fraction(1, 1000))
+    output, whole = (tmp_path / f"{n}{CODECS[name].suffixes[0]}" for n in ("out", "whole"))
+    stylize_file(source, whole, invert, encoding=Encoding(name))
+    for stop in (13, 9):
+        with pytest.raises(StyleError, match=r"driver is gone; \d+ frames are kept in .*--resume"):
+            stylize_file(
+                source, output, StoppingSession(invert, after=stop), encoding=Encoding(name), resume=True
+            )
+        assert not output.exists()
+    resumed: list[int] = []
+    result = stylize_file(
+        source, output, invert, encoding=Encoding(name), resume=True, hooks=Hooks(on_resume=resumed.append)
+    )
+    assert resumed == [22]
+    assert result.frames == 40
+    assert video_times(output) == video_times(whole)
+    assert sound(output) == sound(whole)
+    for one, other in zip(pictures(output), pictures(whole), strict=True):
+        assert np.abs(one - other).mean() < 8
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["in.mp4", output.name, whole.name])
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cut=st.floats(0, 1), smooth=st.sampled_from([0.0, 0.5]))
+def test_a_journal_cut_anywhere_gives_every_frame_once(
+    cut: float, smooth: float, invert: StyleSession, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A kill or a power cut leaves any prefix of what was written, or damages its end."""
+    folder = tmp_path_factory.mktemp("cut")
+    source = numbered_clip(folder / "in.mp4", 70)
+    output = folder / "out.mp4"
+    with pytest.raises(StyleError):
+        stylize_file(source, output, StoppingSession(invert, after=60), smooth=smooth)
+    journal = journal_path(output)
+    content = bytearray(journal.read_bytes())
+    keep = round(len(content) * cut)
+    journal.write_bytes(content[:keep] + os.urandom(50))
+    stylize_file(source, output, invert, smooth=smooth, resume=True)
+    assert len(video_times(output)) == 70
+    for one, other in zip(pictures(output), pictures(source), strict=True):
+        assert np.abs(255 - other - one).mean() < 3
+
+
+@pytest.mark.parametrize("opener", [OpenCvReader, PyAvReader])
+@pytest.mark.parametrize("index", [0, 3, 29, 30, 61, 100, 118])
+def test_a_source_goes_on_exactly_behind_a_time(
+    opener: type[OpenCvReader | PyAvReader], index: int, tmp_path: Path
+) -> None:
+    path = numbered_clip(tmp_path / "in.mp4", 120)
+    with VideoSource(path) as source:
+        everything = list(source)
+    with VideoSource(path) as source:
+        source._open_again = lambda: opener(str(path), probe(str(path)))
+        source._reader.close()
+        source._reader = source._open_again()
+        source._first = None
+        source.skip_past(everything[index].pts)
+        rest = list(source)
+    assert [f.pts for f in rest] == [f.pts for f in everything[index + 1 :]]
+    for one, other in zip(rest, everything[index + 1 :], strict=True):
+        assert np.abs(one.image.astype(int) - other.image).mean() < 1
+
+
+def start_job(source: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*command_line("stylize_video.cli:main"), str(source), "--device", "cpu", *options],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_size(path: Path, size: int) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() or path.stat().st_size < size:
+        assert time.monotonic() < deadline, f"{path} does not grow"
+        time.sleep(0.02)
+
+
+def test_killed_twice_and_resumed(command: Command, make_clip: MakeClip, tmp_path: Path) -> None:
+    """kill -9 at two moments: the result has every frame once, the source's times and its sound."""
+    source = make_clip(tmp_path / "long.mp4", frames=400, width=320, height=240)
+    output, journal = tmp_path / "long.photo.mp4", tmp_path / ".long.photo.mp4.resume"
+    for size in (60_000, 160_000):
+        job = start_job(source, "--resume")
+        wait_for_size(journal, size)
+        job.send_signal(signal.SIGKILL)
+        job.communicate(timeout=30)
+        assert job.returncode == -signal.SIGKILL
+        assert not output.exists()
+        if size == 60_000:
+            refused = command("stylize-video", source)
+            assert refused.returncode == 2
+            assert "pass --resume to go on with it, or -y to start again" in refused.stderr
+            other = command("stylize-video", source, "--resume", "--strength", 0.5)
+            assert other.returncode == 2
+            assert "interrupted run with another look" in other.stderr
+    done = command("stylize-video", source, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "going on after " in done.stderr
+    assert video_times(output) == pytest.approx(video_times(source), abs=1e-3)
+    assert sound(output) == sound(source)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["long.mp4", "long.photo.mp4"]
+
+
+def test_a_batch_goes_on_where_it_was(
+    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(clip, tmp_path / name)
+    (tmp_path / "a.invert.mp4").write_bytes(b"done before")
+    done = command("stylize-video", tmp_path / "a.mp4", tmp_path / "b.mp4", "-s", invert_style, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert "a.invert.mp4 is there already" in done.stderr
+    assert (tmp_path / "a.invert.mp4").read_bytes() == b"done before"
+    assert len(video_times(tmp_path / "b.invert.mp4")) == 12
+
+
+# --- what is noticed ---------------------------------------------------------------------------
+
+
+def interrupted(source: Path, output: Path, session: StyleSession) -> Path:
+    with pytest.raises(StyleError):
+        stylize_file(source, output, StoppingSession(session, after=5))
+    return journal_path(output)
+
+
+def test_stale_journals_are_told(
+    clip: Path, make_clip: MakeClip, invert: StyleSession, swap_style: Path, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    source = tmp_path / "in.mp4"
+    shutil.copy(clip, source)
+    output = tmp_path / "out.mp4"
+    journal = interrupted(source, output, invert)
+    before = journal.read_bytes()
+    swap = StyleSession(Style.load(swap_style), "cpu")
+    with pytest.raises(StaleJournalError, match="with another style"):
+        stylize_file(source, output, swap, resume=True)
+    with pytest.raises(StaleJournalError, match="with another look"):
+        stylize_file(source, output, invert, resume=True, look=Look(0.3))
+    with pytest.raises(StaleJournalError, match="with another encoding and another number of frames"):
+        stylize_file(source, output, invert, resume=True, encoding=Encoding(crf=9), max_frames=7)
+    with pytest.raises(StaleJournalError, match=r"5 frames in .*pass --resume"):
+        stylize_file(source, output, invert)
+    make_clip(source, frames=12, width=98)
+    with pytest.raises(StaleJournalError, match="with another source"):
+        stylize_file(source, output, invert, resume=True)
+    assert journal.read_bytes() == before
+    assert not caplog.messages
+    stylize_file(source, output, swap)  # nobody asked to go on, and it is another job
+    assert any("another source and another style is replaced" in m for m in caplog.messages)
+    assert len(video_times(output)) == 12
+    assert not journal.exists()
+
+
+def test_starting_again(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
+    interrupted(clip, tmp_path / "out.mp4", invert)
+    stylize_file(clip, tmp_path / "out.mp4", invert, overwrite=True)
+    assert len(video_times(tmp_path / "out.mp4")) == 12
+    assert not journal_path(tmp_path / "out.mp4").exists()
+
+
+def test_every_option_of_a_job_is_part_of_what_it_is() -> None:
+    """Whoever adds an option to stylize_file decides here whether it changes pixels."""
+    how = {"overwrite", "resume", "hooks", "output"}
+    assert set(inspect.signature(stylize_file).parameters) - how == set(
+        inspect.signature(job_facts).parameters
+    )
+
+
+def test_a_damaged_journal_is_no_journal(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
+    for content in (b"", b"junk" * 100, b"stylize-video journal 1\n" + bytes(500)):
+        journal_path(tmp_path / "out.mp4").write_bytes(content)
+        stylize_file(clip, tmp_path / "out.mp4", invert, resume=True, overwrite=True)
+        assert len(video_times(tmp_path / "out.mp4")) == 12
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    pytest.importorskip("fcntl", reason="locks are advisory on POSIX only")
+    facts = {"source": "a"}
+    first = Journal(tmp_path / "j", facts, time_base=Fraction(1, 25))
+    with pytest.raises(SinkError, match="another process is writing"):
+        Journal(tmp_path / "j", facts, time_base=Fraction(1, 25))
+    first.remove()
+    Journal(tmp_path / "j", facts, time_base=Fraction(1, 25)).remove()
+
+
+def test_a_journal_is_private_and_never_a_link(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j", {"source": "a"}, time_base=Fraction(1, 25))
+    assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600
+    assert json.dumps({"source": "a"}).encode() in (tmp_path / "j").read_bytes()
+    journal.remove()
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "j").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match="symbolic links"):
+        Journal(tmp_path / "j", {}, time_base=Fraction(1, 25), replace=True)
+    assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+# --- disks and folders ---------------------------------------------------------------------------
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Writing beyond ``size`` fails in this process, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_loses_nothing(make_clip: MakeClip, invert: StyleSession, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4", frames=120, width=160, height=120)
+    output = tmp_path / "out.mp4"
+    with (
+        pytest.raises(SinkError, match=r"out\.mp4 failed: .*(large|space); \d+ frames are kept in"),
+        file_size_limit(20_000),
+    ):
+        stylize_file(source, output, invert)
+    resumed: list[int] = []
+    stylize_file(source, output, invert, resume=True, hooks=Hooks(on_resume=resumed.append))
+    assert 10 < resumed[0] < 120
+    assert video_times(output) == pytest.approx(video_times(source), abs=1e-3)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("this user may not mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_really_full_disk(
+    command: Command, make_clip: MakeClip, invert_style: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / "in.mp4", frames=120, width=320, height=240)
+    done = command("stylize-video", source, "-s", invert_style, "-o", small_disk / "out.mp4", "-q")
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "frames are kept in" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert [p.name for p in small_disk.iterdir()] == [".out.mp4.resume"]
+
+
+def test_the_folder_is_removed_while_running(
+    clip: Path, invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is noticed within seconds, and what was done is put back for --resume."""
+    monkeypatch.setattr("stylize_video.journal._SYNC_SECONDS", 0.0)
+    folder = tmp_path / "results"
+    folder.mkdir()
+    seen = 0
+
+    def remove_folder() -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 8:
+            shutil.rmtree(folder)
+
+    with pytest.raises(SinkError, match=r"the folder was removed.*frames are kept in .*--resume"):
+        stylize_file(clip, folder / "out.mp4", invert, hooks=Hooks(on_frame=remove_folder))
+    assert [p.name for p in folder.iterdir()] == [".out.mp4.resume"]
+    stylize_file(clip, folder / "out.mp4", invert, resume=True)
+    assert video_times(folder / "out.mp4") == pytest.approx(video_times(clip), abs=1e-3)
