@@ -96,6 +96,9 @@ def _in_float32(node: onnx.NodeProto) -> list[onnx.NodeProto]:
 def to_int8(model: onnx.ModelProto, pictures: Sequence[Pixels]) -> onnx.ModelProto:
     """A copy with int8 weights (per channel) and uint8 activations, in QDQ form.
 
+    Weights use 7 of their 8 bits: the pairwise products that CPUs without VNNI add up in
+    16 bits then never overflow, and every CPU gives the same picture. That costs 0.15 dB.
+
     The first and the last convolution stay in float: they touch pixels, so that their
     rounding is what one would see, and with 3 channels they are faster in float too.
 
@@ -114,6 +117,7 @@ def to_int8(model: onnx.ModelProto, pictures: Sequence[Pixels]) -> onnx.ModelPro
             _Pictures(pictures),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
+            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=["Conv", "Add", "Relu"],

@@ -20,6 +20,7 @@ from stylize_video.style import Style
 from stylize_video_export.export import Export, ExportedFile, ExportError, export_checkpoint, proof_devices
 from stylize_video_export.parity import SHAPES, Pixels, compare, parity_inputs, psnr, runner
 from stylize_video_export.to_onnx import ContractNetwork, to_onnx
+from stylize_video_export.variants import to_int8
 from stylize_video_train.checkpoint import Checkpoint
 from support import draw_picture
 
@@ -188,6 +189,42 @@ def test_int8_is_close_and_small_or_refused(checkpoint: Checkpoint, exported: Ex
     assert measured >= 38
     stored = [t for t in int8.graph.initializer if len(t.dims) == 4]
     assert sum(t.data_type == onnx.TensorProto.INT8 for t in stored) == len(stored) - 2
+
+
+def test_int8_cannot_overflow_on_cpus_without_vnni() -> None:
+    """They add products of uint8 and int8 in pairs, in 16 bits, and saturate."""
+    model = overflowing_style()
+    bright = [np.full((1, 3, 32, 32), level, np.float32) for level in (0.5, 1.0)]
+    int8 = to_int8(model, bright)
+    weights = [onnx.numpy_helper.to_array(t) for t in int8.graph.initializer if len(t.dims) == 4]
+    (quantized,) = [w for w in weights if w.dtype == np.int8]
+    assert np.abs(quantized).max() > 60
+    assert 2 * 255 * int(np.abs(quantized).max()) < 2**15
+    np.testing.assert_allclose(runner(int8)(bright[1]), runner(model)(bright[1]), atol=0.03)
+
+
+def overflowing_style() -> onnx.ModelProto:
+    """Three convolutions; in the middle one all weights are large and all activations too."""
+    shapes = [(16, 3, 3, 3), (16, 16, 3, 3), (3, 16, 3, 3)]
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Conv", ["frames", "w0"], ["c0"], "first", pads=[1] * 4),
+            onnx.helper.make_node("Relu", ["c0"], ["r0"], "relu0"),
+            onnx.helper.make_node("Conv", ["r0", "w1"], ["c1"], "middle", pads=[1] * 4),
+            onnx.helper.make_node("Relu", ["c1"], ["r1"], "relu1"),
+            onnx.helper.make_node("Conv", ["r1", "w2"], [OUTPUT_NAME], "last", pads=[1] * 4),
+        ],
+        "style",
+        [onnx.helper.make_tensor_value_info(INPUT_NAME, onnx.TensorProto.FLOAT, ["N", 3, "H", "W"])],
+        [onnx.helper.make_tensor_value_info(OUTPUT_NAME, onnx.TensorProto.FLOAT, ["N", 3, "H", "W"])],
+        [
+            # Each convolution is a mean, so that white stays white.
+            onnx.numpy_helper.from_array(np.full(shape, 1 / np.prod(shape[1:]), np.float32), f"w{index}")
+            for index, shape in enumerate(shapes)
+        ],
+    )
+    opset = onnx.helper.make_opsetid("", 18)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
 
 
 def test_int8_wants_real_pictures(toy: Checkpoint, tmp_path: Path) -> None:
