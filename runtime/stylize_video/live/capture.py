@@ -1,0 +1,173 @@
+"""Reads a live source in a thread of its own; only the newest frame is kept.
+
+Whoever is slower than the source misses frames, and never falls behind.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal
+
+from stylize_video.errors import SourceError
+from stylize_video.frame import Frame
+from stylize_video.live.readers import Reader
+from stylize_video.live.statistics import Clock, Rate
+
+State = Literal["live", "lost", "ended"]
+
+_RETRY_SECONDS = 1.0
+_CATCH_UP_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class CapturedFrame:
+    """A frame, its number from 1 on, and when it was there, in seconds of the capture's clock."""
+
+    index: int
+    image: Frame
+    captured_at: float
+
+
+class Capture:
+    """The newest frame of a source that is opened, read, and opened again where it was lost.
+
+    A file is played at its own speed, to its end, or over and over with ``loop``.
+
+    Args:
+        open_reader: opens the source; called again after it was lost.
+        clock: seconds; that of time stamps.
+        loop: begin again at the end.
+        retry_seconds: between two tries to open a lost source.
+
+    Raises:
+        SourceError: on entering, the source cannot be opened.
+    """
+
+    def __init__(
+        self,
+        open_reader: Callable[[], Reader],
+        *,
+        clock: Clock = time.perf_counter,
+        loop: bool = False,
+        retry_seconds: float = _RETRY_SECONDS,
+    ) -> None:
+        self._open_reader = open_reader
+        self._clock, self._loop, self._retry_seconds = clock, loop, retry_seconds
+        self._changed = threading.Condition()
+        self._newest: CapturedFrame | None = None
+        self._state: State = "live"
+        self._error: BaseException | None = None
+        self._stop = threading.Event()
+        self._rate = Rate(clock)
+        self._thread = threading.Thread(target=self._work, name="capture", daemon=True)
+        self._started_at: float | None = None
+        self._reader: Reader | None = None
+        self.source_fps: float | None = None
+        """What the source promises, None where it does not say."""
+
+    def __enter__(self) -> Capture:
+        self._reader = self._open_reader()
+        self.source_fps = self._reader.fps
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def state(self) -> State:
+        """``lost`` while the source is away, ``ended`` once there will be no more frames."""
+        return self._state
+
+    @property
+    def fps(self) -> float:
+        """Frames a second that arrive."""
+        return self._rate.value
+
+    @property
+    def captured(self) -> int:
+        """Frames that have arrived."""
+        return self._rate.count
+
+    def newest(self, *, after: int, timeout: float) -> CapturedFrame | None:
+        """The newest frame, as soon as its number is above ``after``; None after ``timeout`` seconds.
+
+        What went wrong in the thread is raised here.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._has(after) or self._state == "ended", timeout)
+            if self._error:
+                raise self._error
+            return self._newest if self._has(after) else None
+
+    def _has(self, after: int) -> bool:
+        return self._newest is not None and self._newest.index > after
+
+    def _work(self) -> None:
+        try:
+            while not self._stop.is_set():
+                if self._reader is None and not self._reopened():
+                    continue
+                self._read_one()
+        except BaseException as error:  # raised again in the caller
+            self._error = error
+        finally:
+            self._close_reader()
+            self._turn("ended")
+
+    def _read_one(self) -> None:
+        assert self._reader is not None  # for the type checker: _work sees to it
+        item = self._reader.read()
+        if item is None:
+            self._at_end(live=self._reader.live)
+            return
+        image, due = item
+        if due is not None:
+            self._wait_until(due)
+        self._rate.tick()
+        with self._changed:
+            self._newest = CapturedFrame(self._rate.count, image, self._clock())
+            self._state = "live"
+            self._changed.notify_all()
+
+    def _at_end(self, *, live: bool) -> None:
+        self._close_reader()
+        self._started_at = None
+        if live:
+            self._turn("lost")
+            self._stop.wait(self._retry_seconds)
+        elif not self._loop:
+            self._stop.set()
+
+    def _wait_until(self, due: float) -> None:
+        now = self._clock()
+        if self._started_at is None or now - self._started_at - due > _CATCH_UP_SECONDS:
+            self._started_at = now - due  # at the start, and after the machine slept
+        self._stop.wait(max(0.0, self._started_at + due - now))
+
+    def _reopened(self) -> bool:
+        try:
+            self._reader = self._open_reader()
+        except SourceError:
+            self._turn("lost")
+            self._stop.wait(self._retry_seconds)
+            return False
+        self.source_fps = self._reader.fps
+        return True
+
+    def _close_reader(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _turn(self, state: State) -> None:
+        with self._changed:
+            self._state = state
+            self._changed.notify_all()

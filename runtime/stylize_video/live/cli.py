@@ -1,0 +1,129 @@
+"""``stylize-camera`` as a command."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from stylize_video.console import errors_as_sentences, run_command
+from stylize_video.errors import StylizeError
+from stylize_video.interrupts import interrupt_on_sigterm
+
+if TYPE_CHECKING:
+    from stylize_video.session import StyleSession
+
+
+def _list_cameras(wanted: bool) -> None:
+    if wanted:
+        from stylize_video.live.cameras import list_cameras
+
+        cameras = list_cameras()
+        for camera in cameras:
+            print(f"{camera.index}  {camera.name}  {camera.path}".rstrip())
+        if not cameras:
+            print("no camera is connected", file=sys.stderr)
+        raise typer.Exit
+
+
+def stylize_camera(
+    source: Annotated[
+        str, typer.Argument(metavar="[SOURCE]", help="A camera's number or device, a URL, or a video.")
+    ] = "0",
+    style: Annotated[
+        list[str] | None,
+        typer.Option("--style", "-s", help="An .onnx file or a bundled style; repeatable.  [default: photo]"),
+    ] = None,
+    strength: Annotated[float, typer.Option(help="From 0, the source, to 1, the full style.")] = 1.0,
+    keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the source's colours.")] = False,
+    smooth: Annotated[float, typer.Option(help="Hold what flickers: 0 is off, 1 the most.")] = 0.0,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Show yourself as a mirror does.")] = False,
+    target_fps: Annotated[
+        float, typer.Option(help="Hold this rate by working smaller; 0 always works at full size.")
+    ] = 30.0,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Resolution of the camera.")] = None,
+    fps: Annotated[float | None, typer.Option(help="Frame rate of the camera.")] = None,
+    pixel_format: Annotated[str | None, typer.Option(help="Pixels of the camera: MJPG, YUYV, ...")] = None,
+    backend: Annotated[
+        str, typer.Option(help="auto, v4l2, gstreamer, dshow, msmf or avfoundation.")
+    ] = "auto",
+    loop: Annotated[bool, typer.Option("--loop", help="Play a video over and over.")] = False,
+    no_window: Annotated[bool, typer.Option("--no-window", help="Show no window.")] = False,
+    record: Annotated[Path | None, typer.Option(metavar="FILE", help="Record from the start.")] = None,
+    folder: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="For snapshots and further recordings.")
+    ] = Path(),
+    stats: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Append statistics, a JSON object a second.")
+    ] = None,
+    seconds: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto takes the fastest variant that is right; or fp32, fp16, int8.")
+    ] = "auto",
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace the file to record.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
+    list_cameras: Annotated[
+        bool,
+        typer.Option("--list-cameras", callback=_list_cameras, is_eager=True, help="List the cameras."),
+    ] = False,
+) -> None:
+    """A camera, a stream or a video, live in the style you choose."""
+    with errors_as_sentences(debug=debug):
+        camera_size = _parse_size(size) if size else None
+        from stylize_video.live.cameras import CameraRequest
+        from stylize_video.live.program import Program
+        from stylize_video.look import Look
+        from stylize_video.session import parse_precision
+
+        program = Program(
+            source=source,
+            styles=tuple(style or ["photo"]),
+            look=Look(strength, keep_colors),
+            smooth=smooth,
+            mirror=mirror,
+            camera=CameraRequest(camera_size, fps, pixel_format, backend),
+            loop=loop,
+            target_fps=target_fps,
+            window=not no_window,
+            record=record,
+            overwrite=overwrite,
+            folder=folder,
+            statistics=stats,
+            seconds=seconds,
+            device=device,
+            precision=parse_precision(precision),
+        )
+        interrupt_on_sigterm()
+
+        def tell(text: str) -> None:
+            if not quiet:
+                print(text, file=sys.stderr, flush=True)
+
+        def tell_start(session: StyleSession) -> None:
+            tell(
+                f"{source} in the style {session.style.name} ({session.style.precision}) on {session.device}"
+            )
+
+        statistics = program.run(on_start=tell_start, on_notice=tell)
+        rate = statistics.shown / statistics.seconds if statistics.seconds else 0
+        tell(
+            f"{statistics.shown} frames in {statistics.seconds:.1f} s, {rate:.1f} fps,"
+            f" delay {statistics.latency_p50_ms:.0f} ms (95 %: {statistics.latency_p95_ms:.0f} ms)"
+        )
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if not match:
+        raise StylizeError(f"sizes look like 1280x720, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def main() -> None:
+    """Entry point of ``stylize-camera``."""
+    run_command(stylize_camera)

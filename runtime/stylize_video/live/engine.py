@@ -1,0 +1,207 @@
+"""The loop that drives the live picture: capture, style, look, outputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from stylize_video.errors import StylizeError
+from stylize_video.frame import Frame
+from stylize_video.interrupts import uninterrupted
+from stylize_video.live.capture import Capture, CapturedFrame
+from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.governor import Governor, working_size
+from stylize_video.live.picture import LivePicture, Output
+from stylize_video.live.recorder import Snapshots
+from stylize_video.live.statistics import Clock, Monitor, Statistics, StatisticsFile
+from stylize_video.live.stylist import Stylist
+
+_TICK_SECONDS = 1 / 30
+"""Without a new frame the outputs are called so often, so that windows stay alive."""
+_STATISTICS_SECONDS = 0.25
+
+_MAKES_STYLIZED = ("strength", "keep_colors", "smooth", "mirror")
+_MAKES_IMAGE = ("split", "divider")
+
+
+class Engine:
+    """Runs until the source ends, or somebody quits.
+
+    Args:
+        capture: where frames come from; entered.
+        stylist: what stylizes them; entered.
+        controls: what users want.
+        outputs: where pictures go, in order; the engine closes them.
+        snapshots: saves single pictures; closed too.
+        governor: chooses the working size; without one it is the frame's.
+        statistics_file: gets a line a second.
+        clock: seconds; that of the capture.
+    """
+
+    def __init__(
+        self,
+        capture: Capture,
+        stylist: Stylist,
+        controls: Controls,
+        *,
+        outputs: Sequence[Output],
+        snapshots: Snapshots,
+        governor: Governor | None = None,
+        statistics_file: StatisticsFile | None = None,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        self._capture, self._stylist, self._controls = capture, stylist, controls
+        self._outputs, self._governor, self._statistics_file = outputs, governor, statistics_file
+        self._snapshots, self._clock = snapshots, clock
+        self._monitor = Monitor(clock)
+        self._frame: CapturedFrame | None = None
+        self._picture: LivePicture | None = None
+        self._statistics = self._monitor.report(0, 0.0, (0, 0), (0, 0))
+        self._statistics_due = clock()
+        self._stylize_seconds = 0.0
+
+    def run(self, *, seconds: float | None = None) -> Statistics:
+        """Go on to the end of the source, until ``quit``, or for so many seconds.
+
+        Raises:
+            StylizeError: the source, the style or an output fails.
+        """
+        until = None if seconds is None else self._clock() + seconds
+        try:
+            while self._step() and (until is None or self._clock() < until):
+                pass
+        finally:
+            with uninterrupted():
+                self._close()
+        return self._report()
+
+    def _step(self) -> bool:
+        """Show one picture, new or not; False at the end."""
+        settings = self._controls.settings
+        frame = self._capture.newest(after=self._frame.index if self._frame else 0, timeout=_TICK_SECONDS)
+        if frame is None and self._capture.state == "ended" and not settings.freeze:
+            return False
+        start = self._clock()
+        fresh = frame is not None and not (settings.freeze and self._picture)
+        if fresh or self._frame is None:
+            self._frame = frame
+        elif frame is not None:  # frozen: newer frames are let go, one by one
+            self._frame = replace(frame, image=self._frame.image)
+        if self._frame is None:
+            return True
+        settings = self._with_style(settings)
+        picture = self._next_picture(self._frame, settings, fresh=fresh)
+        for output in self._outputs:
+            output.show(picture)
+        self._note(picture, start, fresh=fresh)
+        return self._obey(picture)
+
+    def _with_style(self, settings: Settings) -> Settings:
+        try:
+            self._stylist.turn_to(settings.style)
+        except StylizeError as error:
+            self._controls.say(str(error))
+            self._controls.set("style", self._stylist.style)
+            return replace(settings, style=self._stylist.style)
+        return settings
+
+    def _next_picture(self, frame: CapturedFrame, settings: Settings, *, fresh: bool) -> LivePicture:
+        last = self._picture
+        if last and not fresh and self._still_right(last, settings):
+            return self._shown_again(last, settings)
+        start = self._clock()
+        source = _mirrored(frame.image) if settings.mirror else frame.image
+        stylized = self._stylist.stylize(source, settings, scale=self._scale)
+        self._stylize_seconds = self._clock() - start
+        if fresh:
+            self._monitor.stylized(self._stylize_seconds)
+        self._picture = LivePicture(
+            number=last.number + 1 if last else 1,
+            source=source,
+            stylized=stylized,
+            at=frame.captured_at if fresh else start,
+            settings=settings,
+            style=self._stylist.style,
+            state=self._capture.state,
+            statistics=self._recent(),
+        )
+        return self._picture
+
+    def _still_right(self, last: LivePicture, settings: Settings) -> bool:
+        if self._stylist.fading or last.style != self._stylist.style:
+            return False
+        return not _differ(last.settings, settings, _MAKES_STYLIZED)
+
+    def _shown_again(self, last: LivePicture, settings: Settings) -> LivePicture:
+        """The last picture with the settings of now, under a new number if it looks different."""
+        changed = _differ(last.settings, settings, _MAKES_IMAGE)
+        self._picture = replace(
+            last,
+            number=last.number + changed,
+            at=self._clock() if changed else last.at,
+            settings=settings,
+            state=self._capture.state,
+            statistics=self._recent(),
+        )
+        return self._picture
+
+    def _note(self, picture: LivePicture, start: float, *, fresh: bool) -> None:
+        now = self._clock()
+        if fresh:
+            self._monitor.shown(now - picture.at)
+            if self._governor:
+                self._governor.observe(
+                    now - start, self._stylize_seconds, source_fps=self._capture.source_fps
+                )
+        if self._statistics_file:
+            self._statistics_file.write(self._recent())
+
+    def _obey(self, picture: LivePicture) -> bool:
+        """Do what was pressed; False for ``quit``."""
+        pressed = self._controls.take_pressed()
+        for _ in range(pressed.count("snapshot")):
+            self._snapshots.take(picture.image)
+        return "quit" not in pressed
+
+    @property
+    def _scale(self) -> float:
+        return self._governor.scale if self._governor else 1.0
+
+    def _recent(self) -> Statistics:
+        """The statistics of a moment ago: they cost more than they change."""
+        if self._clock() >= self._statistics_due:
+            self._statistics_due = self._clock() + _STATISTICS_SECONDS
+            self._statistics = self._report()
+        return self._statistics
+
+    def _report(self) -> Statistics:
+        height, width = self._frame.image.shape[:2] if self._frame else (0, 0)
+        small = working_size((height, width), self._scale) if self._frame else (0, 0)
+        return self._monitor.report(
+            self._capture.captured, self._capture.fps, (width, height), (small[1], small[0])
+        )
+
+    def _close(self) -> None:
+        """Close every output, also where one of them fails."""
+        failed: StylizeError | None = None
+        for close in (*(output.close for output in self._outputs), self._snapshots.close):
+            try:
+                close()
+            except StylizeError as error:
+                failed = failed or error
+        if self._statistics_file:
+            self._statistics_file.write(self._report(), last=True)
+        if failed:
+            raise failed
+
+
+def _differ(one: Settings, other: Settings, names: Sequence[str]) -> bool:
+    return any(getattr(one, name) != getattr(other, name) for name in names)
+
+
+def _mirrored(frame: Frame) -> Frame:
+    return np.asarray(cv2.flip(frame, 1), np.uint8)

@@ -1,0 +1,121 @@
+"""Holds a wanted frame rate by the size at which frames are stylized."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from stylize_video.contract import MIN_SIDE
+from stylize_video.errors import StylizeError
+from stylize_video.live.statistics import Clock
+
+SCALES = tuple(2 ** (-step / 5) for step in range(9))
+"""The working sizes, as fractions of a frame's sides; a step takes a quarter off the pixels."""
+
+_LOWER_AT = 0.95
+"""Part of the time between two frames that may be busy before the size is lowered."""
+_AIM_AT = 0.85
+"""Part that is aimed at when the size is lowered."""
+_RAISE_AT = 0.78
+"""Part that the next larger size may be expected to need for it to be tried."""
+_SAMPLES = 10
+_HELD = 6
+_RAISE_SECONDS = 2.0
+_REGRET_SECONDS = 10.0
+_LONGEST_WAIT = 600.0
+
+
+class Governor:
+    """Chooses the working size, so that a frame takes no longer than ``1 / target_fps``.
+
+    It looks at how long frames take, not at how many there are: a slow camera is no
+    reason to work smaller. The gap between the thresholds keeps it from going to and fro
+    on a steady machine; and where a larger size has to be given up again soon after it
+    was tried, the next try waits twice as long.
+
+    Args:
+        target_fps: the rate to hold, in frames a second.
+        clock: seconds.
+
+    Raises:
+        StylizeError: ``target_fps`` is not positive.
+    """
+
+    def __init__(self, target_fps: float, clock: Clock) -> None:
+        if not target_fps > 0:
+            raise StylizeError(f"the frame rate to hold must be above 0, got {target_fps:g}")
+        self.target_fps = target_fps
+        self._clock = clock
+        self._level = 0
+        self._samples: deque[tuple[float, float]] = deque(maxlen=_SAMPLES)
+        self._roomy_since: float | None = None
+        self._raised_at: float | None = None
+        self._waits: dict[int, float] = {}  # before a level is tried that was given up
+        self.changes = 0
+        """How often the size was changed."""
+
+    @property
+    def scale(self) -> float:
+        """The working size as a fraction of a frame's sides."""
+        return SCALES[self._level]
+
+    def observe(self, busy: float, stylize: float, *, source_fps: float | None = None) -> None:
+        """Take note of one frame, and change the size where that is due.
+
+        Args:
+            busy: seconds from taking the frame until the next one could be taken.
+            stylize: the part of them that depends on the working size.
+            source_fps: what the source gives at most; holding more makes no sense.
+        """
+        self._samples.append((busy, stylize))
+        if len(self._samples) < _SAMPLES:
+            return
+        if self._raised_at is not None and self._clock() - self._raised_at >= _REGRET_SECONDS:
+            self._raised_at = None
+            self._waits.pop(self._level, None)  # it lasted
+        period = 1 / min(self.target_fps, source_fps or self.target_fps)
+        # Above the median: a rate is held only when most frames make it.
+        busy, stylize = (sorted(values)[_HELD] for values in zip(*self._samples, strict=True))
+        if busy > _LOWER_AT * period:
+            self._roomy_since = None
+            self._lower(busy, stylize, _AIM_AT * period)
+        elif self._level and self._expected(self._level - 1, busy, stylize) <= _RAISE_AT * period:
+            self._raise_in_time()
+        else:
+            self._roomy_since = None
+
+    def _expected(self, level: int, busy: float, stylize: float) -> float:
+        """Seconds a frame would take there: what depends on the size grows with the pixels."""
+        return busy - stylize + stylize * (SCALES[level] / SCALES[self._level]) ** 2
+
+    def _lower(self, busy: float, stylize: float, aim: float) -> None:
+        smaller = range(self._level + 1, len(SCALES))
+        if not smaller:
+            return
+        if self._raised_at is not None:
+            self._raised_at = None
+            waited = max(self._waits.get(self._level, 0.0), _REGRET_SECONDS)
+            self._waits[self._level] = min(2 * waited, _LONGEST_WAIT)
+        fits = (level for level in smaller if self._expected(level, busy, stylize) <= aim)
+        self._go_to(next(fits, smaller[-1]))
+
+    def _raise_in_time(self) -> None:
+        now = self._clock()
+        if self._roomy_since is None:
+            self._roomy_since = now
+        elif now - self._roomy_since >= self._waits.get(self._level - 1, _RAISE_SECONDS):
+            self._raised_at = now
+            self._go_to(self._level - 1)
+
+    def _go_to(self, level: int) -> None:
+        self._level = level
+        self._samples.clear()
+        self._roomy_since = None
+        self.changes += 1
+
+
+def working_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """Height and width to stylize at, of a frame's: multiples of four, never below what styles accept."""
+    if scale >= 1:
+        return size
+    height, width = (min(side, max(MIN_SIDE, round(side * scale / 4) * 4)) for side in size)
+    return height, width

@@ -1,0 +1,162 @@
+"""Puts a live picture together from what was asked for, and runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from stylize_video.contract import Precision
+from stylize_video.encoding import Encoding
+from stylize_video.errors import StylizeError
+from stylize_video.live.cameras import CameraRequest
+from stylize_video.live.capture import Capture
+from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.engine import Engine
+from stylize_video.live.governor import Governor
+from stylize_video.live.picture import Output
+from stylize_video.live.readers import reader_opener
+from stylize_video.live.recorder import Recorder, Snapshots
+from stylize_video.live.statistics import Statistics, StatisticsFile
+from stylize_video.live.stylist import Stylist
+from stylize_video.look import Look
+from stylize_video.session import StyleSession, open_session
+from stylize_video.smoothing import check_smooth
+from stylize_video.style import find_style, style_name
+from stylize_video_assets.catalog import bundled_styles
+
+
+@dataclass(frozen=True)
+class Program:
+    """Everything that a command line asks for.
+
+    Attributes:
+        source: a camera's index or device, a URL, or a file.
+        styles: names or paths; the first is shown first, bundled ones are added.
+        look: to begin with.
+        smooth: to begin with, from 0 to 1.
+        mirror: to begin with.
+        camera: what is wanted of a camera.
+        loop: play a file over and over.
+        target_fps: the rate to hold by the working size; 0 works at the full size always.
+        window: show a window.
+        record: record into this file from the start.
+        encoding: of recordings.
+        overwrite: replace ``record`` where it exists.
+        folder: where snapshots and further recordings go.
+        statistics: append statistics to this file.
+        seconds: stop after so long.
+        device: as for :func:`~stylize_video.session.open_session`.
+        precision: as for :func:`~stylize_video.session.open_session`.
+    """
+
+    source: str = "0"
+    styles: tuple[str, ...] = ("photo",)
+    look: Look = field(default_factory=Look)
+    smooth: float = 0.0
+    mirror: bool = False
+    camera: CameraRequest = field(default_factory=CameraRequest)
+    loop: bool = False
+    target_fps: float = 30.0
+    window: bool = True
+    record: Path | None = None
+    encoding: Encoding = field(default_factory=Encoding)
+    overwrite: bool = False
+    folder: Path = Path()
+    statistics: Path | None = None
+    seconds: float | None = None
+    device: str = "auto"
+    precision: Precision | Literal["auto"] = "auto"
+
+    def run(
+        self,
+        *,
+        on_start: Callable[[StyleSession], None] = lambda _: None,
+        on_notice: Callable[[str], None] = lambda _: None,
+    ) -> Statistics:
+        """Run until the source ends or somebody quits.
+
+        Args:
+            on_start: called with the first style, open.
+            on_notice: called with everything that users are told.
+
+        Raises:
+            StylizeError: the source, a style or an output fails.
+        """
+        clock = time.perf_counter
+        self._check()
+        open_reader = reader_opener(self.source, self.camera)
+        styles = find_styles(self.styles)
+        first = next(iter(styles))
+        settings = Settings(
+            style=first,
+            strength=self.look.strength,
+            keep_colors=self.look.keep_colors,
+            smooth=check_smooth(self.smooth),
+            mirror=self.mirror,
+            record=self.record is not None,
+        )
+        controls = Controls(settings, list(styles), on_notice=on_notice)
+
+        def open_style(name: str) -> StyleSession:
+            return open_session(styles[name], device=self.device, precision=self.precision)
+
+        session = open_style(first)
+        with ExitStack() as stack:
+            governor = Governor(self.target_fps, clock) if self.target_fps else None
+            capture = stack.enter_context(Capture(open_reader, clock=clock, loop=self.loop))
+            stylist = stack.enter_context(Stylist(first, session, open_style, clock=clock))
+            statistics_file = (
+                stack.enter_context(StatisticsFile(self.statistics, clock)) if self.statistics else None
+            )
+            engine = Engine(
+                capture,
+                stylist,
+                controls,
+                outputs=self._outputs(controls, capture),
+                snapshots=Snapshots(controls, self.folder),
+                governor=governor,
+                statistics_file=statistics_file,
+                clock=clock,
+            )
+            on_start(session)
+            return engine.run(seconds=self.seconds)
+
+    def _check(self) -> None:
+        if not self.folder.is_dir():
+            raise StylizeError(f"the folder {self.folder} for snapshots and recordings does not exist")
+        if self.seconds is not None and not self.seconds > 0:
+            raise StylizeError(f"the seconds to run must be above 0, got {self.seconds:g}")
+        if self.target_fps < 0:
+            raise StylizeError(f"the frame rate to hold must be 0 or more, got {self.target_fps:g}")
+        if not (self.window or self.record or self.statistics):
+            raise StylizeError("without a window nothing would come out: add --record FILE or --stats FILE")
+
+    def _outputs(self, controls: Controls, capture: Capture) -> list[Output]:
+        source = Path(self.source)
+        recorder = Recorder(
+            controls,
+            self.folder,
+            first=self.record,
+            source=source if source.is_file() else None,
+            encoding=self.encoding,
+            overwrite=self.overwrite,
+            fps=capture.source_fps,
+        )
+        return [recorder]
+
+
+def find_styles(wanted: tuple[str, ...]) -> dict[str, Path]:
+    """Styles by name: the wanted ones in their order, then the bundled ones.
+
+    Raises:
+        StyleError: one of them does not exist.
+    """
+    paths = [*(find_style(name) for name in wanted), *(style.path for style in bundled_styles())]
+    styles: dict[str, Path] = {}
+    for path in paths:
+        styles.setdefault(style_name(path), path)
+    return styles

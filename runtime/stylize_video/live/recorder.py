@@ -1,0 +1,228 @@
+"""What is kept of a live picture: recordings and snapshots, written beside the loop."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Collection
+from contextlib import ExitStack
+from datetime import datetime
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stylize_video.encoding import Encoding
+from stylize_video.errors import SinkError, StylizeError
+from stylize_video.files import replacing
+from stylize_video.frame import Frame, TimedFrame
+from stylize_video.live.controls import Controls
+from stylize_video.live.picture import LivePicture
+from stylize_video.sink import VideoSink, check_output
+from stylize_video.source import VideoInfo
+from stylize_video.threads import WriteBehind
+
+_log = logging.getLogger(__name__)
+
+_TIME_BASE = Fraction(1, 90_000)
+_USUAL_FPS = 30
+_BT709 = 1
+_LIMITED = 1
+"""FFmpeg's numbers: what every player assumes, said aloud."""
+
+
+class Recorder:
+    """Writes a video while ``record`` is on, through the sink that files are written with.
+
+    Frames carry the times of their capture, so a recording plays as fast as things were.
+    A recording that fails is told and ended; the live picture goes on.
+
+    Args:
+        controls: ``record`` is switched off there when a recording fails.
+        folder: where recordings go that have no name.
+        first: the name of the first one.
+        source: the file that is played, which must not be written over; None for cameras.
+        encoding: codec and quality.
+        overwrite: replace ``first`` where it exists.
+        fps: a hint for the file's header.
+
+    Raises:
+        SinkError: ``first`` cannot be written.
+    """
+
+    def __init__(
+        self,
+        controls: Controls,
+        folder: Path,
+        *,
+        first: Path | None = None,
+        source: Path | None = None,
+        encoding: Encoding = Encoding(),
+        overwrite: bool = False,
+        fps: float | None = None,
+    ) -> None:
+        if first:
+            check_output(first, source or first.parent, overwrite=overwrite)
+            encoding.resolved(first)
+        self._controls, self._folder, self._first, self._source = controls, folder, first, source
+        self._encoding, self._overwrite = encoding, overwrite
+        self._fps = fps or _USUAL_FPS
+        self._recording: _Recording | None = None
+        self._finishing: list[threading.Thread] = []
+        self._begun: set[Path] = set()  # one that is not finished has no file of its name yet
+        self._shown = 0
+        self._failure: StylizeError | None = None
+
+    def show(self, picture: LivePicture) -> None:
+        """Begin, go on, or end, as ``record`` says."""
+        wanted = picture.settings.record
+        try:
+            if wanted and self._recording is None:
+                self._begin(picture)
+            elif not wanted and self._recording is not None:
+                self._end()
+            if self._recording is not None and picture.number != self._shown:
+                self._recording.write(picture)
+        except StylizeError as error:
+            self._failed(error)
+        self._shown = picture.number
+
+    def close(self) -> None:
+        """Finish what is being recorded.
+
+        Raises:
+            SinkError: a recording failed, now or before.
+        """
+        self._end()
+        for thread in self._finishing:
+            thread.join()
+        if self._failure:
+            raise self._failure
+
+    def _begin(self, picture: LivePicture) -> None:
+        path = self._first or free_path(self._folder, ".mp4", taken=self._begun)
+        overwrite = self._overwrite and path == self._first
+        self._first = None
+        self._begun.add(path)
+        height, width = picture.image.shape[:2]
+        info = _live_info(self._source or path.parent, width, height, self._fps)
+        self._recording = _Recording(path, info, self._encoding, at=picture.at, overwrite=overwrite)
+        self._shown = 0
+        self._controls.say(f"recording {path.name}")
+
+    def _end(self) -> None:
+        """Finish in a thread: the last frames and the index of a long file take a while."""
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            thread = threading.Thread(target=self._finish, args=(recording,), name="finish-recording")
+            thread.start()
+            self._finishing = [t for t in self._finishing if t.is_alive()] + [thread]
+
+    def _finish(self, recording: _Recording) -> None:
+        try:
+            path = recording.finish()
+        except StylizeError as error:
+            self._failed(error)
+        else:
+            self._controls.say(f"recorded {path}")
+
+    def _failed(self, error: StylizeError) -> None:
+        if self._recording is not None:
+            self._recording.discard()
+            self._recording = None
+        self._failure = self._failure or error
+        self._controls.set("record", False)
+        self._controls.say(str(error))
+        _log.warning("%s", error)
+
+
+class _Recording:
+    """One file that is being written."""
+
+    def __init__(
+        self, path: Path, info: VideoInfo, encoding: Encoding, *, at: float, overwrite: bool
+    ) -> None:
+        self._size = (info.width, info.height)
+        self._started = at
+        self._last_pts = -1
+        self._sink = VideoSink(path, info, overwrite=overwrite, encoding=encoding, copy_streams=False)
+        self._threads = ExitStack()
+        self._writer = self._threads.enter_context(WriteBehind(self._sink.write))
+
+    def write(self, picture: LivePicture) -> None:
+        image = picture.image
+        if image.shape[1::-1] != self._size:  # the camera came back with another size
+            image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), np.uint8)
+        pts = max(int((picture.at - self._started) / _TIME_BASE), self._last_pts + 1)
+        self._last_pts = pts
+        self._writer.put(TimedFrame(pts, image))
+
+    def finish(self) -> Path:
+        try:
+            self._threads.close()
+            return self._sink.finish(whole=False)
+        except BaseException:
+            self._sink.discard()
+            raise
+
+    def discard(self) -> None:
+        try:
+            self._threads.close()
+        except StylizeError as error:
+            _log.debug("while giving up a recording: %s", error)
+        self._sink.discard()
+
+
+class Snapshots:
+    """Saves single pictures as PNG, in a thread of its own."""
+
+    def __init__(self, controls: Controls, folder: Path) -> None:
+        self._controls, self._folder = controls, folder
+        self._threads = ExitStack()
+        self._writer = self._threads.enter_context(WriteBehind(self._save))
+
+    def take(self, image: Frame) -> None:
+        """Save ``image`` beside what goes on."""
+        self._writer.put(image.copy())
+
+    def close(self) -> None:
+        self._threads.close()
+
+    def _save(self, image: Frame) -> None:
+        path = free_path(self._folder, ".png")
+        try:
+            with replacing(path) as temporary:
+                if not cv2.imwrite(str(temporary), image):
+                    raise SinkError(f"cannot write {path}")
+        except (OSError, SinkError) as error:
+            self._controls.say(f"the snapshot was not saved: {error}")
+            _log.warning("the snapshot was not saved: %s", error)
+        else:
+            self._controls.say(f"saved {path}")
+
+
+def free_path(folder: Path, suffix: str, *, taken: Collection[Path] = ()) -> Path:
+    """``camera-20261231-235959.mp4`` in ``folder``, numbered where that exists or is ``taken``."""
+    stem = f"camera-{datetime.now():%Y%m%d-%H%M%S}"
+    path, number = folder / f"{stem}{suffix}", 2
+    while path.exists() or path in taken:
+        path, number = folder / f"{stem}-{number}{suffix}", number + 1
+    return path
+
+
+def _live_info(path: Path, width: int, height: int, fps: float) -> VideoInfo:
+    return VideoInfo(
+        path=path,
+        width=width,
+        height=height,
+        time_base=_TIME_BASE,
+        start_pts=0,
+        rate=Fraction(fps).limit_denominator(1001),
+        frame_count=None,
+        colorspace=_BT709,
+        color_primaries=_BT709,
+        color_trc=_BT709,
+        color_range=_LIMITED,
+        pixel_aspect=Fraction(1),
+    )

@@ -1,0 +1,187 @@
+"""The newest frame wins; what is lost comes back; threads end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from live_support import (
+    MjpegServer,
+    SteppedReader,
+    live_threads,
+    number_of,
+    numbered_frame,
+    serving,
+    wait_until,
+)
+from stylize_video.errors import SourceError
+from stylize_video.frame import Frame
+from stylize_video.live.capture import Capture, CapturedFrame
+from stylize_video.live.readers import FileReader, reader_opener
+from stylize_video.source import VideoSource
+from support import MakeClip
+
+
+@pytest.fixture(autouse=True)
+def threads_end() -> Iterator[None]:
+    yield
+    assert not live_threads()
+
+
+class FastReader:
+    """A source far faster than anybody: a frame a millisecond."""
+
+    live = True
+    fps: float | None = 1000.0
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def read(self) -> tuple[Frame, float | None] | None:
+        time.sleep(0.001)
+        self.number += 1
+        return numbered_frame(self.number), None
+
+    def close(self) -> None:
+        pass
+
+
+def next_frame(capture: Capture, after: int) -> CapturedFrame:
+    frame = capture.newest(after=after, timeout=20)
+    assert frame is not None
+    return frame
+
+
+def test_whoever_is_slower_gets_the_newest_frame_and_never_falls_behind() -> None:
+    with Capture(FastReader) as capture:
+        index = 0
+        for _ in range(5):
+            frame = next_frame(capture, index)
+            assert frame.index > index
+            index = frame.index
+            time.sleep(0.05)
+            # However long we slept: what we get next is what came last.
+            behind = capture.captured - next_frame(capture, index).index
+            assert behind <= 1
+        assert capture.captured > 3 * 5
+
+
+def test_whoever_is_faster_waits_and_gets_every_frame_once() -> None:
+    reader = SteppedReader(numbered_frame(n) for n in range(50))
+    with Capture(lambda: reader) as capture:
+        seen: list[tuple[int, int]] = []
+        while (frame := capture.newest(after=len(seen), timeout=20)) is not None:
+            seen.append((frame.index, number_of(frame.image)))
+            assert capture.newest(after=len(seen), timeout=0.001) is None
+            reader.step()
+        assert seen == [(n + 1, n) for n in range(50)]
+        assert capture.state == "ended"
+    assert reader.closed
+
+
+def test_a_file_is_played_at_its_own_speed_to_its_end(make_clip: MakeClip, tmp_path: Path) -> None:
+    pts = [0, 3, 6, 15, 18, 21]  # a pause in the middle
+    path = make_clip(tmp_path / "clip.mp4", frames=6, pts=pts, sound=False)
+    with VideoSource(path) as video:
+        pictures = [frame.image for frame in video]
+    with Capture(lambda: FileReader(path)) as capture:
+        assert capture.source_fps
+        frames: list[CapturedFrame] = []
+        while (frame := capture.newest(after=len(frames), timeout=20)) is not None:
+            frames.append(frame)
+    assert [bool((f.image == p).all()) for f, p in zip(frames, pictures, strict=True)] == [True] * 6
+    assert frames[-1].captured_at - frames[0].captured_at >= (21 - 0.5) / 30
+
+
+def test_a_looped_file_begins_again(make_clip: MakeClip, tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "clip.mp4", frames=3, sound=False)
+    with Capture(lambda: FileReader(path), loop=True) as capture:
+        assert next_frame(capture, 8).index > 8
+        assert capture.state == "live"
+
+
+def test_a_stream_that_stalls_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(MjpegServer(fps=60)) as server, Capture(reader_opener(server.url)) as capture:
+        index = next_frame(capture, 5).index
+        server.pause.set()
+        wait_until(lambda: capture.newest(after=capture.captured, timeout=0.2) is None)
+        server.pause.clear()
+        assert next_frame(capture, capture.captured).index > index
+
+
+def test_a_stream_that_dies_comes_back_when_it_does() -> None:
+    with (
+        serving(MjpegServer(fps=60)) as server,
+        Capture(reader_opener(server.url), retry_seconds=0.05) as capture,
+    ):
+        next_frame(capture, 5)
+        server.stop()
+        wait_until(lambda: capture.state == "lost")
+        before = capture.captured
+        assert capture.newest(after=before, timeout=0.2) is None
+        server.start()
+        assert next_frame(capture, before).index > before
+        assert capture.state == "live"
+
+
+def test_a_stall_that_is_too_long_counts_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylize_video.live.readers._READ_SECONDS", 0.3)
+    with (
+        serving(MjpegServer(fps=60)) as server,
+        Capture(reader_opener(server.url), retry_seconds=0.05) as capture,
+    ):
+        next_frame(capture, 5)
+        server.pause.set()
+        wait_until(lambda: capture.state == "lost")
+        before = capture.captured
+        server.pause.clear()
+        assert next_frame(capture, before).index > before
+
+
+def test_a_source_slower_than_the_network_gives_no_frame_twice() -> None:
+    with serving(MjpegServer(fps=10, plain=True)) as server, Capture(reader_opener(server.url)) as capture:
+        indices = [0]
+        for _ in range(5):
+            indices.append(next_frame(capture, indices[-1]).index)
+        assert indices == sorted(set(indices))
+
+
+def test_a_source_that_does_not_open_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be opened"):
+        Capture(reader_opener("http://127.0.0.1:9/none.mjpg")).__enter__()
+    (tmp_path / "text.mp4").write_text("I am a text file.\n" * 40)
+    with pytest.raises(SourceError, match="is not a video"):
+        Capture(reader_opener(str(tmp_path / "text.mp4"))).__enter__()
+
+
+def test_what_breaks_in_the_thread_is_raised_in_the_caller() -> None:
+    def broken() -> Iterator[Frame]:
+        yield numbered_frame(1)
+        raise ZeroDivisionError
+
+    reader = SteppedReader(broken())
+    with Capture(lambda: reader) as capture:
+        next_frame(capture, 0)
+        reader.step()
+        with pytest.raises(ZeroDivisionError):
+            capture.newest(after=1, timeout=20)
+    assert reader.closed
+
+
+def test_leaving_ends_the_thread_while_the_source_is_away() -> None:
+    opened = threading.Event()
+
+    def opens_once() -> SteppedReader:
+        if opened.is_set():
+            raise SourceError("gone")
+        opened.set()
+        reader = SteppedReader([])
+        reader.live = True
+        return reader
+
+    with Capture(opens_once, retry_seconds=60) as capture:
+        wait_until(lambda: capture.state == "lost")

@@ -1,0 +1,120 @@
+"""``stylize-camera`` as a command, without a window."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import av
+import pytest
+
+from live_support import MjpegServer, serving, wait_until
+from support import Command, MakeClip, command_line
+
+
+def frames_of(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def test_a_file_is_recorded_and_measured(
+    command: Command, make_clip: MakeClip, swap_style: Path, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / "clip.mp4", frames=30, sound=False)
+    result = command(
+        "stylize-camera", source, "-s", swap_style, "--no-window", "--record", tmp_path / "live.mp4",
+        "--stats", tmp_path / "stats.jsonl", "--strength", 0.5, "--device", "cpu",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == ""
+    assert "in the style swap (fp32) on cpu" in result.stderr
+    assert "recorded" in result.stderr
+    last = json.loads((tmp_path / "stats.jsonl").read_text().splitlines()[-1])
+    assert last["captured"] == 30
+    assert 1 <= last["shown"] == frames_of(tmp_path / "live.mp4") <= 30
+    assert last["size"] == [96, 64]
+
+
+def test_a_stream_for_some_seconds(command: Command, invert_style: Path, tmp_path: Path) -> None:
+    with serving(MjpegServer(fps=30)) as server:
+        result = command(
+            "stylize-camera", server.url, "-s", invert_style, "--no-window", "--stats", tmp_path / "s",
+            "--seconds", 1, "--quiet",
+        )  # fmt: skip
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert json.loads((tmp_path / "s").read_text().splitlines()[-1])["shown"] >= 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_finishes_the_recording(number: int, invert_style: Path, tmp_path: Path) -> None:
+    with serving(MjpegServer(fps=30)) as server:
+        process = subprocess.Popen(
+            [
+                *command_line("stylize_video.live.cli:main"),
+                *(server.url, "-s", str(invert_style), "--no-window", "--record", "live.mp4"),
+                *("--stats", "stats.jsonl", "--device", "cpu"),
+            ],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ},
+        )
+        stats = tmp_path / "stats.jsonl"
+        wait_until(lambda: stats.exists() and stats.stat().st_size > 0, seconds=60)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "recorded live.mp4" in errors
+    assert "Traceback" not in errors
+    assert frames_of(tmp_path / "live.mp4") >= 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["live.mp4", "stats.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["977"], "there is no camera 977"),
+        (["missing.mp4"], "missing.mp4 is no camera, URL or file"),
+        (["http://127.0.0.1:9/x"], "cannot be opened"),
+        (["IN", "--style", "foto"], "no style 'foto'"),
+        (["IN", "--strength", "2"], "between 0 and 1"),
+        (["IN", "--smooth", "2"], "between 0"),
+        (["IN", "--size", "big"], "sizes look like 1280x720"),
+        (["IN", "--backend", "webcam"], "unknown backend"),
+        (["IN", "--pixel-format", "J"], "four letters"),
+        (["IN", "--target-fps", "-1"], "0 or more"),
+        (["IN", "--seconds", "0"], "above 0"),
+        (["IN", "--folder", "nowhere"], "the folder nowhere"),
+        (["IN", "--record", "IN", "-y"], "is the source itself"),
+        (["IN", "--record", "out.xyz"], "cannot write out.xyz"),
+        (["IN", "--stats", "nowhere/s"], "cannot write the statistics"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: list[str], sentence: str, command: Command, clip: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.mp4"
+    source.write_bytes(clip.read_bytes())
+    arguments = [str(source) if a == "IN" else a for a in arguments]
+    result = command("stylize-camera", "--no-window", "--stats", "s", *arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line.startswith("error: ")]) == 1
+    assert "Traceback" not in result.stderr
+    assert source.read_bytes() == clip.read_bytes()
+    assert {p.name for p in tmp_path.iterdir()} <= {"in.mp4", "s"}
+
+
+def test_a_run_that_would_show_nothing(command: Command, clip: Path) -> None:
+    result = command("stylize-camera", clip, "--no-window")
+    assert result.returncode == 2
+    assert "without a window nothing would come out" in result.stderr
+
+
+def test_listing_cameras_needs_none(command: Command) -> None:
+    result = command("stylize-camera", "--list-cameras")
+    assert result.returncode == 0
+    assert result.stdout or "no camera is connected" in result.stderr

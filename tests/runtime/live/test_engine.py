@@ -1,0 +1,287 @@
+"""The loop: the same pictures as files get, settings that count at once, an hour without growing."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from live_support import Collector, ManualClock, SteppedReader, live_threads, number_of, numbered_frame
+from stylize_video.errors import SinkError, StyleError
+from stylize_video.frame import Frame
+from stylize_video.live.capture import Capture
+from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.engine import Engine
+from stylize_video.live.governor import Governor
+from stylize_video.live.picture import LivePicture, Output
+from stylize_video.live.recorder import Recorder, Snapshots
+from stylize_video.live.statistics import Clock, Statistics, StatisticsFile
+from stylize_video.live.stylist import Stylist
+from stylize_video.look import Look
+from stylize_video.pipeline import stylize_frames
+from stylize_video.session import StyleSession
+from stylize_video.source import VideoSource
+from stylize_video.style import Style
+from stylize_video.stylizer import Network
+from support import draw_picture
+
+
+@pytest.fixture(autouse=True)
+def threads_end() -> Iterator[None]:
+    yield
+    assert not live_threads()
+
+
+@pytest.fixture(scope="module")
+def invert(invert_style: Path) -> StyleSession:
+    return StyleSession(Style.load(invert_style), "cpu")
+
+
+class Stage:
+    """A live picture of frames that come one by one, and what a test does after each of them."""
+
+    def __init__(
+        self,
+        frames: Iterator[Frame] | Sequence[Frame],
+        networks: dict[str, Network],
+        folder: Path,
+        *,
+        clock: Clock | None = None,
+        on_read: Callable[[], None] = lambda: None,
+        **settings: object,
+    ) -> None:
+        self.clock = clock or ManualClock()
+        self.reader = SteppedReader(frames, on_read=on_read)
+        self.controls = Controls(Settings(style=next(iter(networks)), **settings), list(networks))  # type: ignore[arg-type]
+        self.networks, self.folder = networks, folder
+        self.script: dict[int, Callable[[], None]] = {}
+        self.seen = Collector(self._shown)
+        self._calls = self._last = 0
+
+    @property
+    def pictures(self) -> list[LivePicture]:
+        return self.seen.pictures
+
+    def _shown(self, picture: LivePicture) -> None:
+        self._calls += 1
+        self.script.get(self._calls, lambda: None)()
+        if picture.number != self._last or picture.settings.freeze:
+            self._last = picture.number
+            self.reader.step()
+
+    def run(
+        self,
+        *,
+        governor: Governor | None = None,
+        outputs: Sequence[Output] = (),
+        statistics_file: StatisticsFile | None = None,
+    ) -> Statistics:
+        style = self.controls.settings.style
+
+        def open_style(name: str) -> Network:
+            if name not in self.networks or self.networks[name] is None:
+                raise StyleError(f"{name} is damaged")
+            return self.networks[name]
+
+        with (
+            Capture(lambda: self.reader, clock=self.clock) as capture,
+            Stylist(style, self.networks[style], open_style, clock=self.clock, fade_seconds=0) as stylist,
+        ):
+            engine = Engine(
+                capture,
+                stylist,
+                self.controls,
+                outputs=[*outputs, self.seen],
+                snapshots=Snapshots(self.controls, self.folder),
+                governor=governor,
+                statistics_file=statistics_file,
+                clock=self.clock,
+            )
+            try:
+                return engine.run()
+            finally:
+                self.reader.close()
+
+
+@pytest.mark.parametrize(
+    ("look", "smooth"),
+    [(Look(), 0.0), (Look(0.6), 0.0), (Look(0.7, True), 0.0), (Look(0.8, True), 0.7)],
+)
+def test_the_same_pictures_as_files_get(
+    look: Look, smooth: float, invert: StyleSession, clip: Path, tmp_path: Path
+) -> None:
+    with VideoSource(clip) as video:
+        frames = list(video)
+    expected = [f.image for f in stylize_frames(frames, invert, look=look, smooth=smooth)]
+    stage = Stage(
+        [f.image for f in frames],
+        {"invert": invert},
+        tmp_path,
+        strength=look.strength,
+        keep_colors=look.keep_colors,
+        smooth=smooth,
+    )
+    statistics = stage.run()
+    assert len(stage.pictures) == len(expected) == 12
+    for picture, wanted in zip(stage.pictures, expected, strict=True):
+        np.testing.assert_array_equal(picture.image, wanted)
+    assert (statistics.captured, statistics.shown, statistics.dropped) == (12, 12, 0)
+    assert stage.seen.closed
+
+
+def test_settings_count_from_the_next_frame_on(invert: StyleSession, tmp_path: Path) -> None:
+    frame = draw_picture(3, 64, 48)
+    stage = Stage([frame] * 4, {"invert": invert}, tmp_path)
+
+    def full_and_split() -> None:
+        stage.controls.set("strength", 1.0)
+        stage.controls.set("split", True)
+
+    stage.script = {
+        1: lambda: stage.controls.set("strength", 0.0),
+        2: lambda: stage.controls.set("mirror", True),
+        3: full_and_split,
+    }
+    stage.run()
+    mirrored = frame[:, ::-1]
+    half = np.hstack([mirrored[:, :32], 255 - mirrored[:, 32:]])
+    for picture, wanted in zip(stage.pictures, [255 - frame, frame, mirrored, half], strict=True):
+        np.testing.assert_array_equal(picture.image, wanted)
+
+
+def test_a_frozen_picture_stays_and_still_follows_the_settings(invert: StyleSession, tmp_path: Path) -> None:
+    stage = Stage((numbered_frame(n) for n in range(8)), {"invert": invert}, tmp_path)
+    stage.script = {
+        2: lambda: stage.controls.set("freeze", True),
+        4: lambda: stage.controls.set("strength", 0.0),
+        6: lambda: stage.controls.set("freeze", False),
+    }
+    stage.run()
+    values = [number_of(picture.image) for picture in stage.pictures]
+    assert values[:3] == [255, 254, 1]  # the second stays, then at no strength
+    assert values[3:] == list(range(values[3], 8))  # and goes on with what comes then
+    assert values[3] > 3
+
+
+def test_another_style_takes_over_when_it_is_open(
+    invert: StyleSession, swap_style: Path, tmp_path: Path
+) -> None:
+    swap = StyleSession(Style.load(swap_style), "cpu")
+    frame = draw_picture(3, 64, 48)
+    stage = Stage((frame for _ in count()), {"invert": invert, "swap": swap}, tmp_path)
+    stage.script = {2: lambda: stage.controls.press("next_style")}
+
+    def quit_when_swapped(picture: LivePicture) -> None:
+        if picture.style == "swap":
+            stage.controls.press("quit")
+
+    stage.run(outputs=[Collector(quit_when_swapped)])
+    np.testing.assert_array_equal(stage.pictures[0].image, 255 - frame)
+    np.testing.assert_array_equal(stage.pictures[-1].image, frame[..., ::-1])
+
+
+def test_a_style_that_is_damaged_is_told_and_the_choice_taken_back(
+    invert: StyleSession, tmp_path: Path
+) -> None:
+    networks: dict[str, Network] = {"invert": invert, "broken": None}  # type: ignore[dict-item]
+    stage = Stage((numbered_frame(0) for _ in count()), networks, tmp_path)
+    stage.script = {1: lambda: stage.controls.press("next_style")}
+
+    def quit_when_told(picture: LivePicture) -> None:
+        if stage.controls.notice[0]:
+            stage.controls.press("quit")
+
+    stage.run(outputs=[Collector(quit_when_told)])
+    assert stage.controls.notice == (1, "broken is damaged")
+    assert stage.controls.settings.style == "invert"
+
+
+def test_snapshots_are_what_is_seen(invert: StyleSession, tmp_path: Path) -> None:
+    frame = draw_picture(3, 64, 48)
+    stage = Stage([frame] * 3, {"invert": invert}, tmp_path, split=True)
+    stage.script = {2: lambda: stage.controls.press("snapshot")}
+    stage.run()
+    (path,) = tmp_path.glob("camera-*.png")
+    np.testing.assert_array_equal(cv2.imread(str(path)), stage.pictures[1].image)
+    assert stage.controls.notice[1] == f"saved {path}"
+
+
+def test_the_working_size_gives_pictures_of_full_size(invert: StyleSession, tmp_path: Path) -> None:
+    clock = ManualClock()
+
+    class Slow:
+        def stylize(self, frame: Frame) -> Frame:
+            clock.now += frame.shape[0] * frame.shape[1] / (192 * 108) * 0.1
+            return invert.stylize(frame)
+
+    frames = (draw_picture(n, 192, 108) for n in range(300))
+    stage = Stage(frames, {"slow": Slow()}, tmp_path, clock=clock)
+    statistics = stage.run(governor=Governor(30, clock))
+    assert {picture.image.shape for picture in stage.pictures} == {(108, 192, 3)}
+    assert statistics.size == (192, 108)
+    assert statistics.working_size[0] < 120
+    assert statistics.stylize_fps > 25
+    # Smaller, and yet the same picture.
+    last = stage.pictures[-1]
+    assert np.abs(last.image.astype(int) - (255 - last.source)).mean() < 6
+
+
+def test_outputs_are_closed_whatever_fails(invert: StyleSession, tmp_path: Path) -> None:
+    def full(picture: LivePicture) -> None:
+        raise SinkError("the disk is full")
+
+    failing = Collector(full)
+    stage = Stage([numbered_frame(0)] * 3, {"invert": invert}, tmp_path)
+    with pytest.raises(SinkError, match="the disk is full"):
+        stage.run(outputs=[failing])
+    assert failing.closed
+    assert stage.seen.closed
+
+
+def test_an_hour_keeps_its_memory_and_its_delay(invert: StyleSession, tmp_path: Path) -> None:
+    """An hour of 5 fps, in seconds: every part runs, on a clock that jumps from frame to frame."""
+    clock = ManualClock()
+    frames = [draw_picture(n, 32, 24) for n in range(16)]
+
+    def an_hour() -> Iterator[Frame]:
+        for n in range(18_000):
+            yield frames[n % 16]
+
+    def tick() -> None:
+        clock.now += 0.2
+
+    memory: list[int] = []
+
+    def note_memory(picture: LivePicture) -> None:
+        for kept in (stage.pictures, watch.pictures):
+            kept.clear()
+        if picture.number % 3000 == 0:
+            memory.append(_resident_kilobytes())
+            stage.controls.press("record")
+
+    watch = Collector(note_memory)
+    stage = Stage(an_hour(), {"invert": invert}, tmp_path, clock=clock, on_read=tick)
+    recorder = Recorder(stage.controls, tmp_path, fps=5)
+    path = tmp_path / "stats.jsonl"
+    with StatisticsFile(path, clock) as file:
+        statistics = stage.run(governor=Governor(30, clock), outputs=[recorder, watch], statistics_file=file)
+    assert statistics.shown == 18_000
+    assert statistics.dropped == 0
+    assert statistics.seconds == pytest.approx(3600, abs=1)
+    # Settled after the first recording; forty minutes later nothing has been added.
+    assert memory[-1] - memory[1] < 8 * 1024
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == pytest.approx(3600 / 1.2, abs=700)
+    assert max(line["latency_p95_ms"] for line in lines) <= 200
+    assert len(list(tmp_path.glob("camera-*.mp4"))) == 3
+
+
+def _resident_kilobytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() // 1024

@@ -1,0 +1,111 @@
+"""The working size: it holds the rate where it can, uses what there is, and does not swing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from live_support import ManualClock
+from stylize_video.errors import StylizeError
+from stylize_video.live.governor import SCALES, Governor, working_size
+
+TARGET = 30.0
+
+
+class Machine:
+    """Takes ``fixed`` seconds a frame, and ``full`` at full size, with some noise."""
+
+    def __init__(self, fixed: float, full: float, noise: float, seed: int) -> None:
+        self.fixed, self.full, self.noise = fixed, full, noise
+        self.clock = ManualClock()
+        self.governor = Governor(TARGET, self.clock)
+        self._random = np.random.default_rng(seed)
+
+    def run(self, seconds: float) -> None:
+        end = self.clock.now + seconds
+        while self.clock.now < end:
+            noise = float(np.exp(self._random.normal(0, self.noise)))
+            # A tenth of a network's time does not shrink with the pixels.
+            stylize = self.full * (0.1 + 0.9 * self.governor.scale**2) * noise
+            busy = self.fixed + stylize
+            self.clock.now += max(busy, 1 / TARGET)
+            self.governor.observe(busy, stylize)
+
+    def load(self, scale: float) -> float:
+        return (self.fixed + self.full * (0.1 + 0.9 * scale**2)) * TARGET
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    full=st.floats(0.005, 0.5),
+    fixed=st.floats(0.0, 0.008),
+    noise=st.floats(0.0, 0.15),
+    seed=st.integers(0, 1000),
+)
+def test_a_steady_machine_is_held_without_swinging(
+    full: float, fixed: float, noise: float, seed: int
+) -> None:
+    machine = Machine(fixed, full, noise, seed)
+    machine.run(40)
+    settled = machine.governor.changes
+    machine.run(160)
+    assert machine.governor.changes - settled <= 4  # tries of a larger size, ever rarer
+    scale = machine.governor.scale
+    assert machine.load(scale) <= 1.05 or scale == SCALES[-1]
+    larger = SCALES[max(0, SCALES.index(scale) - 1)]
+    assert scale == 1 or machine.load(larger) > 0.6, "a larger size would have been possible"
+
+
+def test_it_follows_a_machine_that_gets_slower_and_faster() -> None:
+    machine = Machine(0.002, 0.020, 0.05, 0)
+    machine.run(10)
+    assert machine.governor.scale == 1
+    machine.full = 0.080
+    machine.run(10)
+    assert machine.governor.scale < 0.7
+    assert machine.load(machine.governor.scale) <= 1
+    machine.full = 0.020
+    machine.run(60)
+    assert machine.governor.scale == 1
+
+
+def test_a_try_that_has_to_be_given_up_is_repeated_ever_later() -> None:
+    machine = Machine(0.0, 0.020, 0.0, 0)
+    given_up_at = []
+    governor, clock = machine.governor, machine.clock
+    for _ in range(20_000):
+        before = governor.scale
+        # A machine that lies: one step smaller looks roomy, full size does not fit.
+        busy = 0.040 if governor.scale == 1 else 0.018
+        clock.now += max(busy, 1 / TARGET)
+        governor.observe(busy, busy)
+        if governor.scale < before == 1:
+            given_up_at.append(clock.now)
+    waits = np.diff(given_up_at)
+    assert 4 <= len(waits) <= 8
+    assert (np.diff(waits) > 0).all()
+
+
+def test_a_slow_source_is_no_reason_to_work_smaller() -> None:
+    clock = ManualClock()
+    governor = Governor(30, clock)
+    for _ in range(100):
+        clock.now += 1 / 10
+        governor.observe(0.080, 0.075, source_fps=10)
+    assert governor.scale == 1
+
+
+@pytest.mark.parametrize("target", [0, -1, float("nan")])
+def test_targets_out_of_range(target: float) -> None:
+    with pytest.raises(StylizeError, match="above 0"):
+        Governor(target, ManualClock())
+
+
+@given(st.integers(16, 4000), st.integers(16, 4000), st.sampled_from(SCALES))
+def test_working_sizes_suit_styles(height: int, width: int, scale: float) -> None:
+    for side, small in zip((height, width), working_size((height, width), scale), strict=True):
+        assert 16 <= small <= side
+        assert abs(small - side * scale) <= 2 or small == 16
+    assert working_size((height, width), 1) == (height, width)

@@ -1,0 +1,137 @@
+"""Recordings and snapshots: whole files, right times, nothing lost when it goes wrong."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from live_support import live_threads, numbered_frame, wait_until
+from stylize_video.errors import SinkError
+from stylize_video.frame import Frame
+from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.picture import LivePicture
+from stylize_video.live.recorder import Recorder, Snapshots, free_path
+from stylize_video.live.statistics import Monitor
+from stylize_video.source import VideoSource
+from support import draw_picture
+
+
+def picture(number: int, at: float, frame: Frame, settings: Settings) -> LivePicture:
+    statistics = Monitor(lambda: 0.0).report(0, 0.0, (0, 0), (0, 0))
+    return LivePicture(number, frame, frame, at, settings, "ink", "live", statistics)
+
+
+@pytest.fixture
+def controls() -> Controls:
+    return Controls(Settings(style="ink"), ["ink"])
+
+
+def show(recorder: Recorder, controls: Controls, number: int, at: float, frame: Frame) -> None:
+    recorder.show(picture(number, at, frame, controls.settings))
+
+
+def times_of(path: Path) -> list[float]:
+    with av.open(str(path)) as container:
+        return [float(frame.time or 0) for frame in container.decode(video=0)]
+
+
+def test_frames_keep_the_times_of_their_capture(controls: Controls, tmp_path: Path) -> None:
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4", fps=30)
+    times = [5.0, 5.033, 5.07, 5.5, 5.53, 5.53, 6.0]
+    for number, at in enumerate(times):
+        controls.set("record", 1 <= number <= 5)
+        show(recorder, controls, number + 1, at, draw_picture(number, 65, 49))
+        show(recorder, controls, number + 1, at, draw_picture(number, 65, 49))  # nothing new meanwhile
+    recorder.close()
+    assert not live_threads()
+    assert times_of(tmp_path / "live.mp4") == pytest.approx(
+        [0, 0.037, 0.467, 0.497, 0.497], abs=float(Fraction(2, 90_000))
+    )
+    with VideoSource(tmp_path / "live.mp4") as video:
+        first = next(iter(video)).image
+        assert (video.info.colorspace, video.info.color_range) == (1, 1)
+    assert np.abs(first[:49, :65].astype(int) - draw_picture(1, 65, 49)).mean() < 4
+
+
+def test_every_recording_gets_a_file_of_its_own(controls: Controls, tmp_path: Path) -> None:
+    recorder = Recorder(controls, tmp_path)
+    for number in range(9):
+        controls.set("record", number % 3 < 2)
+        show(recorder, controls, number + 1, number / 30, numbered_frame(number))
+    recorder.close()
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 3
+    assert [len(times_of(path)) for path in files] == [2, 2, 2]
+
+
+def test_a_picture_of_another_size_goes_into_the_same_file(controls: Controls, tmp_path: Path) -> None:
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mkv")
+    controls.set("record", True)
+    for number, width in enumerate((64, 32, 128)):
+        show(recorder, controls, number + 1, number / 30, numbered_frame(90, width=width))
+    recorder.close()
+    with VideoSource(tmp_path / "live.mkv") as video:
+        assert [frame.image.shape for frame in video] == [(48, 64, 3)] * 3
+
+
+def test_a_recording_that_fails_is_told_and_leaves_the_picture_alone(
+    controls: Controls, tmp_path: Path
+) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    recorder = Recorder(controls, folder)
+    folder.rmdir()
+    controls.set("record", True)
+    show(recorder, controls, 1, 0.0, numbered_frame(1))
+    assert not controls.settings.record
+    assert "does not exist" in controls.notice[1]
+    show(recorder, controls, 2, 0.1, numbered_frame(2))
+    with pytest.raises(SinkError, match="does not exist"):
+        recorder.close()
+
+
+def test_outputs_are_checked_before_anything_starts(controls: Controls, tmp_path: Path) -> None:
+    path = tmp_path / "live.mp4"
+    path.write_bytes(b"precious")
+    with pytest.raises(SinkError, match="already exists"):
+        Recorder(controls, tmp_path, first=path)
+    with pytest.raises(SinkError, match="is the source itself"):
+        Recorder(controls, tmp_path, first=path, source=path, overwrite=True)
+    with pytest.raises(SinkError, match="cannot write"):
+        Recorder(controls, tmp_path, first=tmp_path / "live.xyz")
+    assert path.read_bytes() == b"precious"
+
+
+def test_snapshots_are_exact_and_never_replaced(controls: Controls, tmp_path: Path) -> None:
+    import cv2
+
+    snapshots = Snapshots(controls, tmp_path)
+    frames = [draw_picture(n, 40, 30) for n in range(3)]
+    for frame in frames:
+        snapshots.take(frame)
+    snapshots.close()
+    saved = [cv2.imread(str(path)) for path in sorted(tmp_path.iterdir(), key=lambda p: p.stat().st_mtime_ns)]
+    assert len(saved) == 3
+    for frame, read in zip(frames, saved, strict=True):
+        np.testing.assert_array_equal(read, frame)
+
+
+def test_a_snapshot_that_cannot_be_saved_is_told(controls: Controls, tmp_path: Path) -> None:
+    snapshots = Snapshots(controls, tmp_path / "gone")
+    snapshots.take(numbered_frame(1))
+    wait_until(lambda: controls.notice[0] > 0)
+    snapshots.close()
+    assert "was not saved" in controls.notice[1]
+
+
+def test_names_are_free(tmp_path: Path) -> None:
+    paths = set()
+    for _ in range(5):
+        path = free_path(tmp_path, ".mp4")
+        path.touch()
+        paths.add(path)
+    assert len(paths) == 5
