@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -188,6 +189,76 @@ def test_foreign_styles(white: int, size: int | None, names: tuple[str, str], tm
     stylized = session.stylize(smooth)
     assert stylized.shape == smooth.shape
     assert np.abs(stylized.astype(int) - (255 - smooth.astype(int))).max() <= 3
+
+
+def johnson_style(path: Path, *, opset: int, size: int, white: int) -> Path:
+    """Down, normalised, up again, as exporters of the time of ``opset`` wrote it, with random weights."""
+    rng = np.random.default_rng(opset)
+    values = {
+        "down": rng.normal(0, 0.2, (8, 3, 3, 3)),
+        "scale": np.ones(8),
+        "shift": np.zeros(8),
+        "out": rng.normal(0, 0.03 * white, (3, 8, 3, 3)),
+        "bias": np.full(3, 0.5 * white),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 1, 1]),
+        "twice": np.array([1, 1, 2, 2]),
+        "roi": np.zeros(0),
+    }
+    border: dict[str, Any] = {"mode": "reflect"}
+    if opset < 11:  # what later became an operand was an attribute
+        border["pads"] = [int(v) for v in values["pads"]]
+    pads = [] if opset < 11 else ["pads"]
+    up = helper.make_node("Resize", ["r", "roi", "twice"], ["u"], mode="nearest", nearest_mode="floor")
+    if opset == 10:
+        up = helper.make_node("Resize", ["r", "twice"], ["u"], mode="nearest")
+    elif opset == 9:
+        up = helper.make_node("Upsample", ["r", "twice"], ["u"], mode="nearest")
+    elif opset < 9:
+        up = helper.make_node("Upsample", ["r"], ["u"], mode="nearest", scales=[1.0, 1.0, 2.0, 2.0])
+    nodes = [
+        helper.make_node("Pad", ["inputImage", *pads], ["p"], **border),
+        helper.make_node("Conv", ["p", "down"], ["c"], strides=[2, 2]),
+        helper.make_node("InstanceNormalization", ["c", "scale", "shift"], ["n"]),
+        helper.make_node("Relu", ["n"], ["r"]),
+        up,
+        helper.make_node("Pad", ["u", *pads], ["q"], **border),
+        helper.make_node("Conv", ["q", "out", "bias"], ["outputImage"]),
+    ]
+    used = {name for node in nodes for name in node.input}
+    stored = [
+        numpy_helper.from_array(v.astype(np.int64 if k == "pads" else np.float32), k)
+        for k, v in values.items()
+        if k in used
+    ]
+    picture, result = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, size, size])
+        for name in ("inputImage", "outputImage")
+    )
+    inputs = [picture]
+    if opset < 9:  # before IR version 4 every initializer was an input too
+        inputs += [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in stored]
+    graph = helper.make_graph(nodes, "torch-jit-export", inputs, [result], stored)
+    opsets = [helper.make_opsetid("", opset)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=3 if opset < 9 else 4)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize(("opset", "size"), [(7, 224), (8, 256), (9, 224), (10, 720), (11, 256)])
+@pytest.mark.parametrize("white", [1, 255])
+def test_graphs_of_old_exporters(opset: int, size: int, white: int, tmp_path: Path) -> None:
+    path = johnson_style(tmp_path / "candy.onnx", opset=opset, size=size, white=white)
+    session = open_session(path, device="cpu")
+    assert session.input_range == white
+    bgr = draw_picture(3, size, size)[..., ::-1]
+    plain = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    pixels = bgr[..., ::-1].transpose(2, 0, 1)[None].astype(np.float32) * (white / 255)
+    expected = plain.run(None, {"inputImage": pixels})[0][0] * (255 / white)
+    stylized = session.stylize(bgr)[..., ::-1].transpose(2, 0, 1)
+    assert stylized.std() > 10
+    assert np.abs(stylized - expected.clip(0, 255)).max() < 1
+    wide = draw_picture(3, 160, 90)[..., ::-1]
+    assert session.stylize(wide).shape == wide.shape
 
 
 def test_the_range_can_be_overruled(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -127,20 +128,64 @@ def test_graphs_that_are_no_style(
         Style.load(path)
 
 
-def test_external_data_is_never_followed(tmp_path: Path) -> None:
-    secret = tmp_path / "secret.bin"
-    secret.write_bytes(b"\0" * 12)
+def external(location: str) -> TensorProto:
+    tensor = TensorProto(name="w", data_type=F, dims=[3], data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value=location)
+    return tensor
+
+
+def initializer(tensor: TensorProto) -> onnx.ModelProto:
     model = make_model([("a", F, PICTURE)], [("y", F, PICTURE)])
-    tensor = numpy_helper.from_array(np.zeros(3, np.float32), "w")
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="../secret.bin")
     model.graph.initializer.append(tensor)
+    return model
+
+
+def constant_in_a_function(tensor: TensorProto) -> onnx.ModelProto:
+    model = make_model([("a", F, PICTURE)], [("y", F, PICTURE)])
+    nodes = [
+        helper.make_node("Constant", [], ["w"], value=tensor),
+        helper.make_node("Identity", ["x"], ["z"]),
+    ]
+    model.functions.append(
+        helper.make_function("own", "Hidden", ["x"], ["z"], nodes, [helper.make_opsetid("", 18)])
+    )
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.node[0].op_type, model.graph.node[0].domain = "Hidden", "own"
+    return model
+
+
+def constant_in_a_branch(tensor: TensorProto) -> onnx.ModelProto:
+    model = make_model([("a", F, PICTURE)], [("y", F, PICTURE)])
+    constant = helper.make_node("Constant", [], ["w"], value=tensor)
+    result = helper.make_tensor_value_info("w", F, [3])
+    branch = helper.make_graph([constant], "branch", [], [result])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "yes"))
+    model.graph.node.insert(0, helper.make_node("If", ["yes"], ["i"], then_branch=branch, else_branch=branch))
+    return model
+
+
+@pytest.mark.parametrize("location", ["../secret.bin", "/etc/passwd", "secret.bin"])
+@pytest.mark.parametrize("hide", [initializer, constant_in_a_function, constant_in_a_branch])
+def test_external_data_is_never_followed(
+    hide: Callable[[TensorProto], onnx.ModelProto], location: str, tmp_path: Path
+) -> None:
     folder = tmp_path / "styles"
     folder.mkdir()
-    (folder / "evil.onnx").write_bytes(model.SerializeToString())
+    for secret in (tmp_path / "secret.bin", folder / "secret.bin"):
+        secret.write_bytes(b"\0" * 12)
+    (folder / "evil.onnx").write_bytes(hide(external(location)).SerializeToString())
     with pytest.raises(StyleError, match="no external data"):
         Style.load(folder / "evil.onnx")
+
+
+@pytest.mark.parametrize("dims", [[2**40, 2**20], [2**62, 8], [-5]])
+def test_tensors_of_impossible_sizes_are_refused_before_memory_is_asked_for(
+    dims: list[int], tmp_path: Path
+) -> None:
+    model = initializer(TensorProto(name="w", data_type=F, dims=dims, raw_data=b"\0" * 12))
+    (tmp_path / "huge.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(StyleError, match=r"huge\.onnx is not a valid ONNX model"):
+        Style.load(tmp_path / "huge.onnx")
 
 
 def test_a_newer_contract_asks_for_an_upgrade(invert_style: Path, tmp_path: Path) -> None:
