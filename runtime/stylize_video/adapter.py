@@ -9,6 +9,7 @@ need no conversion.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,20 @@ _PREFIX = "stylize_video_adapter_"
 FRAMES = _PREFIX + "frames"
 STYLIZED = _PREFIX + "stylized"
 
+_REARRANGING = frozenset({"Clip", "DepthToSpace", "Slice"})
 
-def adapt_to_frames(model: onnx.ModelProto, *, pixel_range: int = 1) -> onnx.ModelProto:
+
+def adapt_to_frames(
+    model: onnx.ModelProto, *, pixel_range: int = 1, round_early: bool = False
+) -> onnx.ModelProto:
     """Return a copy of ``model`` that maps uint8 BGR frames to uint8 BGR frames.
 
     Args:
         model: one float input and one float output, ``[N, 3, H, W]`` RGB.
         pixel_range: what white is in the model: 1 or 255.
+        round_early: round to bytes before the nodes at the graph's end that only move
+            pixels (pixel shuffles, crops), which then move a quarter as much. The
+            result is the same; CUDA has no such nodes for bytes.
     """
     adapted = onnx.ModelProto()
     adapted.CopyFrom(model)
@@ -76,19 +84,26 @@ def adapt_to_frames(model: onnx.ModelProto, *, pixel_range: int = 1) -> onnx.Mod
     clip: tuple[str, list[str], dict[str, Any]] = ("Clip", ["low", "high"], {})
     if opset < 11:
         clip = ("Clip", [], {"min": 0.0, "max": 255.0})
-    after = chain(
-        old_output.name,
-        [
-            ("Mul", ["unscale"], {}),
-            ("Add", ["half"], {}),  # the cast truncates: adding a half rounds
-            clip,
-            ("Cast", [], {"to": TensorProto.UINT8}),
-            ("Gather", ["bgr"], {"axis": 1}),
-            ("Transpose", [], {"perm": [0, 2, 3, 1]}),
-        ],
-        STYLIZED,
-    )
-    nodes = [*before, *graph.node, *after]
+    rounding: list[tuple[str, list[str], dict[str, Any]]] = [
+        ("Mul", ["unscale"], {}),
+        ("Add", ["half"], {}),  # the cast truncates: adding a half rounds
+        clip,
+        ("Cast", [], {"to": TensorProto.UINT8}),
+    ]
+    reordering: list[tuple[str, list[str], dict[str, Any]]] = [
+        ("Gather", ["bgr"], {"axis": 1}),
+        ("Transpose", [], {"perm": [0, 2, 3, 1]}),
+    ]
+    # Pixel shuffles of bytes came with opset 13.
+    tail = _rearranging_tail(graph) if round_early and opset >= 13 else []
+    kept = [node for node in graph.node if not any(node is late for late in tail)]
+    value = tail[0].input[0] if tail else old_output.name
+    clamps, moves = ([n for n in tail if (n.op_type == "Clip") == wanted] for wanted in (True, False))
+    value, rest = _relinked(clamps, value)
+    after = rest + chain(value, rounding, f"{_PREFIX}rounded")
+    value, rest = _relinked(moves, f"{_PREFIX}rounded")
+    after += rest + chain(value, reordering, STYLIZED)
+    nodes = [*before, *kept, *after]
     del graph.node[:]
     graph.node.extend(nodes)
     batch, _, height, width = (_dimension(d) for d in old_input.type.tensor_type.shape.dim)
@@ -98,6 +113,28 @@ def adapt_to_frames(model: onnx.ModelProto, *, pixel_range: int = 1) -> onnx.Mod
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(STYLIZED, TensorProto.UINT8, shape))
     return adapted
+
+
+def _rearranging_tail(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The last nodes of a graph, as far as they only move pixels or clamp each: their order is free."""
+    makers = {output: node for node in graph.node for output in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    tail: list[onnx.NodeProto] = []
+    name, allowed = graph.output[0].name, 0
+    while (node := makers.get(name)) is not None and node.op_type in _REARRANGING:
+        if readers[name] > allowed:  # something else needs it as it is
+            break
+        tail.insert(0, node)
+        name, allowed = node.input[0], 1
+    return tail
+
+
+def _relinked(nodes: list[onnx.NodeProto], value: str) -> tuple[str, list[onnx.NodeProto]]:
+    """``nodes`` in a row from ``value`` on; the name of what comes out, and the nodes."""
+    for node in nodes:
+        node.input[0] = value
+        value = node.output[0]
+    return value, nodes
 
 
 def _dimension(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:

@@ -53,9 +53,11 @@ class Style:
         """The arithmetic inside; files of other makers count as fp32."""
         return self.metadata.precision if self.metadata else "fp32"
 
-    def frames_model(self, *, pixel_range: int = 1) -> bytes:
-        """The serialized graph, adapted to uint8 BGR frames; ``pixel_range`` is what white is in it."""
-        return adapt_to_frames(self.model, pixel_range=pixel_range).SerializeToString()
+    def frames_model(self, *, pixel_range: int = 1, round_early: bool = False) -> bytes:
+        """The serialized graph, adapted to uint8 BGR frames by :func:`adapt_to_frames`."""
+        return adapt_to_frames(
+            self.model, pixel_range=pixel_range, round_early=round_early
+        ).SerializeToString()
 
 
 def find_style(name_or_path: str | Path) -> Path:

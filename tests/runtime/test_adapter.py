@@ -66,6 +66,46 @@ def test_frames_are_bgr_and_the_model_sees_rgb(swap_style: Path) -> None:
     assert swapped[0, 8, 8].tolist() == [0, 0, 250]
 
 
+def shuffling_model(*, opset: int, side_reader: bool = False) -> onnx.ModelProto:
+    """Ends as real-time networks do: pixel shuffle, crop, clamp to 0..1."""
+    weight = np.random.default_rng(1).normal(0, 0.6, (12, 3, 2, 2)).astype(np.float32)
+    nodes = [
+        helper.make_node("Conv", ["frames", "weight"], ["wide"], strides=[2, 2]),
+        helper.make_node("DepthToSpace", ["wide"], ["large"], blocksize=2, mode="CRD"),
+        helper.make_node("Slice", ["large", "starts", "ends", "axes"], ["cut"]),
+        helper.make_node("Clip", ["cut", "low", "high"], ["stylized"]),
+    ]
+    if side_reader:  # something else that needs the floats in their place
+        nodes.insert(2, helper.make_node("ReduceMax", ["large"], ["top"], keepdims=0))
+        nodes[-1].input[2] = "top"
+    constants = {
+        "weight": weight,
+        "starts": np.array([1, 0]),
+        "ends": np.array([-1, 2**31]),
+        "axes": np.array([2, 3]),
+        "low": np.array(0.1, np.float32),
+        "high": np.array(0.9, np.float32),
+    }
+    shape: list[str | int | None] = ["N", 3, "H", "W"]
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("frames", "stylized")]
+    initializers = [numpy_helper.from_array(v, k) for k, v in constants.items()]
+    graph = helper.make_graph(nodes, "shuffle", infos[:1], infos[1:], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+
+
+@pytest.mark.parametrize("opset", [11, 13, 18])
+@pytest.mark.parametrize("side_reader", [False, True])
+def test_rounding_before_pixels_are_moved_changes_nothing(opset: int, side_reader: bool) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 20, 32, 3), np.uint8)
+    model = shuffling_model(opset=opset, side_reader=side_reader)
+    early, late = (adapt_to_frames(model, round_early=early) for early in (True, False))
+    np.testing.assert_array_equal(run(early, frames), run(late, frames))
+    onnx.checker.check_model(early)
+    kinds = [node.op_type for node in early.graph.node]
+    moved_late = not side_reader and opset >= 13
+    assert (kinds.index("DepthToSpace") > len(kinds) - kinds[::-1].index("Cast") - 1) == moved_late
+
+
 def test_batches(invert_style: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 17, 19, 3), np.uint8)
     inverted = run(adapt_to_frames(onnx.load_model(str(invert_style))), frames)
