@@ -61,6 +61,13 @@ def stylize_video(
     ] = None,
     strength: Annotated[float, typer.Option(help="From 0, the source, to 1, the full style.")] = 1.0,
     keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the source's colours.")] = False,
+    style_scale: Annotated[
+        str,
+        typer.Option(
+            metavar="FACTOR|LINESp",
+            help="Size of strokes: 2 is twice as large; 360p as large in the picture as on a 360p video.",
+        ),
+    ] = "1",
     smooth: Annotated[
         float, typer.Option(help="Hold what flickers: 0 is off, 0.5 a good value, 1 the most.")
     ] = 0.0,
@@ -92,12 +99,13 @@ def stylize_video(
     """
     with errors_as_sentences(debug=debug):
         from stylize_video.encoding import Encoding
-        from stylize_video.jobs import Options, find_sources, output_for
+        from stylize_video.jobs import Options, find_sources, is_picture, output_for
         from stylize_video.look import Look
-        from stylize_video.session import open_session, parse_precision
+        from stylize_video.session import most_at_once, open_session, parse_precision
         from stylize_video.sink import check_output
         from stylize_video.smoothing import check_smooth
         from stylize_video.style import find_style, style_name
+        from stylize_video.working_size import WorkingSize
 
         # What can be wrong is found before a model is loaded.
         sources = find_sources(inputs)
@@ -109,13 +117,18 @@ def stylize_video(
         options = Options(
             look=Look(strength, keep_colors),
             smooth=check_smooth(smooth),
+            working_size=WorkingSize.parse(style_scale),
             encoding=Encoding(codec, crf, preset, bitrate),
             overwrite=overwrite,
             resume=resume,
             max_frames=max_frames,
         )
         session = open_session(
-            style_path, device=device, precision=parse_precision(precision), input_range=input_range
+            style_path,
+            device=device,
+            precision=parse_precision(precision),
+            input_range=input_range,
+            at_once=1 if all(is_picture(source) for source in sources) else most_at_once(),
         )
         interrupt_on_sigterm()
         failures = []

@@ -18,6 +18,8 @@ from stylize_video.look import Look
 from stylize_video.pipeline import Hooks, Result, stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.sink import check_output
+from stylize_video.stylizer import Stylizer
+from stylize_video.working_size import WorkingSize
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".mpg", ".mpeg", ".gif"})
@@ -29,6 +31,7 @@ class Options:
 
     look: Look = field(default_factory=Look)
     smooth: float = 0.0
+    working_size: WorkingSize = field(default_factory=WorkingSize)
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
     resume: bool = False
@@ -62,6 +65,11 @@ def find_sources(inputs: Sequence[str]) -> list[Path]:
     return list(found)
 
 
+def is_picture(source: Path) -> bool:
+    """Whether a file's ending says that it holds one picture."""
+    return source.suffix.lower() in PICTURES
+
+
 def output_for(source: Path, style: str, output: Path | None, *, many: bool) -> Path:
     """Where the result of ``source`` goes.
 
@@ -71,7 +79,7 @@ def output_for(source: Path, style: str, output: Path | None, *, many: bool) -> 
     Raises:
         SinkError: several sources would go into one file, or the folder is missing.
     """
-    suffix = source.suffix.lower() if source.suffix.lower() in PICTURES else ".mp4"
+    suffix = source.suffix.lower() if is_picture(source) else ".mp4"
     name = f"{source.stem}.{style}{suffix}"
     if output is None:
         return source.with_name(name)
@@ -90,14 +98,22 @@ def stylize_any(
     Raises:
         StylizeError: the source, the style or the output fails; nothing is left behind.
     """
-    if source.suffix.lower() in PICTURES:
-        return stylize_picture(source, output, session, look=options.look, overwrite=options.overwrite)
+    if is_picture(source):
+        return stylize_picture(
+            source,
+            output,
+            session,
+            look=options.look,
+            working_size=options.working_size,
+            overwrite=options.overwrite,
+        )
     return stylize_file(
         source,
         output,
         session,
         look=options.look,
         smooth=options.smooth,
+        working_size=options.working_size,
         encoding=options.encoding,
         overwrite=options.overwrite,
         resume=options.resume,
@@ -107,7 +123,13 @@ def stylize_any(
 
 
 def stylize_picture(
-    source: Path, output: Path, session: StyleSession, *, look: Look = Look(), overwrite: bool = False
+    source: Path,
+    output: Path,
+    session: StyleSession,
+    *,
+    look: Look = Look(),
+    working_size: WorkingSize = WorkingSize(),
+    overwrite: bool = False,
 ) -> Result:
     """Stylize one picture of any size; transparency is kept where the output's format has it.
 
@@ -122,7 +144,7 @@ def stylize_picture(
     if picture is None:
         raise SourceError(f"{source} is not a picture that can be read")
     frame, alpha = _frame_and_alpha(source, picture)
-    stylized = look.apply(frame, session.stylize(frame)) if look.needs_style else frame
+    stylized = Stylizer(session, look, working_size=working_size).stylize(frame)
     if alpha is not None and output.suffix.lower() in (".png", ".webp", ".tif", ".tiff"):
         stylized = np.dstack([stylized, alpha])
     try:

@@ -10,6 +10,7 @@ from pathlib import Path
 from stylize_video.encoding import Encoding
 from stylize_video.look import Look
 from stylize_video.session import StyleSession
+from stylize_video.working_size import WorkingSize
 
 WARM_UP_FRAMES = 20
 """Frames that are stylized again, and dropped, so that smoothing has its past."""
@@ -19,7 +20,13 @@ _SAMPLES = 16
 
 
 def job_facts(
-    source: Path, session: StyleSession, look: Look, smooth: float, encoding: Encoding, max_frames: int | None
+    source: Path,
+    session: StyleSession,
+    look: Look,
+    smooth: float,
+    working_size: WorkingSize,
+    encoding: Encoding,
+    max_frames: int | None,
 ) -> Mapping[str, str]:
     """Everything that the pixels of a result depend on, by the names that users know it by.
 
@@ -30,6 +37,7 @@ def job_facts(
         "source": _fingerprint(source),
         "style": f"{hashlib.sha256(style).hexdigest()} in 0..{session.input_range}",
         "look": f"{asdict(look)} {smooth}",
+        "style scale": str(asdict(working_size)),
         "encoding": str(asdict(encoding)),
         "number of frames": str(max_frames),
     }

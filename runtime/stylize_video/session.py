@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import re
+import sys
 import threading
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +29,22 @@ from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.contract import MIN_SIDE, PRECISIONS, Precision
 from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import Frame
+from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
 from stylize_video.quiet import quiet_stderr
 from stylize_video.style import Style, find_style, find_variants
+from stylize_video.tiles import plan_tiles, stylize_tiles
+from stylize_video.working_size import stylize_at
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
+
+MAX_PIXELS = {"cpu": 1_250_000, "cuda": 10_000_000}
+"""Larger frames are stylized in tiles of at most this many pixels: memory does not grow further."""
+
+MAX_WHOLE_PIXELS = 2_200_000
+"""Larger frames than that are stylized at a smaller size by networks that cannot be tiled."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,7 @@ def open_session(
     precision: Precision | Literal["auto"] = "auto",
     input_range: int | None = None,
     threads: int = 0,
+    at_once: int = 1,
 ) -> StyleSession:
     """Open a style in the variant that suits the device.
 
@@ -77,6 +92,7 @@ def open_session(
             kind of device, if its golden pair comes out right here; the others insist.
         input_range: as for :class:`StyleSession`.
         threads: as for :class:`StyleSession`.
+        at_once: as for :class:`StyleSession`.
 
     Raises:
         StyleError: the style or the variant does not exist, or cannot run.
@@ -86,7 +102,9 @@ def open_session(
     variants = find_variants(path)
 
     def session(chosen: Path) -> StyleSession:
-        return StyleSession(Style.load(chosen), device, input_range=input_range, threads=threads)
+        return StyleSession(
+            Style.load(chosen), device, input_range=input_range, threads=threads, at_once=at_once
+        )
 
     if precision != "auto":
         wanted = variants.get(precision)
@@ -106,10 +124,22 @@ def open_session(
         style = Style.load(variants[fast])
         # What an fp16 variant gains is sure on any GPU; what int8 gains depends on the network.
         if style.metadata and (kind == "cuda" or kind in style.metadata.faster_on):
-            opened = StyleSession(style, device, threads=threads)
+            opened = StyleSession(style, device, threads=threads, at_once=at_once)
             if golden_problem(opened) is None:
                 return opened
     return session(path)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def most_at_once() -> int:
+    """How many frames to stylize at a time for the most frames a second: more than a few only take memory."""
+    return min(cores(), 4)
 
 
 def parse_precision(text: str) -> Precision | Literal["auto"]:
@@ -150,21 +180,35 @@ class StyleSession:
             ``cuda`` and ``cuda:1`` insist.
         input_range: what white is in the graph, 1 or 255; by default it is 1 for files
             that keep the contract, and found out by trying for others.
-        threads: CPU threads of ONNX Runtime; by default one for each core.
+        threads: CPU threads of ONNX Runtime for one frame; by default one for each core,
+            divided by ``at_once``.
+        at_once: how many frames will be stylized at a time. One is for the least delay; a
+            frame for each core has the most frames a second, as no core waits for another.
 
     Raises:
         DeviceError: the device asked for cannot be had.
         StyleError: ONNX Runtime cannot run the graph.
     """
 
+    at_once: int = 1
+
     def __init__(
-        self, style: Style, device: str = "auto", *, input_range: int | None = None, threads: int = 0
+        self,
+        style: Style,
+        device: str = "auto",
+        *,
+        input_range: int | None = None,
+        threads: int = 0,
+        at_once: int = 1,
     ) -> None:
         if input_range not in (None, 1, 255):
             raise StyleError(f"the input range is 1 or 255, got {input_range}")
         self.style = style
+        self._told: set[tuple[int, int]] = set()
         self.device = resolve_device(device)
         self.input_range = input_range or (1 if style.metadata else probe_range(style))
+        if at_once > 1 and not threads:
+            threads = max(1, cores() // at_once)
         model = style.frames_model(pixel_range=self.input_range, round_early=self.device.kind == "cpu")
         try:
             self._session = _create_session(style, model, self.device, threads)
@@ -173,13 +217,15 @@ class StyleSession:
                 raise
             self.device = Device("cpu")
             self._session = _create_session(style, model, self.device, threads)
+        # A GPU computes one frame after the other: its buffers are there once.
+        self.at_once = at_once if self.device.kind == "cpu" else 1
         self._cuda = _CudaBuffers(self._session, self.device.index) if self.device.kind == "cuda" else None
 
     def stylize(self, frame: Frame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
 
         A graph that insists on one size gets the frame resized to it and its result
-        resized back.
+        brought back; frames above :data:`MAX_PIXELS` are stylized in tiles.
 
         Raises:
             StyleError: the frame is too small, or the graph fails on this size.
@@ -189,13 +235,46 @@ class StyleSession:
             raise StyleError(
                 f"frames of {width}x{height} are too small; styles need at least {MIN_SIDE}x{MIN_SIDE}"
             )
-        stylized = self._run(_resized(frame, self.style.fixed_size or (height, width)))
+        fixed_size = self.style.fixed_size
+        if fixed_size and fixed_size != (height, width):
+            return stylize_at(self, frame, fixed_size)
+        if fixed_size or height * width <= MAX_PIXELS[self.device.kind]:
+            return self._stylize_whole(frame)
+        return self._stylize_large(frame)
+
+    def _stylize_whole(self, frame: Frame) -> Frame:
+        stylized = self._run(frame)
         if stylized.shape == frame.shape:
             return stylized
+        height, width = frame.shape[:2]
         if self.style.metadata:  # the contract promises the same size for every size
             got = f"{stylized.shape[1]}x{stylized.shape[0]}"
             raise StyleError(f"{self.style.path} turned a {width}x{height} frame into {got}; export it again")
         return _resized(stylized, (height, width))
+
+    def _stylize_large(self, frame: Frame) -> Frame:
+        """In tiles; smaller and enlarged again where the network looks at the whole picture."""
+        height, width = frame.shape[:2]
+        if self._neighbourhood:
+            limit = MAX_PIXELS[self.device.kind]
+            tiles = plan_tiles(height, width, self._neighbourhood, max_pixels=limit)
+            return stylize_tiles(self._stylize_whole, frame, tiles)
+        if height * width <= MAX_WHOLE_PIXELS:
+            return self._stylize_whole(frame)
+        shrink = (MAX_WHOLE_PIXELS / (height * width)) ** 0.5
+        size = max(MIN_SIDE, int(height * shrink)), max(MIN_SIDE, int(width * shrink))
+        if size not in self._told:
+            self._told.add(size)
+            _log.warning(
+                "%s looks at the whole picture, so %dx%d is stylized at %dx%d to spare memory;"
+                " strokes come out larger",
+                self.style.path.name, width, height, size[1], size[0],
+            )  # fmt: skip
+        return stylize_at(self, frame, size)
+
+    @cached_property
+    def _neighbourhood(self) -> Neighbourhood | None:
+        return find_neighbourhood(self.style.model)
 
     def _run(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]

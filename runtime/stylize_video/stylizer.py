@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from stylize_video.frame import Frame
 from stylize_video.look import Look
+from stylize_video.network import Network
 from stylize_video.smoothing import TemporalSmoother, check_smooth
-
-
-class Network(Protocol):
-    """What stylizes single frames: a :class:`~stylize_video.session.StyleSession`, or a mix of two."""
-
-    def stylize(self, frame: Frame) -> Frame:
-        """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out."""
+from stylize_video.working_size import WorkingSize, stylize_at
 
 
 class Stylizer:
     """Stylizes a sequence of frames, for files and cameras alike.
 
-    ``session``, ``look`` and ``smooth`` may be set between two frames and count from the
-    next one on. A new session starts without a past.
+    ``session``, ``look``, ``smooth`` and ``working_size`` may be set between two frames and
+    count from the next one on. A new session starts without a past.
 
     Args:
         session: the network.
         look: strength and colours; applied after smoothing, so that a change shows at once.
         smooth: temporal smoothing from 0 (off) to 1.
+        working_size: where the network works: how large strokes are, and how much there is to do.
 
     Raises:
         StylizeError: ``smooth`` is out of range.
     """
 
-    def __init__(self, session: Network, look: Look = Look(), *, smooth: float = 0.0) -> None:
+    def __init__(
+        self,
+        session: Network,
+        look: Look = Look(),
+        *,
+        smooth: float = 0.0,
+        working_size: WorkingSize = WorkingSize(),
+    ) -> None:
         self._smoother = TemporalSmoother()
         self._session = session
         self.look = look
         self.smooth = smooth
+        self.working_size = working_size
 
     @property
     def session(self) -> Network:
@@ -61,10 +63,22 @@ class Stylizer:
         Raises:
             StyleError: the network fails on it.
         """
+        return self.finish(frame, self.render(frame))
+
+    def render(self, frame: Frame) -> Frame:
+        """The first half of :meth:`stylize`: what the network makes of a frame, without any past.
+
+        Threads may do this for several frames at once.
+        """
+        if not self.look.needs_style:
+            return frame
+        return stylize_at(self._session, frame, self.working_size.of(*frame.shape[:2]))
+
+    def finish(self, frame: Frame, stylized: Frame) -> Frame:
+        """The second half: ``stylized`` smoothed and in the look; for one frame after the other."""
         if not self.look.needs_style:
             self.reset()
             return self.look.apply(frame, frame)
-        stylized = self._session.stylize(frame)
         if self._smooth:
             stylized = self._smoother.smooth(frame, stylized, self._smooth)
         else:

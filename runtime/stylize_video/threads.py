@@ -1,4 +1,4 @@
-"""Two stages that run beside the caller: one that reads ahead, one that writes behind.
+"""Stages that run beside the caller: one reads ahead, one writes behind, one works on several at once.
 
 Queues are bounded, so memory does not grow; an exception in a thread is raised in
 the caller; and leaving the ``with`` block always ends the thread.
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
 
 from stylize_video.interrupts import uninterrupted
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 _POLL_SECONDS = 0.1
 _END = object()
@@ -96,6 +99,33 @@ class WriteBehind(Generic[T]):
         except BaseException as error:  # raised again in the caller
             self._error = error
             self._failed.set()
+
+
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], *, at_once: int
+) -> Generator[tuple[T, R], None, None]:
+    """Yield each item with what ``function`` makes of it, in order, ``at_once`` in the works at a time.
+
+    Close the generator to stop early; it waits for what is in the works.
+    """
+    if at_once == 1:
+        for item in items:
+            yield item, function(item)
+        return
+    waiting: deque[tuple[T, Future[R]]] = deque()
+    with ThreadPoolExecutor(at_once, thread_name_prefix="at-once") as pool:
+        try:
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                if len(waiting) > at_once:  # one more than in the works, so that no thread is idle
+                    item, result = waiting.popleft()
+                    yield item, result.result()
+            while waiting:
+                item, result = waiting.popleft()
+                yield item, result.result()
+        finally:
+            for _, result in waiting:
+                result.cancel()
 
 
 def _put(target: queue.Queue[object], item: object, stop: threading.Event) -> bool:

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stylize_video.contract import GoldenPair, StyleMetadata
 from stylize_video.errors import DeviceError, StyleError
+from stylize_video.pipeline import stylize_frames
 from stylize_video.session import (
     Device,
     StyleSession,
@@ -24,6 +25,7 @@ from stylize_video.session import (
     open_session,
     parse_precision,
 )
+from stylize_video.source import VideoSource
 from stylize_video.style import Style
 from support import draw_picture
 
@@ -46,6 +48,20 @@ PHOTO = open_session("photo", device="cpu")
 def test_pixels_are_right(invert_style: Path) -> None:
     session = StyleSession(Style.load(invert_style), "cpu")
     np.testing.assert_array_equal(session.stylize(frame()), 255 - frame())
+
+
+def test_several_frames_at_once_are_the_same_frames_in_the_same_order(clip: Path, tmp_path: Path) -> None:
+    """And threads of ONNX Runtime are divided among them."""
+    pictures = {}
+    for at_once in (1, 3):
+        session = open_session("photo", device="cpu", at_once=at_once)
+        assert session.at_once == at_once
+        with VideoSource(clip) as video:
+            frames = list(stylize_frames(video, session, smooth=0.3))
+        pictures[at_once] = frames
+    assert [f.pts for f in pictures[3]] == [f.pts for f in pictures[1]]
+    for one, several in zip(pictures[1], pictures[3], strict=True):
+        np.testing.assert_array_equal(one.image, several.image)
 
 
 def test_views_that_are_not_contiguous(invert_style: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stylize_video.threads import ReadAhead, WriteBehind
+from stylize_video.threads import ReadAhead, WriteBehind, in_order
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +92,52 @@ def test_an_interruption_still_writes_what_was_queued() -> None:
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert written == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5])
+def test_several_at_once_come_in_order(at_once: int) -> None:
+    def slow_at_first(n: int) -> int:
+        time.sleep(0.02 if n % 4 == 0 else 0)
+        return n * n
+
+    assert list(in_order(slow_at_first, range(30), at_once=at_once)) == [(n, n * n) for n in range(30)]
+
+
+def test_several_really_are_in_the_works_and_never_more() -> None:
+    together = threading.Barrier(3)
+    started: list[int] = []
+
+    def meet(n: int) -> None:
+        started.append(n)
+        together.wait(timeout=10)  # breaks unless three threads are here at a time
+
+    pairs = in_order(meet, range(9), at_once=3)
+    next(pairs)
+    time.sleep(0.1)
+    assert len(started) <= 6
+    assert sum(1 for _ in pairs) == 8
+
+
+def test_errors_come_in_their_turn() -> None:
+    def third_fails(n: int) -> int:
+        if n == 3:
+            raise ValueError("third")
+        return n
+
+    pairs = in_order(third_fails, range(10), at_once=2)
+    assert [next(pairs)[0] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="third"):
+        next(pairs)
+
+
+def test_closing_stops_early() -> None:
+    done: list[int] = []
+
+    def work(n: int) -> None:
+        time.sleep(0.01)
+        done.append(n)
+
+    pairs = in_order(work, range(1000), at_once=2)
+    next(pairs)
+    pairs.close()
+    assert len(done) <= 5

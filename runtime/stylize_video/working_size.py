@@ -1,0 +1,89 @@
+"""Stroke size apart from resolution: stylize at a working size, rebuild the frame's own.
+
+A network paints strokes of so many pixels, whatever the resolution: on a 2160p video they
+are too fine to see. At a smaller working size they come out larger, and the network has
+fewer pixels to paint.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from stylize_video.contract import MIN_SIDE
+from stylize_video.errors import StylizeError
+from stylize_video.frame import Frame
+from stylize_video.network import Network
+from stylize_video.upsampling import upsample_guided
+
+_STEP = 4
+"""Working sizes are multiples of it: networks pad others inside."""
+
+_LARGEST_SCALE, _SMALLEST_SCALE = 16.0, 0.25
+
+
+@dataclass(frozen=True)
+class WorkingSize:
+    """The size at which frames are stylized.
+
+    Attributes:
+        scale: how many times larger strokes become than at full size; 2 works at half the
+            frame's width and height, 0.5 at twice.
+        lines: instead of ``scale``, the shorter side of the working size in pixels. Strokes
+            are then as large, relative to the picture, as on a video of that size.
+
+    Raises:
+        StylizeError: ``scale`` or ``lines`` is out of range.
+    """
+
+    scale: float = 1.0
+    lines: int | None = None
+
+    def __post_init__(self) -> None:
+        if not _SMALLEST_SCALE <= self.scale <= _LARGEST_SCALE:
+            raise StylizeError(
+                f"the style scale must be between {_SMALLEST_SCALE:g} and {_LARGEST_SCALE:g},"
+                f" got {self.scale:g}"
+            )
+        if self.lines is not None and self.lines < MIN_SIDE:
+            raise StylizeError(f"a working size has at least {MIN_SIDE} lines, got {self.lines}")
+
+    @classmethod
+    def parse(cls, text: str) -> WorkingSize:
+        """``2``, ``1.5``: strokes so many times larger; ``360p``: as large as on a 360p video.
+
+        Raises:
+            StylizeError: ``text`` is neither, or out of range.
+        """
+        if match := re.fullmatch(r"(\d{1,5})p", text):
+            return cls(lines=int(match[1]))
+        if re.fullmatch(r"\d{1,5}(\.\d*)?|\.\d+", text):
+            return cls(scale=float(text))
+        raise StylizeError(f"the style scale is a number such as 2, or a size such as 360p; got {text!r}")
+
+    def of(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width at which a frame of ``height`` and ``width`` is stylized."""
+        shorter = min(height, width)
+        shrink = self.scale if self.lines is None else shorter / self.lines
+        if shrink == 1:
+            return height, width
+        sides = (_STEP * round(side / shrink / _STEP) for side in (height, width))
+        working_height, working_width = (max(MIN_SIDE, side) for side in sides)
+        return working_height, working_width
+
+
+def stylize_at(network: Network, frame: Frame, size: tuple[int, int]) -> Frame:
+    """Stylize ``frame``, uint8 ``[H, W, 3]`` BGR, at ``size`` (height, width); same shape out."""
+    height, width = frame.shape[:2]
+    if size == (height, width):
+        return network.stylize(frame)
+    smaller = size[0] * size[1] < height * width
+    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    working = np.asarray(cv2.resize(frame, size[::-1], interpolation=method), np.uint8)
+    stylized = network.stylize(working)
+    if smaller:
+        return upsample_guided(stylized, working, frame)
+    return np.asarray(cv2.resize(stylized, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
