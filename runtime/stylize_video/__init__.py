@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stylize_video.edit import Edit, Scale
     from stylize_video.encoding import Encoding
     from stylize_video.errors import DeviceError, SinkError, SourceError, StyleError, StylizeError
     from stylize_video.frame import Frame, TimedFrame
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DeviceError",
+    "Edit",
     "Encoding",
     "Frame",
     "Hooks",
     "InterruptedJobError",
     "Look",
     "Result",
+    "Scale",
     "SinkError",
     "SourceError",
     "Style",
@@ -53,6 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "edit": ("Edit", "Scale"),
     "encoding": ("Encoding",),
     "errors": ("DeviceError", "SinkError", "SourceError", "StyleError", "StylizeError"),
     "frame": ("Frame", "TimedFrame"),

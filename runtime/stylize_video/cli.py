@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from stylize_video.source import VideoInfo
 
 
+_LOOK, _EDIT, _ENCODING, _DEVICE = "Look", "Part, rate and size", "Encoding", "Device"
+
+
 def _list_styles(wanted: bool) -> None:
     if wanted:
         from stylize_video_assets.catalog import bundled_styles
@@ -49,40 +52,97 @@ def stylize_video(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="A file, or a folder for several.  [default: INPUT-STEM.STYLE.mp4 beside]"
+            "--output", "-o", help="A file, or a folder for several (default: INPUT-STEM.STYLE.mp4 beside)."
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.")] = "auto",
-    precision: Annotated[
-        str, typer.Option(help="auto takes the fastest variant that is right; or fp32, fp16, int8.")
-    ] = "auto",
-    input_range: Annotated[
-        int | None, typer.Option(help="White in a foreign style: 1 or 255.  [default: found by trying]")
-    ] = None,
-    strength: Annotated[float, typer.Option(help="From 0, the source, to 1, the full style.")] = 1.0,
-    keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the source's colours.")] = False,
+    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where an interrupted run of the same command stopped.")
+    ] = False,
+    strength: Annotated[
+        float, typer.Option(help="From 0, the source, to 1, the full style.", rich_help_panel=_LOOK)
+    ] = 1.0,
+    keep_colors: Annotated[
+        bool, typer.Option("--keep-colors", help="Keep the source's colours.", rich_help_panel=_LOOK)
+    ] = False,
     style_scale: Annotated[
         str,
         typer.Option(
             metavar="FACTOR|LINESp",
             help="Size of strokes: 2 is twice as large; 360p as large in the picture as on a 360p video.",
+            rich_help_panel=_LOOK,
         ),
     ] = "1",
     smooth: Annotated[
-        float, typer.Option(help="Hold what flickers: 0 is off, 0.5 a good value, 1 the most.")
+        float,
+        typer.Option(
+            help="Hold what flickers: 0 is off, 0.5 a good value, 1 the most.", rich_help_panel=_LOOK
+        ),
     ] = 0.0,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Begin there: 90, 1:30 or 0:01:30.5 after the first frame. Sound is copied, not encoded"
+            " anew, so it is cut where its packets end, some 20 ms apart, and stays in step.",
+            rich_help_panel=_EDIT,
+        ),
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option(metavar="TIME", help="End there, in the source.", rich_help_panel=_EDIT)
+    ] = None,
+    fps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="25, 29.97 or 30000/1001 frames a second (default: each frame at its own time).",
+            rich_help_panel=_EDIT,
+        ),
+    ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="1280x720, 1280x, x720, 0.5 or 50%, before the style.", rich_help_panel=_EDIT
+        ),
+    ] = None,
+    max_frames: Annotated[
+        int | None, typer.Option(help="Stop after so many frames.", rich_help_panel=_EDIT)
+    ] = None,
     codec: Annotated[
         str | None,
-        typer.Option(help="h264, hevc, vp9, av1, prores or ffv1.  [default: by the file's ending]"),
+        typer.Option(
+            help="h264, hevc, vp9, av1, prores or ffv1 (default: by the file's ending).",
+            rich_help_panel=_ENCODING,
+        ),
     ] = None,
-    crf: Annotated[int | None, typer.Option(help="Quality: lower is better and larger.")] = None,
-    preset: Annotated[str | None, typer.Option(help="The encoder's speed, such as medium.")] = None,
-    bitrate: Annotated[int | None, typer.Option(help="Bits a second, instead of a quality.")] = None,
-    overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where an interrupted run of the same command stopped.")
+    crf: Annotated[
+        int | None, typer.Option(help="Quality: lower is better and larger.", rich_help_panel=_ENCODING)
+    ] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="The encoder's speed, such as medium.", rich_help_panel=_ENCODING)
+    ] = None,
+    bitrate: Annotated[
+        int | None, typer.Option(help="Bits a second, instead of a quality.", rich_help_panel=_ENCODING)
+    ] = None,
+    alpha: Annotated[
+        bool,
+        typer.Option("--alpha", help="Keep transparency, in .webm, .mov or .mkv.", rich_help_panel=_ENCODING),
     ] = False,
-    max_frames: Annotated[int | None, typer.Option(help="Stop after so many frames.")] = None,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.", rich_help_panel=_DEVICE)
+    ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="auto takes the fastest variant that is right; or fp32, fp16, int8.", rich_help_panel=_DEVICE
+        ),
+    ] = "auto",
+    input_range: Annotated[
+        int | None,
+        typer.Option(
+            help="White in a foreign style: 1 or 255 (default: found by trying).", rich_help_panel=_DEVICE
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
     list_styles: Annotated[
@@ -98,6 +158,7 @@ def stylize_video(
     A picture gives a picture. In a batch, one file that fails does not stop the others.
     """
     with errors_as_sentences(debug=debug):
+        from stylize_video.edit import Edit, parse_rate, parse_scale, parse_time
         from stylize_video.encoding import Encoding
         from stylize_video.jobs import Options, find_sources, is_picture, output_for
         from stylize_video.look import Look
@@ -118,7 +179,13 @@ def stylize_video(
             look=Look(strength, keep_colors),
             smooth=check_smooth(smooth),
             working_size=WorkingSize.parse(style_scale),
-            encoding=Encoding(codec, crf, preset, bitrate),
+            edit=Edit(
+                start=parse_time(start) if start else None,
+                end=parse_time(end) if end else None,
+                fps=parse_rate(fps) if fps else None,
+                scale=parse_scale(scale) if scale else None,
+            ),
+            encoding=Encoding(codec, crf, preset, bitrate, alpha=alpha),
             overwrite=overwrite,
             resume=resume,
             max_frames=max_frames,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Protocol
 
@@ -34,7 +34,8 @@ class OpenCvReader:
     """The usual way: fast, upright, right in colour; 8 bits, and no filters."""
 
     def __init__(self, name: str, facts: Probe) -> None:
-        self._time_base, self._start_pts = facts.time_base, facts.start_pts
+        self._facts, self._time_base = facts, facts.time_base
+        self._shift = facts.start_pts if facts.timed else None
         with quiet_stderr():  # a decoder that is missing complains there
             self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
 
@@ -44,11 +45,15 @@ class OpenCvReader:
             return None
         # The position is that of the frame just read, in milliseconds from the stream's start.
         position = Fraction(self._capture.get(cv2.CAP_PROP_POS_MSEC))
-        pts = self._start_pts + round(position / 1000 / self._time_base)
-        return TimedFrame(pts, np.asarray(image, np.uint8))
+        pts = round(position / 1000 / self._time_base)
+        if self._shift is None:  # the first is late by the decoder's delay, which is no time of the video
+            self._shift = self._facts.start_pts - pts
+        return TimedFrame(pts + self._shift, np.asarray(image, np.uint8))
 
     def seek(self, pts: int) -> TimedFrame | None:
-        milliseconds = float((pts - self._start_pts) * self._time_base * 1000)
+        if not self._facts.timed:
+            return None
+        milliseconds = float((pts - self._facts.start_pts) * self._time_base * 1000)
         return self.read() if self._capture.set(cv2.CAP_PROP_POS_MSEC, milliseconds) else None
 
     def close(self) -> None:
@@ -58,7 +63,10 @@ class OpenCvReader:
 class PyAvReader:
     """For what OpenCV's wheels have no decoder for, such as AV1, and for filters."""
 
-    def __init__(self, name: str, facts: Probe, filters: Sequence[Filter] = ()) -> None:
+    def __init__(
+        self, name: str, facts: Probe, filters: Sequence[Filter] = (), *, alpha: bool = False
+    ) -> None:
+        self._facts, self._alpha = facts, alpha
         self._time_base = facts.time_base
         self._step = max(1, round(1 / facts.rate / facts.time_base))
         self._container = av.open(name)
@@ -73,6 +81,8 @@ class PyAvReader:
         return next(self._pictures, None)
 
     def seek(self, pts: int) -> TimedFrame | None:
+        if not self._facts.timed:
+            return None
         try:
             self._container.seek(pts, stream=self._stream)
         except av.error.FFmpegError:
@@ -86,11 +96,8 @@ class PyAvReader:
 
     def _decode(self) -> Generator[TimedFrame]:
         chain = FilterChain(self._filters) if self._filters else None
-        next_pts = 0
-        for frame in self._container.decode(self._stream):
-            if frame.pts is None:  # AVI, raw streams
-                frame.pts = next_pts if frame.dts is None else frame.dts
-            next_pts = frame.pts + self._step
+        turns = 0
+        for frame in self._stamped(self._frames()):
             turns = -(frame.rotation // -90) % 4
             for ready in chain.apply(frame) if chain else (frame,):
                 yield self._timed(ready, turns)
@@ -98,8 +105,35 @@ class PyAvReader:
             for ready in chain.flush():
                 yield self._timed(ready, turns)
 
+    def _frames(self) -> Iterator[av.VideoFrame]:
+        if not (self._alpha and self._facts.codec == "vp9"):
+            yield from self._container.decode(self._stream)
+            return
+        # FFmpeg's own VP9 decoder drops transparency; libvpx keeps it.
+        decoder = av.CodecContext.create("libvpx-vp9", "r")
+        for packet in self._container.demux(self._stream):
+            for frame in decoder.decode(packet if packet.size else None):
+                frame.time_base = self._time_base
+                yield frame
+
+    def _stamped(self, frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+        """Frames that all have a PTS, also where the container knows decoding order alone."""
+        shift: int | None = None
+        expected = self._facts.start_pts
+        for frame in frames:
+            if not self._facts.timed:
+                if shift is None:  # the decoder's delay, which is no time of the video
+                    shift = self._facts.start_pts - (frame.dts or 0)
+                frame.pts = None if frame.dts is None else frame.dts + shift
+            if frame.pts is None:
+                frame.pts = frame.dts if self._facts.timed and frame.dts is not None else expected
+            expected = frame.pts + self._step
+            yield frame
+
     def _timed(self, frame: av.VideoFrame, turns: int) -> TimedFrame:
-        image = np.rot90(frame.to_ndarray(format="bgr24"), turns)
         # A filter may count time in other units.
         pts = round((frame.pts or 0) * (frame.time_base or self._time_base) / self._time_base)
-        return TimedFrame(pts, np.ascontiguousarray(image, np.uint8))
+        pixels = np.rot90(frame.to_ndarray(format="bgra" if self._alpha else "bgr24"), turns)
+        image = np.ascontiguousarray(pixels[..., :3], np.uint8)
+        alpha = np.ascontiguousarray(pixels[..., 3], np.uint8) if self._alpha else None
+        return TimedFrame(pts, image, alpha)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stylize_video.errors import SinkError
@@ -14,7 +14,9 @@ class Codec:
     """A video codec: its encoder, its pixels, and its usual quality.
 
     ``crf`` is the encoder's constant rate factor (lower is better), None for codecs
-    without one; ``preset`` names the encoder's trade of speed for size.
+    without one; ``preset`` names the encoder's trade of speed for size; ``even`` says that
+    it wants even sides; ``alpha`` are its pixels with transparency, where it has them, and
+    ``alpha_suffixes`` the files that hold those.
     """
 
     encoder: str
@@ -24,10 +26,15 @@ class Codec:
     crf_range: tuple[int, int] = (0, 51)
     preset: str | None = None
     options: tuple[tuple[str, str], ...] = ()
+    even: bool = False
+    alpha: str | None = None
+    alpha_suffixes: tuple[str, ...] = ()
 
 
 CODECS: Mapping[str, Codec] = {
-    "h264": Codec("libx264", "yuv420p", (".mp4", ".mov", ".mkv", ".avi", ".ts"), 20, preset="veryfast"),
+    "h264": Codec(
+        "libx264", "yuv420p", (".mp4", ".mov", ".mkv", ".avi", ".ts"), 20, preset="veryfast", even=True
+    ),
     "hevc": Codec(
         "libx265",
         "yuv420p",
@@ -35,6 +42,7 @@ CODECS: Mapping[str, Codec] = {
         24,
         preset="veryfast",
         options=(("x265-params", "log-level=error"), ("tag", "hvc1")),
+        even=True,
     ),
     "vp9": Codec(
         "libvpx-vp9",
@@ -43,14 +51,19 @@ CODECS: Mapping[str, Codec] = {
         31,
         (0, 63),
         options=(("b", "0"), ("deadline", "realtime"), ("cpu-used", "6"), ("row-mt", "1")),
+        alpha="yuva420p",
+        alpha_suffixes=(".webm", ".mkv"),
     ),
     "av1": Codec("libsvtav1", "yuv420p", (".mp4", ".webm", ".mkv"), 30, (0, 63), preset="10"),
-    "prores": Codec("prores_ks", "yuv422p10le", (".mov", ".mkv")),
-    "ffv1": Codec("ffv1", "yuv444p", (".mkv", ".avi")),
+    "prores": Codec(
+        "prores_ks", "yuv422p10le", (".mov", ".mkv"), alpha="yuva444p10le", alpha_suffixes=(".mov", ".mkv")
+    ),
+    "ffv1": Codec("ffv1", "yuv444p", (".mkv", ".avi"), alpha="bgra", alpha_suffixes=(".mkv",)),
 }
 """By the names that users type."""
 
 _DEFAULT_CODECS = {".webm": "vp9"}
+_DEFAULT_ALPHA_CODECS = {".webm": "vp9", ".mov": "prores", ".mkv": "ffv1"}
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,8 @@ class Encoding:
     preset: str | None = None
     bitrate: int | None = None
     """Bits a second; takes the place of a constant quality."""
+    alpha: bool = False
+    """Keep transparency."""
 
     def resolved(self, output: Path) -> tuple[Codec, dict[str, str]]:
         """The codec for this file, and the options of its encoder.
@@ -74,7 +89,8 @@ class Encoding:
         known = sorted({s for codec in CODECS.values() for s in codec.suffixes})
         if suffix not in known:
             raise SinkError(f"cannot write {output}: name a file that ends in {', '.join(known)}")
-        name = self.codec or _DEFAULT_CODECS.get(suffix, "h264")
+        defaults = _DEFAULT_ALPHA_CODECS if self.alpha else _DEFAULT_CODECS
+        name = self.codec or defaults.get(suffix, "h264")
         codec = CODECS.get(name)
         if codec is None:
             raise SinkError(f"unknown codec {name!r}; there are {', '.join(CODECS)}")
@@ -82,6 +98,8 @@ class Encoding:
             raise SinkError(
                 f"{name} does not go into {suffix} files; it goes into {', '.join(codec.suffixes)}"
             )
+        if self.alpha:
+            codec = _with_alpha(codec, name, suffix)
         options = dict(codec.options)
         if self.preset or codec.preset:
             options["preset"] = self.preset or codec.preset or ""
@@ -96,3 +114,12 @@ class Encoding:
                 raise SinkError(f"the crf of {name} must be {reason}, got {crf}")
             options["crf"] = str(crf)
         return codec, options
+
+
+def _with_alpha(codec: Codec, name: str, suffix: str) -> Codec:
+    if codec.alpha is None or suffix not in codec.alpha_suffixes:
+        holders = "; ".join(
+            f"{n} in {', '.join(c.alpha_suffixes)}" for n, c in CODECS.items() if c.alpha_suffixes
+        )
+        raise SinkError(f"{name} in {suffix} files holds no transparency; {holders} does, and PNG pictures")
+    return replace(codec, pixels=codec.alpha)

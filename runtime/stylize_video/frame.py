@@ -11,9 +11,18 @@ Frame = NDArray[np.uint8]
 """One frame: uint8 ``[H, W, 3]`` BGR, as OpenCV decodes it."""
 
 
+Alpha = NDArray[np.uint8]
+"""How opaque each pixel is: uint8 ``[H, W]``, 255 is opaque."""
+
+
 @dataclass(frozen=True)
 class TimedFrame:
-    """A frame and its presentation time stamp (PTS) in units of its source's time base."""
+    """A frame and its presentation time stamp (PTS) in units of its source's time base.
+
+    ``again`` are further times at which the same frame is shown, where a frame rate is raised.
+    """
 
     pts: int
     image: Frame
+    alpha: Alpha | None = None
+    again: tuple[int, ...] = ()

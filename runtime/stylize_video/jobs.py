@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from stylize_video.edit import Edit
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.files import replacing
@@ -32,6 +33,7 @@ class Options:
     look: Look = field(default_factory=Look)
     smooth: float = 0.0
     working_size: WorkingSize = field(default_factory=WorkingSize)
+    edit: Edit = field(default_factory=Edit)
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
     resume: bool = False
@@ -114,6 +116,7 @@ def stylize_any(
         look=options.look,
         smooth=options.smooth,
         working_size=options.working_size,
+        edit=options.edit,
         encoding=options.encoding,
         overwrite=options.overwrite,
         resume=options.resume,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
+from stylize_video.edit import UNTIMED, Edit, numbered, repeated
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.frame import Frame, TimedFrame
-from stylize_video.journal import Journal, open_journal
+from stylize_video.journal import open_journal
 from stylize_video.look import Look
 from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
@@ -20,6 +23,9 @@ from stylize_video.source import VideoInfo, VideoSource
 from stylize_video.stylizer import Stylizer
 from stylize_video.threads import ReadAhead, WriteBehind, in_order
 from stylize_video.working_size import WorkingSize
+
+_LONGEST_GAP = Fraction(10)
+"""Seconds that a frame may be on screen, when a run at another rate is resumed."""
 
 
 class InterruptedJobError(StylizeError):
@@ -79,7 +85,7 @@ def stylize_frames(
 
     with closing(in_order(render, frames, at_once=session.at_once)) as rendered:
         for frame, stylized in rendered:
-            yield TimedFrame(frame.pts, stylizer.finish(frame.image, stylized))
+            yield replace(frame, image=stylizer.finish(frame.image, stylized))
 
 
 def stylize_file(
@@ -90,6 +96,7 @@ def stylize_file(
     look: Look = Look(),
     smooth: float = 0.0,
     working_size: WorkingSize = WorkingSize(),
+    edit: Edit = Edit(),
     encoding: Encoding = Encoding(),
     overwrite: bool = False,
     resume: bool = False,
@@ -108,6 +115,7 @@ def stylize_file(
         look: how much of the style is shown.
         smooth: temporal smoothing from 0 (off) to 1.
         working_size: where the network works.
+        edit: which part is taken, and its rate and size.
         encoding: codec and quality.
         overwrite: replace ``output`` where it exists, and the journal of an interrupted run.
         resume: go on where an interrupted run of the same job stopped, if there was one.
@@ -122,30 +130,35 @@ def stylize_file(
     if max_frames is not None and max_frames < 1:
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
     source, output = Path(source), Path(output)
-    with VideoSource(source) as video:
+    with VideoSource(source, edit=edit, alpha=encoding.alpha) as video:
         check_output(output, source, overwrite=overwrite)
         encoding.resolved(output)
-        facts = job_facts(source, session, look, smooth, working_size, encoding, max_frames)
-        time_base = video.info.time_base
+        frames, info = edit.apply(video, video.info)
+        if output.suffix.lower() in UNTIMED:
+            frames, info = numbered(frames, info)
+        facts = job_facts(source, session, look, smooth, working_size, edit, encoding, max_frames)
+        time_base = info.time_base
         with open_journal(output, facts, time_base=time_base, resume=resume, replace=overwrite) as journal:
-            sink = VideoSink(output, video.info, overwrite=overwrite, encoding=encoding, journal=journal)
+            sink = VideoSink(output, info, overwrite=overwrite, encoding=encoding, journal=journal)
             try:
-                hooks.on_start(video.info)
+                hooks.on_start(info)
                 if journal.frames:
                     hooks.on_resume(journal.frames)
-                    video.skip_past(_warm_up_start(journal, video.info, smooth))
+                    done_until = (journal.last_pts or 0) * time_base - _warm_up(info, smooth, edit)
+                    video.skip_past(math.floor(done_until / video.info.time_base))
                 done, left = journal.last_pts, max_frames and max(0, max_frames - journal.frames)
                 read = journal.frames
-                depth = _queue_depth(video.info)
+                depth = _queue_depth(info)
                 with (
-                    ReadAhead(video, depth=depth) as decoded,
+                    ReadAhead(frames, depth=depth) as decoded,
                     WriteBehind(sink.write, depth=depth) as encoder,
                 ):
-                    frames = islice(decoded, left) if done is None else decoded
+                    needed = islice(decoded, left) if done is None else decoded
                     with closing(
-                        stylize_frames(frames, session, look, smooth=smooth, working_size=working_size)
+                        stylize_frames(needed, session, look, smooth=smooth, working_size=working_size)
                     ) as stylized:
-                        unfinished = (frame for frame in stylized if done is None or frame.pts > done)
+                        shown = repeated(stylized)
+                        unfinished = (frame for frame in shown if done is None or frame.pts > done)
                         for frame in islice(unfinished, left):
                             encoder.put(frame)
                             read += 1
@@ -161,10 +174,10 @@ def stylize_file(
     return Result(path, sink.frames)
 
 
-def _warm_up_start(journal: Journal, info: VideoInfo, smooth: float) -> int:
-    """The time behind which a resumed run reads: smoothing needs some frames that are done."""
-    done = journal.last_pts or 0
-    return done - round(WARM_UP_FRAMES / info.rate / info.time_base) if smooth else done
+def _warm_up(info: VideoInfo, smooth: float, edit: Edit) -> Fraction:
+    """Seconds that a resumed run reads again: smoothing and a raised frame rate look back."""
+    look_back = WARM_UP_FRAMES / info.rate if smooth else Fraction(0)
+    return max(look_back, _LONGEST_GAP) if edit.fps else look_back
 
 
 def _queue_depth(info: VideoInfo) -> int:

@@ -13,6 +13,8 @@ from stylize_video.errors import SourceError
 _DOLBY_VISION_ONLY = ("dvh1", "dvhe", "dvav", "dva1", "dav1")
 """Tags of Dolby Vision without a base that other decoders show rightly."""
 
+_UNTIMED = ("avi",)
+
 _INTERLACED = range(2, 6)
 """FFmpeg's field orders other than unknown (0) and progressive (1)."""
 
@@ -22,7 +24,9 @@ class Probe:
     """Facts about the video in a file.
 
     Sizes are in pixels before any rotation; colours are FFmpeg's numbers, 2 (and 0 for
-    the range) where the file does not say.
+    the range) where the file does not say. ``timed`` says that the container stores when
+    frames are shown, and not only their order; ``rgb`` that pixels are coded as RGB, and
+    ``alpha`` that they have transparency.
     """
 
     width: int
@@ -38,6 +42,9 @@ class Probe:
     pixel_aspect: Fraction
     interlaced: bool
     codec: str
+    timed: bool
+    rgb: bool
+    alpha: bool
 
 
 def probe(name: str) -> Probe:
@@ -68,6 +75,7 @@ def facts_of(container: av.container.InputContainer, name: str) -> Probe:
         raise SourceError(
             f"{name} is Dolby Vision without a base that other players show; convert it to HDR10 or SDR first"
         )
+    pixels, timed = codec.format, container.format.name not in _UNTIMED
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     count = stream.frames or None
     if count is None and container.duration:
@@ -76,7 +84,7 @@ def facts_of(container: av.container.InputContainer, name: str) -> Probe:
         width=codec.width,
         height=codec.height,
         time_base=stream.time_base or Fraction(1, 90_000),
-        start_pts=stream.start_time or 0,
+        start_pts=(stream.start_time or 0) if timed else _first_dts(container, stream),
         rate=rate,
         frame_count=count,
         colorspace=int(codec.colorspace),
@@ -86,7 +94,16 @@ def facts_of(container: av.container.InputContainer, name: str) -> Probe:
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
         interlaced=int(codec.field_order) in _INTERLACED,
         codec=codec.name,
+        timed=timed,
+        rgb=bool(pixels and (pixels.is_rgb or pixels.has_palette)),
+        alpha=bool(pixels and has_alpha(pixels)) or stream.metadata.get("alpha_mode") == "1",
     )
+
+
+def _first_dts(container: av.container.InputContainer, stream: av.VideoStream) -> int:
+    """When the first packet with anything in it is decoded: dropped frames are empty ones."""
+    packets = (packet.dts for packet in container.demux(stream) if packet.size and packet.dts is not None)
+    return next(packets, 0)
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
@@ -97,6 +114,11 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream | Non
 def is_cover(stream: av.VideoStream) -> bool:
     """Pictures attached to a file are video streams too."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def has_alpha(pixels: av.VideoFormat) -> bool:
+    """Whether pixels of this format have transparency; those of a palette may."""
+    return pixels.has_palette or any(component.is_alpha for component in pixels.components)
 
 
 def reason(error: Exception) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from stylize_video.edit import Edit
 from stylize_video.encoding import Encoding
 from stylize_video.look import Look
 from stylize_video.session import StyleSession
@@ -25,6 +26,7 @@ def job_facts(
     look: Look,
     smooth: float,
     working_size: WorkingSize,
+    edit: Edit,
     encoding: Encoding,
     max_frames: int | None,
 ) -> Mapping[str, str]:
@@ -38,6 +40,7 @@ def job_facts(
         "style": f"{hashlib.sha256(style).hexdigest()} in 0..{session.input_range}",
         "look": f"{asdict(look)} {smooth}",
         "style scale": str(asdict(working_size)),
+        "part, rate and size": str(asdict(edit)),
         "encoding": str(asdict(encoding)),
         "number of frames": str(max_frames),
     }

@@ -15,22 +15,20 @@ from typing import Any
 
 import av
 import av.error
-import cv2
-import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 
+from stylize_video.encoder import VideoEncoder
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError
 from stylize_video.files import put_in_place, sole_temporary_beside, temporary_beside
-from stylize_video.frame import Frame, TimedFrame
+from stylize_video.frame import TimedFrame
 from stylize_video.interrupts import uninterrupted
 from stylize_video.journal import Journal
 from stylize_video.source import VideoInfo
 from stylize_video.streams import StreamCopier
 
 _MOV = (".mp4", ".mov")
-_UNSPECIFIED = 2
-_BT601 = (5, 6)
+_MOV_OPTIONS = {"movflags": "+faststart", "movie_timescale": "90000"}
+"""Playable before it is loaded; starts of streams to 1/90000 s, where 1/1000 is usual."""
 
 
 class VideoSink:
@@ -63,8 +61,7 @@ class VideoSink:
         self._journal = journal
         self._info = info
         check_output(output, info.path, overwrite=overwrite)
-        self._codec, self._options = encoding.resolved(output)
-        self._bitrate = encoding.bitrate
+        codec, options = encoding.resolved(output)
         self._overwrite = overwrite
         try:
             self._temporary = sole_temporary_beside(output) if journal else temporary_beside(output)
@@ -75,14 +72,15 @@ class VideoSink:
             self._last_pts.append(journal.last_pts)
         self._others: StreamCopier | None = None
         try:
-            quick_start = {"movflags": "+faststart"} if output.suffix.lower() in _MOV else {}
-            self._container = av.open(str(self._temporary), "w", options=quick_start)
-            self._stream = self._add_video()
+            muxing = _MOV_OPTIONS if output.suffix.lower() in _MOV else {}
+            self._container = av.open(str(self._temporary), "w", options=muxing)
+            self._encoder = VideoEncoder(
+                self._container, info, codec=codec, options=options, bitrate=encoding.bitrate
+            )
             if copy_streams:
-                self._others = StreamCopier(info.path, self._container)
+                self._others = StreamCopier(info.path, self._container, window=info.window)
             if journal:
-                self._stream.codec_context.open(strict=False)
-                journal.begin_run(self._stream.codec_context.extradata)
+                journal.begin_run(self._encoder.open())
         except SinkError:
             self.discard()
             raise
@@ -100,20 +98,9 @@ class VideoSink:
             SinkError: the disk is full, or the encoder refuses the frame.
         """
         with self._errors_as_sentences():
-            picture = av.VideoFrame.from_ndarray(_even(frame.image), format="bgr24")
-            picture = picture.reformat(
-                format=self._codec.pixels,
-                dst_colorspace=_matrix(self._info),
-                dst_color_range=ColorRange.JPEG if self._info.color_range == 2 else ColorRange.MPEG,
-            )
-            # The encoder stamps the frame's tags on the file: they are those of the source.
-            picture.colorspace = self._info.colorspace
-            picture.color_range = self._info.color_range
-            picture.pts = frame.pts
-            picture.time_base = self._info.time_base
             if self._journal:
                 self._journal.add_frame(frame.pts)
-            for packet in self._stream.encode(picture):
+            for packet in self._encoder.encode(frame):
                 self._put(packet)
             if self._others and not self._journal:
                 self._others.copy_until(frame.pts * self._info.time_base)
@@ -154,7 +141,7 @@ class VideoSink:
         """Remove what was written, but for the journal: that gets the frames inside the encoder too."""
         if self._journal:
             with contextlib.suppress(Exception):  # the disk may be full, the encoder what failed
-                for packet in self._stream.encode(None):
+                for packet in self._encoder.flush():
                     self._journal.add_packet(packet)
         if self._others:
             self._others.close()
@@ -164,12 +151,7 @@ class VideoSink:
 
     def _complete(self, *, whole: bool) -> None:
         with self._errors_as_sentences():
-            last = self._stream.encode(None)
-            if self.frames <= len(last) <= 2:
-                # x265 leaves decode times uninitialised in videos shorter than its reordering.
-                for packet in last:
-                    packet.dts = packet.pts
-            for packet in last:
+            for packet in self._encoder.flush():
                 self._put(packet)
             if self._journal:
                 self._join(self._journal)
@@ -189,7 +171,7 @@ class VideoSink:
         for packet in journal.packets():
             if self._others and packet.pts is not None:
                 self._others.copy_until(packet.pts * self._info.time_base)
-            packet.stream = self._stream
+            packet.stream = self._encoder.stream
             self._container.mux(packet)
 
     def _end(self) -> Fraction:
@@ -198,30 +180,6 @@ class VideoSink:
         duration = last - self._last_pts[0] if len(self._last_pts) > 1 else 0
         one_frame = Fraction(duration) * self._info.time_base if duration else 1 / self._info.rate
         return last * self._info.time_base + one_frame
-
-    def _add_video(self) -> av.VideoStream:
-        info = self._info
-        stream = self._container.add_stream(self._codec.encoder, rate=info.rate)
-        if not isinstance(stream, av.VideoStream):
-            raise ValueError(f"{self._codec.encoder} is no video encoder here")
-        stream.width = info.width + info.width % 2
-        stream.height = info.height + info.height % 2
-        stream.pix_fmt = self._codec.pixels
-        stream.time_base = info.time_base
-        codec = stream.codec_context
-        codec.time_base = info.time_base
-        codec.sample_aspect_ratio = info.pixel_aspect
-        codec.colorspace = info.colorspace
-        codec.color_range = info.color_range
-        codec.color_primaries = info.color_primaries
-        codec.color_trc = info.color_trc
-        if self._bitrate:
-            codec.bit_rate = self._bitrate
-        options = dict(self._options)
-        if tag := options.pop("tag", None):
-            codec.codec_tag = tag
-        stream.options = dict(options)
-        return stream
 
     @contextlib.contextmanager
     def _errors_as_sentences(self) -> Iterator[None]:
@@ -259,27 +217,6 @@ def _free_name(output: Path) -> Path:
         part = output.with_suffix(f".part{number}{output.suffix}")
         number += 1
     return part
-
-
-def _even(image: Frame) -> Frame:
-    """4:2:0 pictures have even sides: an odd one gets its last row or column twice."""
-    height, width = image.shape[:2]
-    if height % 2 or width % 2:
-        image = np.asarray(
-            cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8
-        )
-    return np.ascontiguousarray(image)
-
-
-def _matrix(info: VideoInfo) -> Colorspace:
-    """The YUV matrix of the output: the one OpenCV decoded the source with.
-
-    A file that names none is decoded as BT.601 by OpenCV and so written as BT.601, equally
-    unnamed: whatever a player makes of the source, it makes of the result.
-    """
-    if info.colorspace in (_UNSPECIFIED, *_BT601):
-        return Colorspace.ITU601
-    return Colorspace(info.colorspace)
 
 
 def _reason(error: Exception) -> str:

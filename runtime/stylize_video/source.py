@@ -8,8 +8,9 @@ needs a filter, interlaced and HDR videos, PyAV decodes too.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -19,9 +20,10 @@ import cv2
 import numpy as np
 
 from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
+from stylize_video.edit import Edit, Window
 from stylize_video.errors import SourceError
 from stylize_video.filters import Filter, deinterlacing, ten_bits, tone_mapping
-from stylize_video.frame import TimedFrame
+from stylize_video.frame import Alpha, Frame, TimedFrame
 from stylize_video.probe import Probe, probe
 from stylize_video.quiet import quiet_stderr
 from stylize_video.tonemap import TRANSFERS
@@ -39,7 +41,8 @@ class VideoInfo:
     ``time_base`` is the length in seconds of one PTS unit; ``rate`` the average frame
     rate (a hint only: time stamps decide); ``frame_count`` an estimate, None where
     unknown; ``colorspace`` and ``color_range`` are FFmpeg's numbers, 2 and 0 where the
-    file does not say; ``pixel_aspect`` is the width of a pixel over its height.
+    file does not say; ``pixel_aspect`` is the width of a pixel over its height. ``window``
+    is the part of the file that is taken; its shift is off all time stamps already.
     """
 
     path: Path
@@ -54,6 +57,7 @@ class VideoInfo:
     color_trc: int
     color_range: int
     pixel_aspect: Fraction
+    window: Window = field(default_factory=Window)
 
 
 class VideoSource:
@@ -61,33 +65,57 @@ class VideoSource:
 
     Interlaced frames are made whole, and HDR is tone-mapped to SDR.
 
+    Args:
+        path: the file.
+        edit: which part is taken; its rate and size are not this class's.
+        alpha: give transparency too, where there is some.
+
     Raises:
-        SourceError: the file is missing, is no video, or holds no frame that decodes.
+        SourceError: the file is missing, is no video, or holds no frame that decodes, or none
+            in the part asked for.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, edit: Edit = Edit(), alpha: bool = False) -> None:
         path = Path(path)
         if not path.exists():
             raise SourceError(f"the video {path} does not exist")
         if not path.is_file():
             raise SourceError(f"{path} is not a file; name one video")
         facts = probe(str(path))
-        self._open_again, self._reader, first = _first_that_decodes(str(path), facts)
+        if alpha and not facts.alpha:
+            _log.warning("%s has no transparency to keep", path)
+        window = edit.window(facts.start_pts * facts.time_base, facts.time_base)
+        self._shift = round(window.shift / facts.time_base)
+        self._facts = facts
+        alpha = alpha and facts.alpha
+        self._open_again, self._reader, first = _first_that_decodes(str(path), facts, alpha=alpha)
         self._first: TimedFrame | None = first
         self._previous: int | None = None
-        self.info = _info(path, facts, width=first.image.shape[1], height=first.image.shape[0])
+        height, width = first.image.shape[:2]
+        self.info = _info(path, facts, width=width, height=height, window=window)
+        if window.start is not None and window.start > facts.start_pts * facts.time_base:
+            self._skip_past(math.ceil(window.start / facts.time_base) - 1)
+            if self._first is None:
+                self.close()
+                start = float(edit.start or 0)
+                raise SourceError(f"{path} ends before {start:g} s, where the part should start")
 
     def __iter__(self) -> Iterator[TimedFrame]:
+        time_base, end = self.info.time_base, self.info.window.end
+        for frame in self._frames():
+            if end is not None and frame.pts * time_base >= end:
+                return
+            yield replace(frame, pts=frame.pts - self._shift)
+
+    def _frames(self) -> Iterator[TimedFrame]:
+        """In the file's own time."""
         size = (self.info.width, self.info.height)
         while (frame := self._first or self._reader.read()) is not None:
             self._first = None
             # Damaged files repeat time stamps; no frame may be lost for it.
             pts = frame.pts if self._previous is None else max(frame.pts, self._previous + 1)
             self._previous = pts
-            image = frame.image
-            if image.shape[1::-1] != size:  # broadcasts change it on the way
-                image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-            yield TimedFrame(pts, image)
+            yield TimedFrame(pts, *_of_size(size, frame.image, frame.alpha))
 
     def skip_past(self, pts: int) -> None:
         """Go on with the first frame after this time, as if all before it had been read.
@@ -95,15 +123,19 @@ class VideoSource:
         Seeking goes to a keyframe a little before; what lies between is decoded. Where a
         container has no index to seek by, that is everything from the start on.
         """
-        early = max(self.info.start_pts, pts - round(_SEEK_SECONDS / self.info.time_base))
-        if early > self.info.start_pts:
+        self._skip_past(pts + self._shift)
+
+    def _skip_past(self, pts: int) -> None:
+        start = self._facts.start_pts
+        early = max(start, pts - round(_SEEK_SECONDS / self.info.time_base))
+        if early > start:
             found = self._reader.seek(early)
             if found is None or found.pts > pts:
                 self._reader.close()
                 self._reader = self._open_again()
                 found = self._reader.read()
             self._first, self._previous = found, None
-        for frame in self:
+        for frame in self._frames():
             if frame.pts > pts:
                 self._first, self._previous = frame, pts
                 return
@@ -120,11 +152,13 @@ class VideoSource:
         self._reader.close()
 
 
-def _first_that_decodes(name: str, facts: Probe) -> tuple[Callable[[], Reader], Reader, TimedFrame]:
+def _first_that_decodes(
+    name: str, facts: Probe, *, alpha: bool
+) -> tuple[Callable[[], Reader], Reader, TimedFrame]:
     """How to open a reader for this file, one that is open, and its first frame: OpenCV's, else PyAV's."""
     filters = _filters(name, facts)
-    openers: list[Callable[[], Reader]] = [lambda: PyAvReader(name, facts, filters)]
-    if not filters:
+    openers: list[Callable[[], Reader]] = [lambda: PyAvReader(name, facts, filters, alpha=alpha)]
+    if not filters and not alpha:
         openers.insert(0, lambda: OpenCvReader(name, facts))
     for opener in openers:
         reader = opener()
@@ -139,6 +173,15 @@ def _first_that_decodes(name: str, facts: Probe) -> tuple[Callable[[], Reader], 
     raise SourceError(f"{name} has no video frames that can be decoded")
 
 
+def _of_size(size: tuple[int, int], image: Frame, alpha: Alpha | None) -> tuple[Frame, Alpha | None]:
+    """Frames of one size, also where a broadcast changes it on the way."""
+    if image.shape[1::-1] != size:
+        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+        if alpha is not None:
+            alpha = np.asarray(cv2.resize(alpha, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return image, alpha
+
+
 def _filters(name: str, facts: Probe) -> list[Filter]:
     filters: list[Filter] = [deinterlacing] if facts.interlaced else []
     if facts.color_trc in TRANSFERS:
@@ -147,21 +190,34 @@ def _filters(name: str, facts: Probe) -> list[Filter]:
     return filters
 
 
-def _info(path: Path, facts: Probe, *, width: int, height: int) -> VideoInfo:
+def _info(path: Path, facts: Probe, *, width: int, height: int, window: Window) -> VideoInfo:
     """What of ``facts`` is true of the frames, which are upright and SDR, ``width`` by ``height``."""
     turned = (width, height) != (facts.width, facts.height)
-    tone_mapped = facts.color_trc in TRANSFERS
+    # RGB needs a matrix to become YUV, and a name for it, or else players guess one.
+    standard = facts.color_trc in TRANSFERS or facts.rgb
     return VideoInfo(
         path=path,
         width=width,
         height=height,
         time_base=facts.time_base,
-        start_pts=facts.start_pts,
+        start_pts=0 if window.start is not None else facts.start_pts,
         rate=facts.rate,
-        frame_count=facts.frame_count,
-        colorspace=1 if tone_mapped else facts.colorspace,
-        color_primaries=1 if tone_mapped else facts.color_primaries,
-        color_trc=1 if tone_mapped else facts.color_trc,
-        color_range=1 if tone_mapped else facts.color_range,
+        frame_count=_frames_in(facts, window),
+        colorspace=1 if standard else facts.colorspace,
+        color_primaries=1 if standard else facts.color_primaries,
+        color_trc=1 if standard else facts.color_trc,
+        color_range=1 if standard else facts.color_range,
         pixel_aspect=1 / facts.pixel_aspect if turned else facts.pixel_aspect,
+        window=window,
     )
+
+
+def _frames_in(facts: Probe, window: Window) -> int | None:
+    count = facts.frame_count
+    first = facts.start_pts * facts.time_base
+    if window.end is not None:
+        before_end = math.ceil((window.end - first) * facts.rate)
+        count = before_end if count is None else min(count, before_end)
+    if window.start is not None and count is not None:
+        count = max(1, count - math.ceil((window.start - first) * facts.rate))
+    return count

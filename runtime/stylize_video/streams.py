@@ -1,4 +1,4 @@
-"""Everything in a source besides its pictures: sound, subtitles, chapters, metadata.
+"""Everything in a source besides its pictures: sound, subtitles, chapters, metadata, attachments.
 
 Packets are copied bit for bit, in step with the frames. What the output's container
 cannot hold is left out with one warning line each.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,67 +16,148 @@ from typing import Any
 import av
 import av.error
 
+from stylize_video.edit import Window
+from stylize_video.probe import is_cover
+
 _log = logging.getLogger(__name__)
 
 _COPIED = ("audio", "subtitle")
+_UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
+"""Codecs that FFmpeg's muxers hold but do not list."""
 
 
 class StreamCopier:
     """Copies the other streams of ``source`` into ``target``.
 
-    Create it after the video stream was added and before anything is written.
+    Create it after the video stream was added and before anything is written. Of
+    ``window`` those packets are taken that begin in it: sound is cut at their borders,
+    some 20 ms apart.
     """
 
-    def __init__(self, source: Path, target: av.container.OutputContainer) -> None:
+    def __init__(
+        self, source: Path, target: av.container.OutputContainer, *, window: Window = Window()
+    ) -> None:
         self._source = av.open(str(source))
         self._target = target
+        if target.format.name == "avi" and window.start is None:
+            # It stores no times: a sound encoder's run-in before 0 would move all that comes after.
+            window = replace(window, start=Fraction(0))
+        self._window = window
         self._streams: dict[int, Any] = {}
+        self._pictures: list[av.Packet[Any]] = []
         for stream in self._source.streams:
-            if stream.type in _COPIED:
-                self._add(stream)
-            elif stream.type in ("attachment", "data"):
-                _log.warning("%s: %s stream %d is not kept", source.name, stream.type, stream.index)
+            self._consider(stream)
         target.metadata.update(self._source.metadata)
-        if chapters := self._source.chapters():
+        if chapters := _chapters(self._source, window):
             target.set_chapters(chapters)
         self._packets = self._demux()
         self._waiting: av.Packet[Any] | None = None
 
     def copy_until(self, seconds: Fraction | None) -> None:
-        """Copy packets that start before ``seconds``; None copies all that are left."""
+        """Copy packets that start before ``seconds`` of the result; None copies all that are left."""
+        while self._pictures:
+            self._target.mux(self._pictures.pop())
         while (packet := self._waiting or next(self._packets, None)) is not None:
             self._waiting = None
-            if seconds is not None and packet.pts is not None and packet.pts * packet.time_base >= seconds:
+            start = None if packet.pts is None else packet.pts * packet.time_base
+            if seconds is not None and start is not None and start - self._window.shift >= seconds:
                 self._waiting = packet
                 return
+            if start is not None and not self._window.holds(start):
+                continue
+            shift = round(self._window.shift / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
             packet.stream = self._streams[packet.stream.index]
             self._target.mux(packet)
 
     def close(self) -> None:
         self._source.close()
 
+    def _consider(self, stream: Any) -> None:
+        if stream.type in _COPIED:
+            self._add(stream)
+        elif stream.type == "attachment":
+            self._attach(stream, stream.name, stream.mimetype, stream.data)
+        elif stream.type == "video" and is_cover(stream):
+            self._add_cover(stream)
+        elif stream.type == "data":
+            self._not_kept(stream, "data")
+
     def _add(self, stream: Any) -> None:
         codec = stream.codec_context.name if stream.codec_context else "unknown"
-        if codec in self._target.supported_codecs:
+        container = self._target.format.name
+        held = codec in self._target.supported_codecs or codec in _UNLISTED.get(container, ())
+        if codec == "aac" and container == "avi" and not stream.codec_context.extradata:
+            held = False  # as in broadcasts; other muxers rewrite it
+        if held:
             try:
                 copy = self._target.add_stream_from_template(stream)
             except (av.error.FFmpegError, ValueError):
                 pass  # told below
             else:
                 copy.metadata.update(stream.metadata)
+                copy.disposition = stream.disposition
                 self._streams[stream.index] = copy
                 return
-        kind = "sound" if stream.type == "audio" else "subtitles"
+        self._not_kept(stream, f"{codec} {'sound' if stream.type == 'audio' else 'subtitles'}")
+
+    def _add_cover(self, stream: Any) -> None:
+        """A picture of the whole: an attachment in Matroska, a stream with one packet elsewhere."""
+        packet = next((p for p in self._source.demux(stream) if p.size), None)
+        self._source.seek(0)
+        container = self._target.format.name
+        if packet is None:
+            return
+        if container == "matroska":
+            ending = "jpg" if stream.codec_context.name == "mjpeg" else stream.codec_context.name
+            name = stream.metadata.get("filename", f"cover.{ending}")
+            kind = stream.metadata.get("mimetype", f"image/{'jpeg' if ending == 'jpg' else ending}")
+            self._attach(stream, name, kind, bytes(packet))
+        elif container in ("mp4", "mov"):
+            copy = self._target.add_stream_from_template(stream)
+            copy.disposition = stream.disposition
+            packet.stream, packet.pts, packet.dts = copy, 0, 0
+            self._pictures.append(packet)
+        else:
+            self._not_kept(stream, "cover")
+
+    def _attach(self, stream: Any, name: str | None, kind: str | None, content: bytes) -> None:
+        if self._target.format.name == "matroska":
+            self._target.add_attachment(
+                name or f"attachment{stream.index}", kind or "application/octet-stream", content
+            )
+        else:
+            self._not_kept(stream, f"attachment {name}" if name else "attachment")
+
+    def _not_kept(self, stream: Any, what: str) -> None:
         _log.warning(
-            "%s %s (stream %d) cannot be kept in %s files; .mkv holds almost anything",
-            codec,
-            kind,
+            "%s (stream %d) cannot be kept in %s files; .mkv holds almost anything",
+            what,
             stream.index,
             self._target.format.name,
         )
 
     def _demux(self) -> Iterator[av.Packet[Any]]:
-        if self._streams:
-            for packet in self._source.demux(*(self._source.streams[i] for i in self._streams)):
-                if packet.dts is not None:  # the demuxer ends with an empty packet
-                    yield packet
+        if not self._streams:
+            return
+        if self._window.start:
+            # Further back than any packet that could reach into the window.
+            self._source.seek(max(0, int((self._window.start - 5) * av.time_base)))
+        for packet in self._source.demux(*(self._source.streams[i] for i in self._streams)):
+            if packet.dts is not None:  # the demuxer ends with an empty packet
+                yield packet
+
+
+def _chapters(source: av.container.InputContainer, window: Window) -> list[Any]:
+    """The chapters in a window, in its time, cut where they reach out of it."""
+    kept = []
+    for chapter in source.chapters():
+        base = chapter["time_base"] or Fraction(1, av.time_base)
+        low = None if window.start is None else round(window.start / base)
+        high = None if window.end is None else round(window.end / base)
+        start = chapter["start"] if low is None else max(chapter["start"], low)
+        end = chapter["end"] if high is None else min(chapter["end"], high)
+        if start < end:
+            kept.append({**chapter, "start": start - (low or 0), "end": end - (low or 0)})
+    return kept

@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from media import Coding, write_video
 from stylize_video.encoding import CODECS, Encoding
 from stylize_video.errors import SinkError
 from stylize_video.pipeline import stylize_file
@@ -154,3 +155,36 @@ def test_what_a_container_cannot_hold_is_told(
     ]
     with av.open(str(tmp_path / "out.webm")) as container:
         assert [s.type for s in container.streams] == ["video"]
+
+
+def test_odd_sizes_stay_where_the_codec_has_them(invert: StyleSession, tmp_path: Path) -> None:
+    """853x479: only H.264 and HEVC need the one pixel more; square pixels stay square."""
+    grey = [np.full((479, 853, 3), 0.5)] * 2
+    source = write_video(tmp_path / "in.mkv", grey, Coding("libvpx-vp9", options={}))
+    sizes = {}
+    for name, codec in CODECS.items():
+        out = tmp_path / f"{name}{codec.suffixes[0]}"
+        with VideoSource(stylize_file(source, out, invert, encoding=Encoding(name)).output) as video:
+            sizes[name] = (video.info.width, video.info.height)
+            assert video.info.pixel_aspect == 1
+    assert sizes.pop("h264") == sizes.pop("hevc") == (854, 480)
+    assert set(sizes.values()) == {(853, 479)}
+
+
+def test_rgb_sources_get_a_matrix_with_a_name(invert: StyleSession, tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    colours = np.zeros((48, 64, 3), np.uint8)
+    colours[:, :32], colours[:, 32:] = (200, 30, 30), (30, 30, 200)
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        frame = av.VideoFrame.from_ndarray(colours, format="rgb24").reformat(format="bgr0")
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    result = stylize_file(source, tmp_path / "out.mp4", invert, encoding=Encoding(crf=4))
+    with av.open(str(result.output)) as container:
+        codec = container.streams.video[0].codec_context
+        assert (codec.colorspace, codec.color_range, codec.color_trc) == (1, 1, 1)
+        shown = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    assert np.abs(255 - colours[24, ::48].astype(int) - shown[24, ::48]).max() <= 6

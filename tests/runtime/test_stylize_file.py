@@ -349,7 +349,7 @@ def test_ctrl_c_while_a_file_is_completed_does_not_undo_it(
 def test_ctrl_c_while_a_file_is_opened_leaves_nothing(
     clip: Path, invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(path: Path, container: object) -> None:
+    def interrupted(path: Path, container: object, *, window: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("stylize_video.sink.StreamCopier", interrupted)

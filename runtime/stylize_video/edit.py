@@ -1,0 +1,244 @@
+"""Which part of a video is taken, at what rate and size: all before the style sees it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from stylize_video.errors import StylizeError
+from stylize_video.frame import TimedFrame
+
+if TYPE_CHECKING:
+    from stylize_video.source import VideoInfo
+
+UNTIMED = (".avi",)
+"""Endings of files that store an order and a rate, and no time stamps."""
+
+_MAX_SIDE = 16_384
+_ASPECT_TOLERANCE = Fraction(1, 200)
+_ROUNDING = Fraction(2, 1000)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A size in pixels, with one side None to keep the aspect; or a factor."""
+
+    width: int | None = None
+    height: int | None = None
+    factor: Fraction | None = None
+
+    def size_of(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height of a frame of this size afterwards.
+
+        Raises:
+            StylizeError: a side would leave what can be stylized, 16 to 16384.
+        """
+        if self.factor is not None:
+            size = (round(width * self.factor), round(height * self.factor))
+        else:
+            size = (
+                self.width or round(Fraction(width * (self.height or 0), height)),
+                self.height or round(Fraction(height * (self.width or 0), width)),
+            )
+        if not all(16 <= side <= _MAX_SIDE for side in size):
+            raise StylizeError(
+                f"the size must be from 16x16 to {_MAX_SIDE}x{_MAX_SIDE}, got {size[0]}x{size[1]}"
+            )
+        return size
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a video in the time of its own stamps, in seconds; None is an open end.
+
+    ``shift`` is taken off every time stamp, so that what is in it starts anew at 0.
+    """
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+    shift: Fraction = Fraction(0)
+
+    def holds(self, seconds: Fraction) -> bool:
+        """Whether what starts at ``seconds`` is in it."""
+        return (self.start is None or seconds >= self.start) and (self.end is None or seconds < self.end)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is taken of a video.
+
+    Args:
+        start: seconds after its first frame; the result begins there, at time 0.
+        end: seconds after its first frame, in the source.
+        fps: frames a second of the result: frames are repeated or left out. None keeps
+            each at its own time.
+        scale: the size of the result.
+
+    Raises:
+        StylizeError: a number makes no sense.
+    """
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+    fps: Fraction | None = None
+    scale: Scale | None = None
+
+    def __post_init__(self) -> None:
+        if self.start is not None and self.start < 0:
+            raise StylizeError(f"the start must not be negative, got {float(self.start):g} s")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise StylizeError(f"the end must be after the start, got {float(self.end):g} s")
+        if self.fps is not None and not 0 < self.fps <= 1000:
+            raise StylizeError(
+                f"the frames a second must be above 0 and at most 1000, got {float(self.fps):g}"
+            )
+
+    @property
+    def trims(self) -> bool:
+        return self.start is not None or self.end is not None
+
+    def window(self, first: Fraction, time_base: Fraction) -> Window:
+        """The part in a video's own time; its first frame is at ``first`` seconds."""
+        end = None if self.end is None else first + self.end
+        if self.start is None:
+            return Window(None, end)
+        start = first + self.start
+        return Window(start, end, round(start / time_base) * time_base)
+
+    def apply(self, frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[TimedFrame], VideoInfo]:
+        """Frames of the new rate and size, and what is known of them."""
+        if self.scale:
+            frames, info = _scaled(frames, info, self.scale.size_of(info.width, info.height))
+        if self.fps:
+            frames, info = _at_rate(frames, info, self.fps)
+        return frames, info
+
+
+def parse_time(text: str) -> Fraction:
+    """Seconds of ``90``, ``90.5``, ``1:30`` or ``0:01:30.5``.
+
+    Raises:
+        StylizeError: it is none of these.
+    """
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+        raise StylizeError(f"a time is written as 90, 90.5, 1:30 or 0:01:30.5, not {text!r}")
+    seconds = Fraction(0)
+    for part in text.split(":"):
+        seconds = 60 * seconds + Fraction(part)
+    return seconds
+
+
+def parse_rate(text: str) -> Fraction:
+    """Frames a second of ``25``, ``29.97`` or ``30000/1001``.
+
+    Decimals near the rates of television are taken for them: 29.97 is 30000/1001.
+
+    Raises:
+        StylizeError: it is no number.
+    """
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        raise StylizeError(f"frames a second are written as 25, 29.97 or 30000/1001, not {text!r}") from None
+    television = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
+    written_short = "/" not in text and rate.denominator != 1
+    return television if written_short and abs(rate - television) < Fraction(1, 200) else rate
+
+
+def parse_scale(text: str) -> Scale:
+    """A :class:`Scale` of ``1280x720``, ``1280x``, ``x720``, ``0.5`` or ``50%``.
+
+    Raises:
+        StylizeError: it is none of these.
+    """
+    if sides := re.fullmatch(r"(\d*)[xX](\d*)", text):
+        width, height = (int(side) if side else None for side in sides.groups())
+        if width or height:
+            return Scale(width, height)
+    elif number := re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", text):
+        factor = Fraction(number[1]) / (100 if number[2] else 1)
+        if factor:
+            return Scale(factor=factor)
+    raise StylizeError(f"a size is written as 1280x720, 1280x, x720, 0.5 or 50%, not {text!r}")
+
+
+def _scaled(
+    frames: Iterable[TimedFrame], info: VideoInfo, size: tuple[int, int]
+) -> tuple[Iterable[TimedFrame], VideoInfo]:
+    smaller = size[0] * size[1] < info.width * info.height
+    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+
+    def resized() -> Iterator[TimedFrame]:
+        for frame in frames:
+            image = np.asarray(cv2.resize(frame.image, size, interpolation=how), np.uint8)
+            alpha = frame.alpha
+            if alpha is not None:
+                alpha = np.asarray(cv2.resize(alpha, size, interpolation=how), np.uint8)
+            yield TimedFrame(frame.pts, image, alpha)
+
+    # What is seen keeps its shape: where the sides change differently, the pixels do too.
+    aspect = info.pixel_aspect * Fraction(info.width * size[1], info.height * size[0])
+    if abs(aspect / info.pixel_aspect - 1) < _ASPECT_TOLERANCE:
+        aspect = info.pixel_aspect
+    return resized(), replace(info, width=size[0], height=size[1], pixel_aspect=aspect)
+
+
+def repeated(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
+    """Frames as often as they are shown."""
+    for frame in frames:
+        for pts in (frame.pts, *frame.again):
+            yield replace(frame, pts=pts, again=())
+
+
+def numbered(frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[TimedFrame], VideoInfo]:
+    """Frames for containers that store an order and a rate, and no time stamps: each at the nearest tick."""
+
+    def stamped() -> Iterator[TimedFrame]:
+        last: int | None = None
+        for frame in frames:
+            tick = round(frame.pts * info.time_base * info.rate)
+            last = tick if last is None else max(tick, last + 1)
+            yield replace(frame, pts=last)
+
+    start = round(info.start_pts * info.time_base * info.rate)
+    return stamped(), replace(info, time_base=1 / info.rate, start_pts=start)
+
+
+def _at_rate(
+    frames: Iterable[TimedFrame], info: VideoInfo, fps: Fraction
+) -> tuple[Iterable[TimedFrame], VideoInfo]:
+    first = info.start_pts * info.time_base
+    # Units in which both the rate and (nearly) the first frame's time are whole.
+    units = 1 if (first * fps).denominator == 1 else 100
+    time_base = 1 / fps / units
+    start = round(first / time_base)
+
+    # Containers round time stamps, some to milliseconds; a frame may be that late.
+    slack = min(_ROUNDING, 1 / fps / 2)
+
+    def resampled() -> Iterator[TimedFrame]:
+        """Each frame with the ticks at which it is on screen."""
+        shown: TimedFrame | None = None
+        gap, tick = 1 / info.rate, 0
+        for frame in chain(frames, [None]):
+            if shown:
+                if frame:
+                    gap = (frame.pts - shown.pts) * info.time_base
+                over = shown.pts * info.time_base - first + gap - slack
+                ticks = range(tick, max(tick, math.ceil(over * fps)))
+                if ticks:
+                    pts, *again = (start + index * units for index in ticks)
+                    yield replace(shown, pts=pts, again=tuple(again))
+                tick = ticks.stop
+            shown = frame
+
+    count = info.frame_count and max(1, round(info.frame_count / info.rate * fps))
+    return resampled(), replace(info, time_base=time_base, start_pts=start, rate=fps, frame_count=count)

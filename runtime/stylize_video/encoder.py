@@ -1,0 +1,148 @@
+"""Frames to packets of a video codec, with the time stamps, colours and shape of their source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+
+from stylize_video.encoding import Codec
+from stylize_video.frame import Alpha, Frame, TimedFrame
+from stylize_video.probe import has_alpha
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from stylize_video.source import VideoInfo
+
+_UNSPECIFIED = 2
+_BT601 = (5, 6)
+_MATRICES = (1, 4, 7, 9)
+"""FFmpeg's numbers of the other matrices that its converter knows."""
+
+
+class VideoEncoder:
+    """The video stream of ``container``, and the encoder that fills it.
+
+    Args:
+        container: what the stream is added to.
+        info: the source's time base, size, pixel aspect and colours.
+        codec: what to encode with.
+        options: of the encoder.
+        bitrate: bits a second, None for a constant quality.
+
+    Raises:
+        ValueError, av.error.FFmpegError: there is no such encoder here.
+    """
+
+    def __init__(
+        self,
+        container: av.container.OutputContainer,
+        info: VideoInfo,
+        *,
+        codec: Codec,
+        options: Mapping[str, str],
+        bitrate: int | None = None,
+    ) -> None:
+        self.frames = 0
+        self._info, self._codec = info, codec
+        self._format = av.VideoFormat(codec.pixels)
+        self.stream = self._add_stream(container, dict(options), bitrate)
+
+    def open(self) -> bytes | None:
+        """Start the encoder before the first frame; returns the header of its stream."""
+        self.stream.codec_context.open(strict=False)
+        return self.stream.codec_context.extradata
+
+    def encode(self, frame: TimedFrame) -> list[av.Packet[av.VideoStream]]:
+        """Packets that are ready once ``frame`` is in.
+
+        Raises:
+            av.error.FFmpegError: the encoder refuses the frame.
+        """
+        picture = self._picture(frame.image, frame.alpha)
+        picture.pts = frame.pts
+        picture.time_base = self._info.time_base
+        self.frames += 1
+        return self.stream.encode(picture)
+
+    def flush(self) -> list[av.Packet[av.VideoStream]]:
+        """The last packets."""
+        last = self.stream.encode(None)
+        if self.frames <= len(last) <= 2:
+            # x265 leaves decode times uninitialised in videos shorter than its reordering.
+            for packet in last:
+                packet.dts = packet.pts
+        return last
+
+    def _picture(self, image: Frame, alpha: Alpha | None) -> av.VideoFrame:
+        if self._codec.even:
+            image = _even(image)
+        if has_alpha(self._format):
+            if alpha is None:
+                alpha = np.full(image.shape[:2], 255, np.uint8)
+            picture = av.VideoFrame.from_ndarray(np.dstack([image, alpha]), format="bgra")
+        else:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+        if not self._format.is_rgb:
+            picture = picture.reformat(
+                format=self._codec.pixels,
+                dst_colorspace=_matrix(self._info.colorspace),
+                dst_color_range=ColorRange.JPEG if self._info.color_range == 2 else ColorRange.MPEG,
+            )
+        elif picture.format.name != self._codec.pixels:
+            picture = picture.reformat(format=self._codec.pixels)
+        # The encoder stamps the frame's tags on the file: they are those of the source.
+        picture.colorspace, picture.color_range = self._tags()
+        return picture
+
+    def _tags(self) -> tuple[int, int]:
+        return (0, 2) if self._format.is_rgb else (self._info.colorspace, self._info.color_range)
+
+    def _add_stream(
+        self, container: av.container.OutputContainer, options: dict[str, str], bitrate: int | None
+    ) -> av.VideoStream:
+        info = self._info
+        stream: Any = container.add_stream(self._codec.encoder, rate=info.rate)
+        if not isinstance(stream, av.VideoStream):
+            raise ValueError(f"{self._codec.encoder} is no video encoder here")
+        stream.width = info.width + (info.width % 2 if self._codec.even else 0)
+        stream.height = info.height + (info.height % 2 if self._codec.even else 0)
+        stream.pix_fmt = self._codec.pixels
+        stream.time_base = info.time_base
+        codec = stream.codec_context
+        codec.time_base = info.time_base
+        codec.sample_aspect_ratio = info.pixel_aspect
+        codec.colorspace, codec.color_range = self._tags()
+        codec.color_primaries = info.color_primaries
+        codec.color_trc = info.color_trc
+        if bitrate:
+            codec.bit_rate = bitrate
+        if tag := options.pop("tag", None):
+            codec.codec_tag = tag
+        if container.format.name == "avi":  # no reordering where the order is all that is stored
+            codec.max_b_frames = 0
+        stream.options = dict(options)
+        return stream
+
+
+def _even(image: Frame) -> Frame:
+    """An odd picture with its last row or column twice, for 4:2:0 codecs that want even sides."""
+    height, width = image.shape[:2]
+    if height % 2 or width % 2:
+        image = np.asarray(
+            cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8
+        )
+    return image
+
+
+def _matrix(colorspace: int) -> Colorspace:
+    """The YUV matrix of the output: the one that the source was decoded with.
+
+    A file that names none is decoded as BT.601 and so written as BT.601, equally
+    unnamed: whatever a player makes of the source, it makes of the result.
+    """
+    return Colorspace(colorspace) if colorspace in _MATRICES else Colorspace.ITU601

@@ -1,0 +1,269 @@
+"""Parts of videos, other rates and sizes: which frames, at which times, with which sound."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from media import Coding, colour_bars, write_video
+from stylize_video.edit import Edit, Scale, parse_rate, parse_scale, parse_time, repeated
+from stylize_video.encoding import Encoding
+from stylize_video.errors import SourceError, StylizeError
+from stylize_video.frame import TimedFrame
+from stylize_video.look import Look
+from stylize_video.pipeline import stylize_file
+from stylize_video.session import StyleSession
+from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.style import Style
+from support import MakeClip
+
+LOSSLESS = Encoding("ffv1")
+
+
+@pytest.fixture(scope="module")
+def invert(invert_style: Path) -> StyleSession:
+    return StyleSession(Style.load(invert_style), "cpu")
+
+
+def counting_frames(count: int) -> list[np.ndarray]:
+    """Grey frames, each 8 levels brighter, so that a frame tells which one it is."""
+    return [np.full((48, 64, 3), min(16 + 8 * index, 255) / 255) for index in range(count)]
+
+
+def numbers(path: Path) -> list[int]:
+    """Which of :func:`counting_frames` are in a file."""
+    with VideoSource(path) as source:
+        return [round((float(frame.image.mean()) - 16) / 8) for frame in source]
+
+
+def times(path: Path) -> list[float]:
+    with VideoSource(path) as source:
+        return [float(frame.pts * source.info.time_base) for frame in source]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90", 90), ("90.5", 90.5), ("1:30", 90), ("0:01:30.25", 90.25), ("00:00:00", 0), ("2:00:00", 7200)],
+)
+def test_times(text: str, seconds: float) -> None:
+    assert parse_time(text) == Fraction(seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("25", Fraction(25)),
+        ("29.97", Fraction(30000, 1001)),
+        ("23.976", Fraction(24000, 1001)),
+        ("23.98", Fraction(24000, 1001)),
+        ("59.94", Fraction(60000, 1001)),
+        ("12.5", Fraction(25, 2)),
+        ("5", Fraction(5)),
+        ("30000/1001", Fraction(30000, 1001)),
+    ],
+)
+def test_rates(text: str, rate: Fraction) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1280x720", (1280, 720)),
+        ("320x", (320, 180)),
+        ("x90", (160, 90)),
+        ("0.5", (320, 180)),
+        ("50%", (320, 180)),
+        ("2", (1280, 720)),
+    ],
+)
+def test_sizes(text: str, size: tuple[int, int]) -> None:
+    assert parse_scale(text).size_of(640, 360) == size
+
+
+@pytest.mark.parametrize("text", ["", "abc", "-5", "1:2:3:4", "1e3", "12:"])
+def test_times_that_are_none(text: str) -> None:
+    with pytest.raises(StylizeError, match="a time is written as"):
+        parse_time(text)
+
+
+@pytest.mark.parametrize("text", ["x", "", "12x12x12", "0", "big", "-1x5"])
+def test_sizes_that_are_none(text: str) -> None:
+    with pytest.raises(StylizeError, match="a size is written as"):
+        parse_scale(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: parse_rate("fast"), "frames a second are written as"),
+        (lambda: parse_rate("1/0"), "frames a second are written as"),
+        (lambda: Edit(fps=Fraction(0)), "above 0"),
+        (lambda: Edit(fps=Fraction(5000)), "at most 1000"),
+        (lambda: Edit(start=Fraction(-1)), "must not be negative"),
+        (lambda: Edit(start=Fraction(5), end=Fraction(5)), "the end must be after the start"),
+        (lambda: Scale(4, 4).size_of(640, 360), "from 16x16"),
+        (lambda: Scale(factor=Fraction(1000)).size_of(640, 360), "to 16384x16384"),
+    ],
+)
+def test_numbers_that_make_no_sense(make: object, sentence: str) -> None:
+    with pytest.raises(StylizeError, match=sentence):
+        make()  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
+@pytest.mark.parametrize(
+    ("start", "end", "first", "last"), [(1, None, 10, 29), (None, 2, 0, 19), (0.95, 2.5, 10, 24)]
+)
+def test_a_part(
+    suffix: str,
+    start: float | None,
+    end: float | None,
+    first: int,
+    last: int,
+    invert: StyleSession,
+    tmp_path: Path,
+) -> None:
+    options = {"crf": "4", "preset": "ultrafast", "g": "7", "x264-params": "bframes=2"}
+    coding = Coding(options=options, time_base=Fraction(1, 10))
+    if suffix == ".avi":
+        coding = replace(coding, options={**options, "x264-params": "bframes=0"})
+    source = write_video(tmp_path / f"in{suffix}", counting_frames(30), coding)
+    exact = [None if seconds is None else Fraction(str(seconds)) for seconds in (start, end)]
+    edit = Edit(start=exact[0], end=exact[1])
+    result = stylize_file(source, tmp_path / "out.mkv", invert, look=Look(0), edit=edit, encoding=LOSSLESS)
+    assert numbers(result.output) == list(range(first, last + 1))
+    shown = times(result.output)
+    if start is not None:
+        tick = 0.1 if suffix == ".avi" else 2e-3
+        assert shown[0] == pytest.approx(first / 10 - start, abs=tick)
+    assert np.diff(shown) == pytest.approx(0.1, abs=2e-3)
+
+
+def test_a_part_with_its_sound(make_clip: MakeClip, invert: StyleSession, tmp_path: Path) -> None:
+    """Sound packets of the part alone, each at its own time less the part's start."""
+    source = make_clip(tmp_path / "in.mp4", frames=90)
+    edit = Edit(Fraction(1), Fraction(2))
+    result = stylize_file(source, tmp_path / "out.mp4", invert, edit=edit)
+    assert result.frames == 30
+    sounds = []
+    for path in (source, result.output):
+        with av.open(str(path)) as container:
+            packets = list(container.demux(audio=0))
+            sounds.append([(float(p.pts * p.time_base), bytes(p)) for p in packets if p.pts is not None])
+    wanted = [(start - 1, content) for start, content in sounds[0] if 1 <= start < 2]
+    assert [content for _, content in sounds[1]] == [content for _, content in wanted]
+    assert [start for start, _ in sounds[1]] == pytest.approx([start for start, _ in wanted], abs=1e-3)
+    assert times(result.output)[0] == pytest.approx(0, abs=1e-4)
+
+
+def test_chapters_of_a_part(invert: StyleSession, tmp_path: Path) -> None:
+    source = tmp_path / "in.mkv"
+    write_video(tmp_path / "plain.mkv", counting_frames(50), Coding())
+    with av.open(str(tmp_path / "plain.mkv")) as plain, av.open(str(source), "w") as container:
+        copy = container.add_stream_from_template(plain.streams.video[0])
+        bounds = [(0, 500), (500, 1200), (1200, 2000)]
+        container.set_chapters(
+            [
+                {"id": i, "start": a, "end": b, "time_base": Fraction(1, 1000), "metadata": {"title": str(i)}}
+                for i, (a, b) in enumerate(bounds, 1)
+            ]
+        )
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                container.mux(packet)
+    stylize_file(source, tmp_path / "out.mkv", invert, edit=Edit(Fraction(1), Fraction(3, 2)))
+    with av.open(str(tmp_path / "out.mkv")) as container:
+        got = [
+            (c["metadata"]["title"], float(c["start"] * base), float(c["end"] * base))
+            for c in container.chapters()
+            if (base := c["time_base"]) is not None
+        ]
+    assert got == [("2", 0, 0.2), ("3", 0.2, 0.5)]
+
+
+def test_a_part_beyond_the_end(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="ends before 60 s"):
+        stylize_file(clip, tmp_path / "out.mp4", invert, edit=Edit(start=Fraction(60)))
+    assert not list(tmp_path.iterdir())
+
+
+class CountingSession(StyleSession):
+    """Counts what is stylized."""
+
+    calls = 0
+
+    def stylize(self, image: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        return super().stylize(image)
+
+
+@pytest.mark.parametrize(
+    ("fps", "wanted"),
+    [
+        (Fraction(5), list(range(0, 20, 2))),
+        (Fraction(10), list(range(20))),
+        (Fraction(20), [i // 2 for i in range(40)]),
+    ],
+)
+def test_another_rate(fps: Fraction, wanted: list[int], invert_style: Path, tmp_path: Path) -> None:
+    exact = Coding("ffv1", options={}, time_base=Fraction(1, 10))
+    source = write_video(tmp_path / "in.mkv", counting_frames(20), exact)
+    session = CountingSession(Style.load(invert_style), "cpu")
+    result = stylize_file(source, tmp_path / "out.mkv", session, edit=Edit(fps=fps), encoding=LOSSLESS)
+    assert numbers(result.output) == [28 - number for number in wanted]
+    assert times(result.output) == pytest.approx([i / float(fps) for i in range(len(wanted))], abs=1e-3)
+    assert session.calls == len(set(wanted))
+
+
+def info_of(time_base: Fraction, rate: Fraction, start_pts: int) -> VideoInfo:
+    return VideoInfo(Path("x"), 16, 16, time_base, start_pts, rate, None, 2, 2, 2, 0, Fraction(1))
+
+
+@given(
+    pts=st.lists(st.integers(1, 300), min_size=1, max_size=40),
+    start=st.integers(0, 5000),
+    fps=st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(12), Fraction(60)]),
+)
+def test_any_rate_shows_what_was_on_screen(pts: list[int], start: int, fps: Fraction) -> None:
+    """At each tick the frame is the one whose time has come, give or take a rounding of 2 ms."""
+    stamps = [start + sum(pts[:i]) for i in range(len(pts))]
+    image = np.zeros((16, 16, 3), np.uint8)
+    frames = [TimedFrame(stamp, image + index) for index, stamp in enumerate(stamps)]
+    base = Fraction(1, 1000)
+    resampled, info = Edit(fps=fps).apply(frames, info_of(base, Fraction(25), start))
+    got = list(repeated(resampled))
+    assert np.diff([frame.pts for frame in got]).tolist() == [round(1 / fps / info.time_base)] * (
+        len(got) - 1
+    )
+    for frame in got:
+        seconds = frame.pts * info.time_base
+        index = int(frame.image[0, 0, 0])
+        assert stamps[index] * base <= seconds + Fraction(3, 1000)
+        if index + 1 < len(stamps):
+            assert seconds <= stamps[index + 1] * base
+    last = Fraction(stamps[-1] + (pts[-2] if len(pts) > 1 else 40), 1000)
+    assert abs(len(got) / fps + start * base - last) <= 1 / fps + Fraction(4, 1000)
+
+
+def test_another_size(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
+    result = stylize_file(clip, tmp_path / "out.mp4", invert, edit=Edit(scale=Scale(height=32)))
+    with VideoSource(result.output) as source:
+        assert (source.info.width, source.info.height) == (48, 32)
+        assert source.info.pixel_aspect == 1
+
+
+def test_a_size_of_another_shape_keeps_what_is_seen(invert: StyleSession, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "in.mp4", [colour_bars([(1, 0, 0)] * 4, height=64)])  # 128x64
+    result = stylize_file(source, tmp_path / "out.mp4", invert, edit=Edit(scale=Scale(64, 64)))
+    with VideoSource(result.output) as video:
+        assert (video.info.width, video.info.height) == (64, 64)
+        assert video.info.pixel_aspect == 2
