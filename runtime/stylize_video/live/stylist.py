@@ -16,7 +16,8 @@ from stylize_video.live.controls import Settings
 from stylize_video.live.governor import working_size
 from stylize_video.live.statistics import Clock
 from stylize_video.look import Look
-from stylize_video.stylizer import Network, Stylizer
+from stylize_video.network import Network
+from stylize_video.stylizer import Stylizer
 
 _FADE_SECONDS = 0.3
 _KEPT_OPEN = 4

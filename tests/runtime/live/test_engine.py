@@ -24,11 +24,11 @@ from stylize_video.live.recorder import Recorder, Snapshots
 from stylize_video.live.statistics import Clock, Statistics, StatisticsFile
 from stylize_video.live.stylist import Stylist
 from stylize_video.look import Look
+from stylize_video.network import Network
 from stylize_video.pipeline import stylize_frames
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
-from stylize_video.stylizer import Network
 from support import draw_picture
 
 
