@@ -34,6 +34,12 @@ def command() -> Command:
     return run
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Tests and the commands they start remember nothing in the folder of whoever runs them."""
+    os.environ["STYLIZE_VIDEO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def make_clip() -> MakeClip:
     return write_clip

@@ -86,7 +86,7 @@ class VideoEncoder:
                 alpha = np.full(image.shape[:2], 255, np.uint8)
             picture = av.VideoFrame.from_ndarray(np.dstack([image, alpha]), format="bgra")
         else:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="bgr24")
+            picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24")
         if not self._format.is_rgb:
             picture = picture.reformat(
                 format=self._codec.pixels,

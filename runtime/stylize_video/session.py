@@ -12,11 +12,12 @@ import ctypes
 import logging
 import os
 import re
-import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,9 +27,11 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from stylize_video.adapter import FRAMES, STYLIZED
+from stylize_video.cache import key_of, recall, remember
 from stylize_video.contract import MIN_SIDE, PRECISIONS, Precision
 from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import Frame
+from stylize_video.machine import cores, processor
 from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
 from stylize_video.quiet import quiet_stderr
 from stylize_video.style import Style, find_style, find_variants
@@ -40,6 +43,11 @@ _CPU = "CPUExecutionProvider"
 
 MAX_PIXELS = {"cpu": 1_250_000, "cuda": 10_000_000}
 """Larger frames are stylized in tiles of at most this many pixels: memory does not grow further."""
+
+_WORTH_IT = 0.95
+"""Of the time of fp32: what int8 must stay below, as it is a little coarser."""
+
+_MEASURED_RUNS = 4
 
 MAX_WHOLE_PIXELS = 2_200_000
 """Larger frames than that are stylized at a smaller size by networks that cannot be tiled."""
@@ -88,8 +96,9 @@ def open_session(
     Args:
         name_or_path: a style file, or the name of a bundled style.
         device: as for :class:`StyleSession`.
-        precision: ``auto`` takes the variant that was measured faster than fp32 on this
-            kind of device, if its golden pair comes out right here; the others insist.
+        precision: ``auto`` takes the variant that is fastest here, if its golden pair comes
+            out right: fp16 on GPUs; on CPUs int8 and fp32 are measured once and the answer
+            is remembered in the user's cache folder. The others insist.
         input_range: as for :class:`StyleSession`.
         threads: as for :class:`StyleSession`.
         at_once: as for :class:`StyleSession`.
@@ -118,23 +127,66 @@ def open_session(
         return session(wanted)
     if path != variants.get("fp32"):
         return session(path)  # the user named one variant, or a file of another maker
-    kind = resolve_device(device).kind
-    fast: Precision = "fp16" if kind == "cuda" else "int8"
-    if fast in variants:
-        style = Style.load(variants[fast])
-        # What an fp16 variant gains is sure on any GPU; what int8 gains depends on the network.
-        if style.metadata and (kind == "cuda" or kind in style.metadata.faster_on):
-            opened = StyleSession(style, device, threads=threads, at_once=at_once)
-            if golden_problem(opened) is None:
-                return opened
-    return session(path)
+    if resolve_device(device).kind == "cuda":
+        # What half precision gains is sure on any GPU.
+        return _if_right(session, variants.get("fp16")) or session(path)
+    return _faster_on_cpu(session, path, variants.get("int8"), threads=threads, at_once=at_once)
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def _if_right(session: Callable[[Path], StyleSession], path: Path | None) -> StyleSession | None:
+    """The session of a variant whose golden pair comes out right here."""
+    opened = session(path) if path else None
+    return opened if opened and golden_problem(opened) is None else None
+
+
+def _faster_on_cpu(
+    session: Callable[[Path], StyleSession], fp32: Path, int8: Path | None, *, threads: int, at_once: int
+) -> StyleSession:
+    """Of two variants the one that is faster on this processor.
+
+    What int8 gains depends on the network and on the processor's instructions (with VNNI two
+    to three times, without often nothing), so it is measured: once for each style, processor
+    and version, in about a tenth of a second.
+    """
+    if int8 is None:
+        return session(fp32)
+    circumstances = (
+        processor(),
+        str(cores()),
+        f"{threads} {at_once}",
+        ort.__version__,
+        version("stylize-video"),
+    )
+    key = key_of([*circumstances, fp32.read_bytes(), int8.read_bytes()])
+    known = recall(key)
+    if known == "fp32":
+        return session(fp32)
+    quantized = _if_right(session, int8)
+    if quantized is None:
+        return session(fp32)
+    if known == "int8":
+        return quantized
+    plain = session(fp32)
+    seconds = cpu_seconds([quantized, plain])
+    _log.info("a small frame took %.1f ms in int8 and %.1f ms in fp32", *(1000 * s for s in seconds))
+    gains = seconds[0] < _WORTH_IT * seconds[1]
+    remember(key, "int8" if gains else "fp32")
+    return quantized if gains else plain
+
+
+def cpu_seconds(sessions: Sequence[StyleSession], *, size: tuple[int, int] = (192, 256)) -> list[float]:
+    """What one frame costs each session, in seconds of processor time.
+
+    They take turns and the least of a few runs counts, so that a busy machine does not matter.
+    """
+    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    seconds: list[list[float]] = [[] for _ in sessions]
+    for _ in range(_MEASURED_RUNS):
+        for session, measured in zip(sessions, seconds, strict=True):
+            start = time.process_time()
+            session.stylize(frame)
+            measured.append(time.process_time() - start)
+    return [min(measured) for measured in seconds]
 
 
 def most_at_once() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from stylize_video.bench.baseline import transformer_net
 from stylize_video.contract import GoldenPair, StyleMetadata
 from stylize_video.errors import DeviceError, StyleError
 from stylize_video.pipeline import stylize_frames
 from stylize_video.session import (
     Device,
     StyleSession,
+    cpu_seconds,
     cuda_problem,
     golden_problem,
     open_session,
@@ -126,22 +129,60 @@ def write_variant(folder: Path, source: Path, *, precision: str, faster_on: tupl
     (folder / f"s{suffix}.onnx").write_bytes(model.SerializeToString())
 
 
+@pytest.fixture
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[float]]]:
+    """What measurements will give, in int8 and fp32, one after the other; none is remembered yet."""
+    answers: list[list[float]] = []
+    monkeypatch.setenv("STYLIZE_VIDEO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("stylize_video.session.cpu_seconds", lambda _: answers.pop(0))
+    yield answers
+    assert not answers
+
+
 @pytest.mark.parametrize(
-    ("faster_on", "right", "expected"),
-    [(("cpu",), True, "int8"), ((), True, "fp32"), (("cpu",), False, "fp32")],
+    ("seconds", "right", "expected"),
+    [
+        ([0.5, 1.0], True, "int8"),
+        ([0.97, 1.0], True, "fp32"),
+        ([2.0, 1.0], True, "fp32"),
+        ([], False, "fp32"),  # wrong pixels are not worth measuring
+    ],
 )
 def test_auto_takes_int8_only_where_it_is_faster_and_right(
-    faster_on: tuple[str, ...],
+    seconds: list[float],
     right: bool,
     expected: str,
     invert_style: Path,
     swap_style: Path,
     tmp_path: Path,
+    measured: list[list[float]],
 ) -> None:
     write_variant(tmp_path, invert_style, precision="fp32", faster_on=())
-    write_variant(tmp_path, invert_style if right else swap_style, precision="int8", faster_on=faster_on)
-    session = open_session(tmp_path / "s.onnx", device="cpu")
-    assert session.style.precision == expected
+    write_variant(tmp_path, invert_style if right else swap_style, precision="int8", faster_on=("cpu",))
+    measured += [seconds] if seconds else []
+    for _ in range(2):  # measured the first time, remembered the second
+        assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == expected
+    if seconds:
+        measured.append(seconds)
+        write_variant(tmp_path, invert_style, precision="int8", faster_on=())  # another file
+        assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == expected
+
+
+def test_what_was_remembered_never_hides_wrong_pixels(
+    invert_style: Path, tmp_path: Path, measured: list[list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for precision in ("fp32", "int8"):
+        write_variant(tmp_path, invert_style, precision=precision, faster_on=())
+    measured.append([0.5, 1.0])
+    assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == "int8"
+    monkeypatch.setattr("stylize_video.session.golden_problem", lambda _: "other pixels")
+    assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == "fp32"
+
+
+def test_measuring_tells_slow_from_fast() -> None:
+    wide, narrow = (StyleSession(transformer_net(width=w), "cpu", input_range=1) for w in (16, 2))
+    slow, fast = cpu_seconds([wide, narrow], size=(64, 64))
+    assert slow > 2 * fast > 0
 
 
 def test_a_precision_can_be_insisted_on(invert_style: Path, tmp_path: Path) -> None:

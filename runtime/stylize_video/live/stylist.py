@@ -18,6 +18,7 @@ from stylize_video.live.statistics import Clock
 from stylize_video.look import Look
 from stylize_video.network import Network
 from stylize_video.stylizer import Stylizer
+from stylize_video.working_size import stylize_at
 
 _FADE_SECONDS = 0.3
 _KEPT_OPEN = 4
@@ -34,12 +35,7 @@ class WorkingSize:
     def stylize(self, frame: Frame) -> Frame:
         """As networks do; the picture is as large as ``frame``."""
         height, width = frame.shape[:2]
-        small = working_size((height, width), self.scale)
-        if small == (height, width):
-            return self._network.stylize(frame)
-        reduced = cv2.resize(frame, small[::-1], interpolation=cv2.INTER_AREA)
-        stylized = self._network.stylize(np.asarray(reduced, np.uint8))
-        return np.asarray(cv2.resize(stylized, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+        return stylize_at(self._network, frame, working_size((height, width), self.scale))
 
 
 class Stylist:
