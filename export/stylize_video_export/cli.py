@@ -5,13 +5,12 @@ Only exporting needs torch: ``--check`` and ``--show`` work on any installation.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import errors_as_sentences, fail, run_command
+from stylize_video.console import errors_as_sentences, fail, printable, run_command, say
 from stylize_video.contract import PRECISIONS, Precision, StyleMetadata
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def export_onnx(
             from stylize_video_export.inspect import check_style, describe_style
 
             for line in check_style(check, device=device) if check else describe_style(show or Path()):
-                print(line)
+                print(printable(line))
             return
         if checkpoint is None:
             fail("name a checkpoint to export (or use --check or --show with a style file)")
@@ -118,7 +117,7 @@ def _print_report(export: Export) -> None:
             facts.append(
                 f"faster than fp32 on {on}" if on else "not faster than fp32 here, so never automatic"
             )
-        print(f"{file.path}: {'; '.join(facts)}", file=sys.stderr)
+        say(f"{file.path}: {'; '.join(facts)}")
 
 
 def main() -> None:

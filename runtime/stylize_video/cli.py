@@ -5,13 +5,13 @@ Heavy imports wait until the arguments are known to be good, so that ``--help`` 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_command
+from stylize_video.bounds import limit_libraries, limit_memory
+from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_command, say
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_sigterm
 from stylize_video.pause import PauseKey
@@ -158,11 +158,12 @@ def stylize_video(
     A picture gives a picture. In a batch, one file that fails does not stop the others.
     """
     with errors_as_sentences(debug=debug):
+        limit_libraries()
         from stylize_video.edit import Edit, parse_rate, parse_scale, parse_time
         from stylize_video.encoding import Encoding
         from stylize_video.jobs import Options, find_sources, is_picture, output_for
         from stylize_video.look import Look
-        from stylize_video.session import most_at_once, open_session, parse_precision
+        from stylize_video.session import most_at_once, open_session, parse_precision, resolve_device
         from stylize_video.sink import check_output
         from stylize_video.smoothing import check_smooth
         from stylize_video.style import find_style, style_name
@@ -190,6 +191,8 @@ def stylize_video(
             resume=resume,
             max_frames=max_frames,
         )
+        if resolve_device(device).kind == "cpu":
+            limit_memory()
         session = open_session(
             style_path,
             device=device,
@@ -202,7 +205,7 @@ def stylize_video(
         for source, target in zip(sources, targets, strict=True):
             if many and resume and not overwrite and target.exists():
                 if not quiet:
-                    print(f"{target} is there already", file=sys.stderr)
+                    say(f"{target} is there already")
                 continue
             try:
                 _stylize_one(source, target, session, options, quiet=quiet)
@@ -210,7 +213,7 @@ def stylize_video(
                 if debug or not many or isinstance(error.__cause__, KeyboardInterrupt):
                     raise
                 failures.append(source.name)
-                print(f"failed: {error}", file=sys.stderr)
+                say(f"failed: {error}")
         if failures:
             fail(f"{len(failures)} of {len(sources)} files failed: {', '.join(failures)}")
 
@@ -226,7 +229,7 @@ def _stylize_one(source: Path, target: Path, session: StyleSession, options: Opt
     def on_start(info: VideoInfo) -> None:
         if not quiet:
             how = f"{session.style.name} ({session.style.precision}) on {session.device}"
-            print(f"{source} in the style {how}", file=sys.stderr)
+            say(f"{source} in the style {how}")
         progress.start(_frames_ahead(info.frame_count, options.max_frames))
 
     def on_resume(frames: int) -> None:
@@ -243,7 +246,7 @@ def _stylize_one(source: Path, target: Path, session: StyleSession, options: Opt
     if not quiet:
         fps = progress.rate
         took = f"{result.frames} frames in {progress.seconds:.1f} s, {fps:.1f} fps on {session.device}"
-        print(f"{result.output}: {took}", file=sys.stderr)
+        say(f"{result.output}: {took}")
 
 
 def _frames_ahead(frame_count: int | None, max_frames: int | None) -> int | None:

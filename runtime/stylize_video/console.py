@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -19,11 +20,40 @@ EXIT_TERMINATED = 143
 
 _PLAIN_SECONDS = 2.0
 
+_CONTROLS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Unicode's categories of characters that do something instead of showing something."""
+
+_JOINERS = "\u200c\u200d"
+"""Characters of that kind which some scripts cannot be written without."""
+
+
+def printable(text: str) -> str:
+    """``text`` with its control characters made visible.
+
+    Names and titles come out of files: what they hold must not move the cursor, change
+    the terminal's title, or turn the direction of what follows.
+    """
+    return "".join(c if _shows(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    print(printable(text), file=sys.stderr, flush=True)
+
 
 def fail(message: str, code: int = EXIT_ERROR) -> NoReturn:
     """End the command with one line on stderr."""
-    print(f"error: {message}", file=sys.stderr)
+    say(f"error: {message}")
     raise SystemExit(code)
+
+
+def _shows(character: str) -> bool:
+    return character in _JOINERS or unicodedata.category(character) not in _CONTROLS
+
+
+class _PrintableFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  # logging's name
+        return printable(super().formatMessage(record))
 
 
 def interruption_code(interruption: KeyboardInterrupt) -> int:
@@ -47,9 +77,9 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
 
     ``debug`` lets every exception through, with its traceback.
     """
-    logging.basicConfig(
-        format="%(levelname)s: %(message)s", level=logging.DEBUG if debug else logging.WARNING
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.DEBUG if debug else logging.WARNING)
     try:
         with noted_interrupts() as interrupted:
             yield
@@ -82,7 +112,7 @@ class ProgressLine:
     """
 
     def __init__(self, label: str, *, unit: str = "fps", quiet: bool = False) -> None:
-        self._label, self._unit = label, unit
+        self._label, self._unit = printable(label), unit
         self._show: Callable[[], None] = lambda: None
         self._quiet = quiet
         self.total: int | None = None
@@ -95,7 +125,7 @@ class ProgressLine:
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[rate]}"),
@@ -103,7 +133,7 @@ class ProgressLine:
                 TextColumn("{task.fields[detail]}"),
                 console=Console(stderr=True),
             )
-            self._task = self._bar.add_task(label, total=None, rate="", detail="")
+            self._task = self._bar.add_task(self._label, total=None, rate="", detail="")
 
     def __enter__(self) -> ProgressLine:
         if self._bar:
@@ -134,7 +164,7 @@ class ProgressLine:
             self._bar.update(self._task, completed=self.done, total=self.total, rate=rate, detail=detail)
         elif not self._quiet and time.perf_counter() - self._shown >= _PLAIN_SECONDS:
             self._shown = time.perf_counter()
-            print(self._plain(), file=sys.stderr, flush=True)
+            say(self._plain())
 
     def leave_out(self, seconds: float) -> None:
         """Time that was a pause, and no work."""
@@ -143,9 +173,9 @@ class ProgressLine:
     def tell(self, message: str) -> None:
         """Show one line, above the bar where there is one."""
         if self._bar:
-            self._bar.console.print(message, markup=False, highlight=False)
+            self._bar.console.print(printable(message), markup=False, highlight=False)
         elif not self._quiet:
-            print(message, file=sys.stderr, flush=True)
+            say(message)
 
     @property
     def seconds(self) -> float:

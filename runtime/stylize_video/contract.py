@@ -34,6 +34,11 @@ PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 MAX_FILE_BYTES = 512 * 2**20
 """No style is anywhere near this large; a bigger file is refused before it is read."""
 
+MAX_METADATA = 2**23
+"""Characters that a file may say about itself; a golden pair and a thumbnail take some 200,000."""
+
+_MAX_GOLDEN_SIDE = 512
+
 
 @dataclass(frozen=True)
 class GoldenPair:
@@ -57,6 +62,8 @@ class GoldenPair:
         try:
             values = json.loads(text)
             shape = (int(values["height"]), int(values["width"]), 3)
+            if not all(1 <= side <= _MAX_GOLDEN_SIDE for side in shape[:2]):
+                raise ValueError(f"a golden pair of {shape[1]}x{shape[0]}")
             frame, stylized = (
                 np.frombuffer(base64.b64decode(values[name]), np.uint8).reshape(shape)
                 for name in ("frame", "stylized")

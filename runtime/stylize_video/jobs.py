@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from stylize_video.bounds import MAX_PICTURE_PIXELS
 from stylize_video.edit import Edit
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, SourceError
@@ -143,9 +144,13 @@ def stylize_picture(
     if output.suffix.lower() not in PICTURES:
         raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(PICTURES)})")
     check_output(output, source, overwrite=overwrite)
-    picture = cv2.imread(str(source), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR)
+    try:
+        picture = cv2.imread(str(source), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR)
+    except cv2.error:  # larger than OpenCV may read
+        picture = None
     if picture is None:
-        raise SourceError(f"{source} is not a picture that can be read")
+        limit = f"{MAX_PICTURE_PIXELS // 10**6} million pixels"
+        raise SourceError(f"{source} is not a picture that can be read, or has more than {limit}")
     frame, alpha = _frame_and_alpha(source, picture)
     stylized = Stylizer(session, look, working_size=working_size).stylize(frame)
     if alpha is not None and output.suffix.lower() in (".png", ".webp", ".tif", ".tiff"):

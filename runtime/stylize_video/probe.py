@@ -8,6 +8,7 @@ from fractions import Fraction
 import av
 import av.error
 
+from stylize_video.bounds import MAX_SIDE, MAX_VIDEO_PIXELS
 from stylize_video.errors import SourceError
 
 _DOLBY_VISION_ONLY = ("dvh1", "dvhe", "dvav", "dva1", "dav1")
@@ -71,6 +72,13 @@ def facts_of(container: av.container.InputContainer, name: str) -> Probe:
     if stream is None:
         raise SourceError(f"{name} has no video in it")
     codec = stream.codec_context
+    if codec is None:
+        raise SourceError(f"{name} has a video in it that cannot be decoded here (its codec is unknown)")
+    if max(codec.width, codec.height) > MAX_SIDE or codec.width * codec.height > MAX_VIDEO_PIXELS:
+        raise SourceError(
+            f"{name} says that its pictures are {codec.width}x{codec.height};"
+            f" videos of up to {MAX_VIDEO_PIXELS // 10**6} million pixels are read"
+        )
     if codec.codec_tag in _DOLBY_VISION_ONLY:
         raise SourceError(
             f"{name} is Dolby Vision without a base that other players show; convert it to HDR10 or SDR first"

@@ -428,10 +428,15 @@ def probe_range(style: Style) -> int:
         small, large = (session.run(None, {name: picture * scale})[0] for scale in (1, 255))
     except Exception as error:  # as above
         raise StyleError(f"{style.path} cannot run: {_first_line(error)}") from error
+    if small.ndim != 4 or not 0 < small.size <= _MAX_GROWN * picture.size:
+        raise StyleError(f"{style.path} is no style: a picture came out with shape {list(small.shape)}")
     if np.percentile(np.abs(small), 99) > 4:
         return 255
     return 255 if small.std() < 0.02 and large.std() > 10 else 1
 
+
+_MAX_GROWN = 64
+"""Foreign graphs may return a larger picture than they were given, but not by more than 8x8."""
 
 GOLDEN_PSNR = 38.0
 """Least PSNR in dB that a golden pair must reach; other machines round a little differently."""

@@ -10,11 +10,18 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from stylize_video.adapter import adapt_to_frames
-from stylize_video.contract import CONTRACT_VERSION, MAX_FILE_BYTES, PRECISIONS, Precision, StyleMetadata
+from stylize_video.bounds import MAX_SIDE
+from stylize_video.contract import (
+    CONTRACT_VERSION,
+    MAX_FILE_BYTES,
+    MAX_METADATA,
+    PRECISIONS,
+    Precision,
+    StyleMetadata,
+)
 from stylize_video.errors import StyleError
+from stylize_video.graph_bounds import find_excess
 from stylize_video_assets.catalog import bundled_styles, find_bundled
-
-_MAX_SIDE = 2**15
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class Style:
         model = read_model(path)
         metadata = read_metadata(model, path)
         size = check_is_style(model, path)
+        if excess := find_excess(model, size):
+            raise StyleError(f"{path} is no style that can be trusted: {excess}")
         return cls(style_name(path), path, metadata, size, model)
 
     @property
@@ -136,9 +145,12 @@ def read_metadata(model: onnx.ModelProto, path: Path) -> StyleMetadata | None:
     Raises:
         StyleError: the metadata is damaged, or of a newer contract.
     """
+    length = sum(len(p.key) + len(p.value) for p in model.metadata_props)
+    if length > MAX_METADATA:
+        raise StyleError(f"{path} says {length:,} characters about itself; at most {MAX_METADATA:,} are read")
     try:
         metadata = StyleMetadata.from_props({p.key: p.value for p in model.metadata_props})
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise StyleError(f"{path}: its style metadata is damaged ({error}); export it again") from error
     if metadata and metadata.contract > CONTRACT_VERSION:
         raise StyleError(
@@ -177,7 +189,7 @@ def check_is_style(model: onnx.ModelProto, path: Path) -> tuple[int, int] | None
             shape = ", ".join(str(d.dim_param or d.dim_value or "?") for d in dims)
             raise refused(f"its {role} {value.name!r} has shape [{shape}], not [N, 3, H, W]")
     height, width = (d.dim_value for d in list(inputs[0].type.tensor_type.shape.dim)[2:])
-    if max(height, width) > _MAX_SIDE:
+    if max(height, width) > MAX_SIDE:
         raise refused(f"it insists on pictures of {width}x{height}")
     if bool(height) != bool(width):
         raise refused("it fixes one side of its pictures and leaves the other free")

@@ -53,9 +53,9 @@ def damage_onnx(content: bytes, rng: random.Random) -> bytes:
     except DecodeError:
         return damage(content, rng)
     for _ in range(rng.choice((1, 1, 2, 4))):
-        rng.choice((_damage_node, _damage_node, _damage_attribute, _damage_tensor, _damage_shape, _damage_rest))(
-            model, rng
-        )
+        rng.choice(
+            (_damage_node, _damage_node, _damage_attribute, _damage_tensor, _damage_shape, _damage_rest)
+        )(model, rng)
     changed = model.SerializeToString()
     return damage(changed, rng) if rng.random() < 0.25 else changed
 
@@ -90,7 +90,7 @@ def _damage_attribute(model: onnx.ModelProto, rng: random.Random) -> None:
     else:
         attribute.i = size
     if rng.random() < 0.2:
-        attribute.type = rng.randrange(1, 15)
+        attribute.type = rng.randrange(1, 15)  # type: ignore[assignment]  # any number will do
     if rng.random() < 0.1:
         attribute.ints.extend([size] * rng.randrange(1, 9))
 
@@ -132,6 +132,8 @@ def _damage_rest(model: onnx.ModelProto, rng: random.Random) -> None:
         model.ir_version = rng.choice((0, 3, 8, 10, 99))
     elif kind == 2 and model.metadata_props:
         prop = rng.choice(model.metadata_props)
-        prop.value = rng.choice(("", "-1", "1e999", "[" * 5000, '{"height": 1000000000}', "\x1b]0;x\x07", "A" * 10**6))
+        prop.value = rng.choice(
+            ("", "-1", "1e999", "[" * 5000, '{"height": 1000000000}', "\x1b]0;x\x07", "A" * 10**6)
+        )
     elif model.graph.output:
         model.graph.output[0].name = rng.choice(("", "frames", "x" * 300))

@@ -59,6 +59,7 @@ def _run_worker(
             except queue.Empty:
                 report.states["hang"] += 1
                 report.problems.append(f"{kind} {number}: took longer than {seconds:.0f} s")
+                _clear(folder, worker)
                 return number + 1
             if not line:
                 break
@@ -77,14 +78,21 @@ def _run_worker(
             report.states["crash"] += 1
             said = errors.read_text(errors="replace").strip().splitlines()[-3:]
             report.problems.append(f"{kind} {number}: the process ended with {worker.returncode}; {said}")
-            for path in folder.iterdir():
-                path.unlink()
+            _clear(folder, worker)
         return number + 1 if number < last else last
     finally:
         worker.kill()
         worker.wait()
         reader.join()
         worker.stdout.close()
+
+
+def _clear(folder: Path, worker: subprocess.Popen[str]) -> None:
+    """What a worker that did not come to it would have removed."""
+    worker.kill()
+    worker.wait()
+    for path in folder.iterdir():
+        path.unlink()
 
 
 def _read(stream: object, lines: queue.Queue[str]) -> None:

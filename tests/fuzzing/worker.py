@@ -8,9 +8,12 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import random
 import resource
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +42,9 @@ def main() -> None:
         target = Path(folder) / f"{number}{seed.suffix}"
         content = seed.read_bytes()
         tell(number=number, state="begins", file=target.name)
-        if kind == "onnx":
-            target.write_bytes(damage_onnx(content, rng))
-            run = run_style
-        else:
-            target.write_bytes(damage(content, rng))
-            run = run_video
+        target.write_bytes((damage_onnx if kind == "onnx" else damage)(content, rng))
         try:
-            run(target, session)
+            _RUNS[kind](target, session)
             state, detail = "done", ""
         except StylizeError as error:
             state, detail = "refused", str(error)
@@ -70,6 +68,25 @@ def run_video(path: Path, session: StyleSession) -> None:
 def run_style(path: Path, session: StyleSession) -> None:
     damaged = StyleSession(Style.load(path), "cpu", threads=1)
     damaged.stylize(np.zeros((32, 48, 3), np.uint8))
+
+
+def misbehave(path: Path, session: StyleSession) -> None:
+    """Everything that must be noticed, for the test of the watch."""
+    number = int(path.stem)
+    if number == 1:
+        os.abort()
+    if number == 2:
+        path.with_suffix(".onnx.left").touch()
+        _ = 1 / 0
+    if number == 3:
+        time.sleep(60)
+
+
+_RUNS: dict[str, Callable[[Path, StyleSession], None]] = {
+    "video": run_video,
+    "onnx": run_style,
+    "misbehave": misbehave,
+}
 
 
 def tell(**facts: object) -> None:

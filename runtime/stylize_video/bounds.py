@@ -1,0 +1,55 @@
+"""Limits that hostile or broken files run into before anything large is allocated."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MAX_SIDE = 2**14
+"""Pixels of a video's or a style's longer side."""
+
+MAX_VIDEO_PIXELS = 2**26
+"""Twice an 8K frame; some ten frames are in memory at the same time."""
+
+MAX_PICTURE_PIXELS = 2**28
+
+MAX_FIXED_PIXELS = 2**24
+"""Of the one size that a foreign graph may insist on."""
+
+
+def limit_libraries() -> None:
+    """Tell OpenCV, before it is imported, how large a picture may be, and to leave talking to us.
+
+    For commands; a library leaves its process's environment alone.
+    """
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PICTURE_PIXELS))
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+
+
+def limit_memory() -> None:
+    """Let this process have as much memory as the machine has, and no more.
+
+    What asks for more fails with an error that can be told; without the limit Linux
+    grants it, and then ends whichever process it likes. For commands on a CPU: drivers of
+    GPUs reserve more than there is as a matter of course.
+    """
+    try:
+        import resource
+
+        limit = _installed_memory()
+        soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        if soft == resource.RLIM_INFINITY or soft > limit:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    except (ImportError, ValueError, OSError, AttributeError):  # Windows, or a system that knows none
+        return
+
+
+def _installed_memory() -> int:
+    """Bytes that this process can have: the machine's, or its container's."""
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        container = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return installed
+    return min(installed, int(container)) if container.isdigit() else installed
