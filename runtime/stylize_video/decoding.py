@@ -11,6 +11,7 @@ import av.error
 import cv2
 import numpy as np
 
+from stylize_video.damage import Damage, frames_past_damage
 from stylize_video.errors import SourceError
 from stylize_video.filters import Filter, FilterChain
 from stylize_video.frame import TimedFrame
@@ -75,6 +76,7 @@ class PyAvReader:
             raise SourceError(f"{name} has no video in it")
         stream.thread_type = "AUTO"
         self._stream, self._filters = stream, filters
+        self.damage = Damage()
         self._pictures = self._decode()
 
     def read(self) -> TimedFrame | None:
@@ -107,14 +109,13 @@ class PyAvReader:
 
     def _frames(self) -> Iterator[av.VideoFrame]:
         if not (self._alpha and self._facts.codec == "vp9"):
-            yield from self._container.decode(self._stream)
+            yield from frames_past_damage(self._container, self._stream, self.damage)
             return
         # FFmpeg's own VP9 decoder drops transparency; libvpx keeps it.
-        decoder = av.CodecContext.create("libvpx-vp9", "r")
-        for packet in self._container.demux(self._stream):
-            for frame in decoder.decode(packet if packet.size else None):
-                frame.time_base = self._time_base
-                yield frame
+        decoder = av.VideoCodecContext.create("libvpx-vp9", "r")
+        for frame in frames_past_damage(self._container, self._stream, self.damage, decoder):
+            frame.time_base = self._time_base
+            yield frame
 
     def _stamped(self, frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """Frames that all have a PTS, also where the container knows decoding order alone."""

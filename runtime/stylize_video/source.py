@@ -19,6 +19,7 @@ import av.error
 import cv2
 import numpy as np
 
+from stylize_video.damage import goes_on_after
 from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
 from stylize_video.edit import Edit, Window
 from stylize_video.errors import SourceError
@@ -29,6 +30,9 @@ from stylize_video.quiet import quiet_stderr
 from stylize_video.tonemap import TRANSFERS
 
 _log = logging.getLogger(__name__)
+
+_WHOLE = 0.9
+"""Part of the frames a container speaks of that has to be there; some count a little wrong."""
 
 _SEEK_SECONDS = 2
 """How much earlier a seek aims: containers and decoders are not exact about it."""
@@ -91,6 +95,7 @@ class VideoSource:
         self._open_again, self._reader, first = _first_that_decodes(str(path), facts, alpha=alpha)
         self._first: TimedFrame | None = first
         self._previous: int | None = None
+        self._name = str(path)
         height, width = first.image.shape[:2]
         self.info = _info(path, facts, width=width, height=height, window=window)
         if window.start is not None and window.start > facts.start_pts * facts.time_base:
@@ -110,12 +115,39 @@ class VideoSource:
     def _frames(self) -> Iterator[TimedFrame]:
         """In the file's own time."""
         size = (self.info.width, self.info.height)
-        while (frame := self._first or self._reader.read()) is not None:
+        while (frame := self._first or self._reader.read() or self._past_damage()) is not None:
             self._first = None
             # Damaged files repeat time stamps; no frame may be lost for it.
             pts = frame.pts if self._previous is None else max(frame.pts, self._previous + 1)
             self._previous = pts
             yield TimedFrame(pts, *_of_size(size, frame.image, frame.alpha))
+
+    def _past_damage(self) -> TimedFrame | None:
+        """OpenCV ends at the first packet that cannot be decoded; PyAV goes on behind it."""
+        done = self._previous
+        frame = None
+        if isinstance(self._reader, OpenCvReader) and done is not None and goes_on_after(self._name, done):
+            self._reader.close()
+            self._reader = PyAvReader(self._name, self._facts)
+            frame = self._reader.seek(done)
+            while frame is not None and frame.pts <= done:
+                frame = self._reader.read()
+        if frame is None:
+            self._tell_damage()
+        return frame
+
+    def _tell_damage(self) -> None:
+        if isinstance(self._reader, PyAvReader) and (lost := self._reader.damage.lost):
+            _log.warning(
+                "%s is damaged: %d of its frames cannot be decoded and are left out", self._name, lost
+            )
+        facts = self._facts
+        if facts.frame_count and self._previous is not None:
+            reached = (self._previous - facts.start_pts) * facts.time_base * facts.rate + 1
+            if reached < facts.frame_count * _WHOLE:
+                _log.warning(
+                    "%s breaks off: %d of its %d frames are there", self._name, reached, facts.frame_count
+                )
 
     def skip_past(self, pts: int) -> None:
         """Go on with the first frame after this time, as if all before it had been read.

@@ -1,0 +1,68 @@
+"""Damaged videos: what cannot be decoded is skipped and counted, and the rest keeps its times."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import av
+import av.error
+
+from stylize_video.probe import video_stream
+
+
+@dataclass
+class Damage:
+    """What became of the packets so far: refused by the decoder, or silently without a frame."""
+
+    refused: int = 0
+    read: int = 0
+    frames: int = 0
+
+    @property
+    def lost(self) -> int:
+        """Frames that are missing; those that the decoder still holds count until the end."""
+        return max(self.refused, self.read - self.frames) if self.refused else 0
+
+
+def frames_past_damage(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    damage: Damage,
+    decoder: av.VideoCodecContext | None = None,
+) -> Generator[av.VideoFrame]:
+    """The frames that can be decoded; an error ends neither the video nor the job.
+
+    ``decoder`` takes the place of the stream's own.
+    """
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.error.FFmpegError:
+            return
+        if packet is None:
+            return
+        damage.read += packet.size > 0
+        try:
+            frames = decoder.decode(packet if packet.size else None) if decoder else packet.decode()
+        except av.error.FFmpegError:
+            damage.refused += 1
+            continue
+        for frame in frames:
+            if isinstance(frame, av.VideoFrame):
+                damage.frames += 1
+                yield frame
+
+
+def goes_on_after(name: str, pts: int) -> bool:
+    """Whether a video has packets for frames after ``pts``; whatever decoded up to there may not know."""
+    with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(name) as container:
+        stream = video_stream(container)
+        if stream is None:
+            return False
+        with contextlib.suppress(av.error.FFmpegError):
+            container.seek(pts, stream=stream)
+        return any(p.pts is not None and p.pts > pts for p in container.demux(stream))
+    return False

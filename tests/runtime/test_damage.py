@@ -1,0 +1,89 @@
+"""Damage in the middle of a video: frames are concealed or skipped and counted, times are kept."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import av
+import pytest
+
+from stylize_video.damage import goes_on_after
+from stylize_video.pipeline import stylize_file
+from stylize_video.session import StyleSession
+from stylize_video.source import VideoSource
+from stylize_video.style import Style
+from support import MakeClip
+
+FRAMES = 120
+BROKEN = (40, 41, 60, 61, 62)
+
+
+def packets_of(path: Path) -> list[tuple[int, int]]:
+    """Position and size of every video packet."""
+    with av.open(str(path)) as container:
+        return [(p.pos, p.size) for p in container.demux(video=0) if p.size and p.pos is not None]
+
+
+@pytest.fixture
+def whole(make_clip: MakeClip, tmp_path: Path) -> Path:
+    return make_clip(tmp_path / "whole.mp4", frames=FRAMES, width=160, height=96)
+
+
+def times_of(path: Path) -> list[int]:
+    with VideoSource(path) as source:
+        return [frame.pts for frame in source]
+
+
+def test_packets_that_no_decoder_takes(whole: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = bytearray(whole.read_bytes())
+    for index in BROKEN:
+        position, size = packets_of(whole)[index]
+        data[position + 4 : position + size] = bytes(size - 4)
+    damaged = tmp_path / "damaged.mp4"
+    damaged.write_bytes(data)
+    expected = [pts for index, pts in enumerate(times_of(whole)) if index not in BROKEN]
+    assert times_of(damaged) == expected
+    assert [m for m in caplog.messages if "damaged" in m] == [
+        f"{damaged} is damaged: {len(BROKEN)} of its frames cannot be decoded and are left out"
+    ]
+
+
+def test_damage_inside_packets_is_concealed(whole: Path, tmp_path: Path) -> None:
+    data, rng = bytearray(whole.read_bytes()), random.Random(1)
+    for index in BROKEN:
+        position, size = packets_of(whole)[index]
+        for _ in range(6):
+            data[position + rng.randrange(6, size)] ^= rng.randrange(1, 256)
+    (tmp_path / "damaged.mp4").write_bytes(data)
+    got = times_of(tmp_path / "damaged.mp4")
+    assert set(got) <= set(times_of(whole))
+    assert len(got) >= FRAMES - len(BROKEN)
+    assert got[-1] == times_of(whole)[-1]
+
+
+def test_a_file_that_breaks_off(
+    whole: Path, invert_style: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with av.open(str(whole)) as source:
+        options = {"movflags": "+faststart"}  # the index comes first, so that half a file has it
+        with av.open(str(tmp_path / "fast.mp4"), "w", options=options) as target:
+            streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
+            for packet in source.demux():
+                if packet.dts is not None:
+                    packet.stream = streams[packet.stream.index]
+                    target.mux(packet)
+    data = (tmp_path / "fast.mp4").read_bytes()
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: len(data) * 2 // 3])
+    result = stylize_file(cut, tmp_path / "o.mp4", StyleSession(Style.load(invert_style), "cpu"))
+    assert FRAMES // 3 < result.frames < FRAMES
+    assert times_of(tmp_path / "o.mp4") == times_of(whole)[: result.frames]
+    assert f"{cut} breaks off: {result.frames} of its {FRAMES} frames are there" in caplog.messages
+
+
+def test_whole_files_are_not_called_damaged(whole: Path, caplog: pytest.LogCaptureFixture) -> None:
+    times = times_of(whole)
+    assert not caplog.messages
+    assert goes_on_after(str(whole), times[-2])
+    assert not goes_on_after(str(whole), times[-1])
