@@ -107,15 +107,15 @@ class Bomb:
         return (Path.touch, (self.target,))
 
 
-def test_pickle_bombs_do_not_go_off(tmp_path: Path) -> None:
-    target = tmp_path / "boom"
-    torch.save({"weights": Bomb(target)}, tmp_path / "bomb.pth")
-    with pytest.raises(CheckpointError, match="needs pickle code"):
-        load_any_checkpoint(tmp_path / "bomb.pth")
-    legacy = tmp_path / "legacy.pth"
-    legacy.write_bytes(pickle.dumps(Bomb(target), protocol=2))
-    with pytest.raises(CheckpointError, match=r"legacy\.pth"):
-        load_any_checkpoint(legacy)
+@pytest.mark.parametrize("protocol", ["torch", "old torch", 2, 3, 4, 5])
+def test_pickle_bombs_do_not_go_off(protocol: str | int, tmp_path: Path) -> None:
+    target, path = tmp_path / "boom", tmp_path / "bomb.pth"
+    if isinstance(protocol, int):
+        path.write_bytes(pickle.dumps(Bomb(target), protocol=protocol))
+    else:
+        torch.save({"weights": Bomb(target)}, path, _use_new_zipfile_serialization=protocol == "torch")
+    with pytest.raises(CheckpointError, match=r"bomb\.pth needs pickle code .* save its state_dict"):
+        load_any_checkpoint(path)
     assert not target.exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,8 @@ from stylize_video.files import replacing
 from stylize_video_train.networks import StyleNetwork, build_network
 from stylize_video_train.recipe import NetworkConfig
 
-_TORCH_STARTS = (b"PK", b"\x80\x02")
-"""First bytes of what torch.save writes: a zip archive, before torch 1.6 a pickle."""
+_PICKLE_STARTS = (b"PK", b"\x80")
+"""First bytes of what torch.save writes (a zip archive, before torch 1.6 a pickle) and of any pickle."""
 
 FORMAT = "stylize-video checkpoint"
 VERSION = 1
@@ -105,22 +106,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is a damaged stylize-video checkpoint ({error})") from error
 
 
-def read_torch_file(path: Path) -> Any:
-    """Load a torch file without running any code that it may hold.
+def read_torch_file(path: Path, *, kind: str = "checkpoint") -> Any:
+    """Load a torch file without running any code that it may hold; ``kind`` names it in errors.
 
     Raises:
         CheckpointError: the file is missing, damaged, or needs arbitrary pickle code.
     """
     if not path.is_file():
-        raise CheckpointError(f"the checkpoint {path} does not exist")
+        raise CheckpointError(f"the {kind} {path} does not exist")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles that are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, down to UnpicklingError and EOFError
         with path.open("rb") as file:
-            known = file.read(2) in _TORCH_STARTS
+            known = file.read(2).startswith(_PICKLE_STARTS)
         if known and isinstance(error, pickle.UnpicklingError):
             raise CheckpointError(
                 f"{path} needs pickle code to load, which could run anything on this machine;"
                 " save its state_dict() instead"
             ) from error
-        raise CheckpointError(f"{path} is damaged or no torch checkpoint") from error
+        raise CheckpointError(f"{path} is damaged or no torch {kind}") from error

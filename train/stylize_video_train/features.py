@@ -16,6 +16,7 @@ from torchvision.models import get_model, get_model_weights
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
 from stylize_video.errors import StylizeError
+from stylize_video_train.checkpoint import CheckpointError, read_torch_file
 from stylize_video_train.recipe import PRESETS
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -159,12 +160,10 @@ def _read_state(name: str, weights_file: Path | None) -> Mapping[str, Tensor]:
                 " pass a state dict you have with --feature-weights FILE"
             ) from error
         return state
-    if not weights_file.is_file():
-        raise FeatureError(f"feature weights {weights_file} do not exist")
     try:
-        loaded = torch.load(weights_file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a file that is no state dict
-        raise FeatureError(f"{weights_file} is not a state dict that is safe to load ({error})") from error
+        loaded = read_torch_file(weights_file, kind="weights file")
+    except CheckpointError as error:
+        raise FeatureError(str(error)) from error
     if not isinstance(loaded, Mapping) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise FeatureError(f"{weights_file} holds no state dict of tensors")
     return loaded
