@@ -82,3 +82,32 @@ def test_the_wheel_holds_the_four_packages_and_the_styles(tmp_path: Path) -> Non
     assert {"photo.onnx", "photo.int8.onnx", "photo.fp16.onnx"} <= shipped
     assert all(f"{package}/py.typed" in names for package in LAYERS)
     assert wheel.stat().st_size <= 12 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("module", "main", "arguments"),
+    [
+        ("stylize_video_export.cli", "main", ["style.pth"]),
+        ("stylize_video_train.cli", "main", ["style.jpg", "--content", "photos"]),
+        ("stylize_video_train.experiments.cli", "main_compare_losses", ["a.jpg", "b.jpg"]),
+        (
+            "stylize_video_train.experiments.cli",
+            "main_train_experiments",
+            ["--content", "a", "--unseen", "b", "--style", "c.jpg", "--photo", "d.jpg", "-o", "e"],
+        ),
+    ],
+)
+def test_what_needs_torch_says_how_to_get_it(module: str, main: str, arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['torch'] = None  # as if it were not installed\n"
+        f"sys.argv[1:] = {arguments}\n"
+        f"from {module} import {main}\n"
+        f"{main}()\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert (
+        result.stderr
+        == "error: torch is not installed, which this needs: pip install 'stylize-video[train]'\n"
+    )

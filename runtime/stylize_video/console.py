@@ -19,6 +19,8 @@ EXIT_INTERRUPTED = 130
 EXIT_TERMINATED = 143
 
 _PLAIN_SECONDS = 2.0
+_OF_THE_TRAINING_SIDE = frozenset({"torch", "torchvision", "onnxscript"})
+"""Packages that stylizing does without: the extra ``train`` brings them."""
 
 _CONTROLS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of characters that do something instead of showing something."""
@@ -90,10 +92,13 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
         fail(str(error), interruption_code(cause) if isinstance(cause, KeyboardInterrupt) else EXIT_ERROR)
     except KeyboardInterrupt as interruption:
         fail("interrupted", interruption_code(interruption))
-    except (ImportError, SystemError):
-        if not interrupted.is_set():
+    except (ImportError, SystemError) as error:
+        if interrupted.is_set():
+            fail("interrupted", EXIT_INTERRUPTED)
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if debug or missing not in _OF_THE_TRAINING_SIDE:
             raise
-        fail("interrupted", EXIT_INTERRUPTED)
+        fail(f"{missing} is not installed, which this needs: pip install 'stylize-video[train]'")
     except BrokenPipeError:
         raise SystemExit(EXIT_ERROR) from None
     except OSError as error:
