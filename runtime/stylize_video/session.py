@@ -12,7 +12,6 @@ import ctypes
 import logging
 import os
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,11 +23,11 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.cache import key_of, recall, remember
 from stylize_video.contract import MIN_SIDE, PRECISIONS, Precision
+from stylize_video.cuda import CudaRunner, provider_options
 from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import Frame
 from stylize_video.machine import cores, processor
@@ -263,15 +262,14 @@ class StyleSession:
             threads = max(1, cores() // at_once)
         model = style.frames_model(pixel_range=self.input_range, round_early=self.device.kind == "cpu")
         try:
-            self._session = _create_session(style, model, self.device, threads)
+            self._session, self._cuda = _open(style, model, self.device, threads)
         except DeviceError:
             if device != "auto":
                 raise
             self.device = Device("cpu")
-            self._session = _create_session(style, model, self.device, threads)
+            self._session, self._cuda = _open(style, model, self.device, threads)
         # A GPU computes one frame after the other: its buffers are there once.
         self.at_once = at_once if self.device.kind == "cpu" else 1
-        self._cuda = _CudaBuffers(self._session, self.device.index) if self.device.kind == "cuda" else None
 
     def stylize(self, frame: Frame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
@@ -356,37 +354,6 @@ class StyleSession:
         return float(np.median(seconds))
 
 
-class _CudaBuffers:
-    """IO binding with device buffers that are reused while the frame's size stays."""
-
-    def __init__(self, session: ort.InferenceSession, index: int) -> None:
-        self._session = session
-        self._index = index
-        self._shape: tuple[int, ...] = ()
-        self._input: Any = None
-        self._output: Any = None
-        self._binding: Any = None
-        self._lock = threading.Lock()  # threads may share a session, but not its buffers
-
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        with self._lock:
-            if batch.shape != self._shape:
-                self._allocate(batch.shape)
-            self._input.update_inplace(batch)
-            self._session.run_with_iobinding(self._binding)
-            result: NDArray[np.uint8] = self._output.numpy()
-            return result
-
-    def _allocate(self, shape: tuple[int, ...]) -> None:
-        device = ("cuda", self._index)
-        self._input = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, *device)
-        self._output = ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, *device)
-        self._binding = self._session.io_binding()
-        self._binding.bind_ortvalue_input(FRAMES, self._input)
-        self._binding.bind_ortvalue_output(STYLIZED, self._output)
-        self._shape = shape
-
-
 def cuda_problem() -> str | None:
     """Why CUDA cannot be used here, naming the missing library; None where nothing is known to be wrong."""
     if _CUDA not in ort.get_available_providers():
@@ -467,7 +434,31 @@ def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
     return np.asarray(cv2.resize(frame, size[::-1], interpolation=method), np.uint8)
 
 
-def _create_session(style: Style, model: bytes, device: Device, threads: int) -> ort.InferenceSession:
+def _open(
+    style: Style, model: bytes, device: Device, threads: int
+) -> tuple[ort.InferenceSession, CudaRunner | None]:
+    """A session, tried out where it is on a GPU: with CUDA graphs if they work, else without."""
+    if device.kind == "cpu":
+        return _create_session(style, model, device, threads), None
+    for graphs in (True, False):
+        try:
+            session = _create_session(style, model, device, threads, graphs=graphs)
+            runner = CudaRunner(session, device.index, graphs=graphs)
+            if runner.replays_right(size=style.fixed_size) or not graphs:
+                return session, runner
+        except DeviceError:
+            if not graphs:
+                raise
+        except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
+            if not graphs:
+                raise DeviceError(f"{style.path} cannot run on {device}: {_first_line(error)}") from error
+        _log.debug("%s runs on %s without CUDA graphs", style.path, device)
+    raise AssertionError("the second try returns or raises")
+
+
+def _create_session(
+    style: Style, model: bytes, device: Device, threads: int, *, graphs: bool = False
+) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong is told in one sentence by us
@@ -477,8 +468,7 @@ def _create_session(style: Style, model: bytes, device: Device, threads: int) ->
     options.enable_mem_pattern = False
     providers: list[Any] = [_CPU]
     if device.kind == "cuda":
-        cuda = {"device_id": device.index, "cudnn_conv_algo_search": "HEURISTIC", "prefer_nhwc": 1}
-        providers = [(_CUDA, cuda), _CPU]
+        providers = [(_CUDA, provider_options(device.index, graphs=graphs)), _CPU]
     try:
         with quiet_stderr() if device.kind == "cuda" else contextlib.nullcontext():
             session = ort.InferenceSession(model, options, providers=providers)
