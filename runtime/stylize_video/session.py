@@ -13,7 +13,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -33,7 +33,7 @@ from stylize_video.frame import Frame
 from stylize_video.machine import cores, processor
 from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
 from stylize_video.quiet import quiet_stderr
-from stylize_video.style import Style, find_style, find_variants
+from stylize_video.style import Style, find_style, find_variants, read_metadata, read_model
 from stylize_video.tiles import plan_tiles, stylize_tiles
 from stylize_video.working_size import stylize_at
 
@@ -126,10 +126,28 @@ def open_session(
         return session(wanted)
     if path != variants.get("fp32"):
         return session(path)  # the user named one variant, or a file of another maker
+    variants = _of_the_same_weights(path, variants)
     if resolve_device(device).kind == "cuda":
         # What half precision gains is sure on any GPU.
         return _if_right(session, variants.get("fp16")) or session(path)
     return _faster_on_cpu(session, path, variants.get("int8"), threads=threads, at_once=at_once)
+
+
+def _of_the_same_weights(path: Path, variants: Mapping[Precision, Path]) -> Mapping[Precision, Path]:
+    """Without variants that an earlier export left beside the style: they would look like it looked then."""
+    if len(variants) == 1:
+        return variants
+    weights = {precision: _weights_of(variant) for precision, variant in variants.items()}
+    for precision, variant in variants.items():
+        if weights[precision] != weights["fp32"]:
+            _log.warning("%s is of another training than %s and is not used", variant, path)
+    return {p: v for p, v in variants.items() if weights[p] == weights["fp32"]}
+
+
+def _weights_of(path: Path) -> str:
+    """The hash of the checkpoint that a style was exported from."""
+    metadata = read_metadata(read_model(path), path)
+    return metadata.checkpoint_sha256 if metadata else ""
 
 
 def _if_right(session: Callable[[Path], StyleSession], path: Path | None) -> StyleSession | None:

@@ -115,13 +115,16 @@ def test_a_fallback_to_the_cpu_is_never_called_cuda(monkeypatch: pytest.MonkeyPa
 # --- variants -----------------------------------------------------------------------------
 
 
-def write_variant(folder: Path, source: Path, *, precision: str, faster_on: tuple[str, ...]) -> None:
+def write_variant(
+    folder: Path, source: Path, *, precision: str, faster_on: tuple[str, ...], weights: str = ""
+) -> None:
     model = onnx.load_model(str(source))
     golden = frame(16, 16)[..., ::-1].copy()
     metadata = StyleMetadata(
         name="s",
         precision=parse_precision(precision),  # type: ignore[arg-type]  # never auto here
         faster_on=faster_on,
+        checkpoint_sha256=weights,
         golden=GoldenPair(golden, 255 - golden),
     )
     onnx.helper.set_model_props(model, metadata.to_props())
@@ -177,6 +180,18 @@ def test_what_was_remembered_never_hides_wrong_pixels(
     assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == "int8"
     monkeypatch.setattr("stylize_video.session.golden_problem", lambda _: "other pixels")
     assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == "fp32"
+
+
+def test_variants_of_an_earlier_training_are_not_used(
+    invert_style: Path, tmp_path: Path, measured: list[list[float]], caplog: pytest.LogCaptureFixture
+) -> None:
+    write_variant(tmp_path, invert_style, precision="int8", faster_on=("cpu",), weights="before")
+    write_variant(tmp_path, invert_style, precision="fp32", faster_on=(), weights="now")
+    assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == "fp32"
+    assert "s.int8.onnx is of another training" in caplog.text
+    write_variant(tmp_path, invert_style, precision="int8", faster_on=("cpu",), weights="now")
+    measured.append([0.5, 1.0])
+    assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == "int8"
 
 
 def test_measuring_tells_slow_from_fast() -> None:
