@@ -1,8 +1,8 @@
 """Temporal smoothing: what flickers though nothing moved is held, what moves is followed.
 
 The previous result is warped along the motion of the *source* and blended with the new
-one wherever the warped source agrees with the new source. Where it does not (something
-uncovered, a light switched on) the new frame stands alone, so nothing leaves ghosts.
+frame as far as the warped source agrees with the new source, and never beyond what the
+new frame holds nearby. So what was uncovered, or changed its light, leaves no ghosts.
 """
 
 from __future__ import annotations
@@ -15,21 +15,24 @@ from numpy.typing import NDArray
 
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
+from stylize_video.luma import Luma
+from stylize_video.warp import NOTHING
 
-_MOTION_SIDE = 160
-"""Motion is estimated on a luma picture whose longer side has about this many pixels."""
+_MOST = 0.85
+"""Weight of the past at full smoothing: it fades by half within four frames."""
 
-_MOST = 0.9
-"""Weight of the past at full smoothing; what changes is then followed within some 20 frames."""
+_NOISE, _CHANGE = 6, 30
+"""Differences of the small luma, of 255: up to the first they are noise and the limits of the
+estimated motion; from the second on the source has changed and its past has no say."""
 
-_NOISE = 3.0
-"""Luma differences up to this many of 255 are sensor noise and compression, not change."""
+_WINDOW = (5, 5)
+_STILL: Any = 0.3 * _WINDOW[0] * _WINDOW[1]
+"""Motion must explain a window of the small luma better than none by this many levels in all."""
 
-_CHANGE = 9.0
-"""Luma differences from this on are change: the past has no say there."""
-
-_AROUND = np.ones((5, 5), np.uint8)
-_NOTHING: Any = None  # OpenCV's type stubs ask for arrays that its functions leave optional
+_HOW = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
+_NEARBY = np.ones((3, 3), np.uint8)
+_SLACK: Any = (4,) * 4  # OpenCV's type stubs know no scalars
+"""Levels that the past may lie outside of what the new frame holds nearby."""
 
 
 def check_smooth(amount: float) -> float:
@@ -44,74 +47,102 @@ def check_smooth(amount: float) -> float:
 
 
 class TemporalSmoother:
-    """Smooths one frame after the other; buffers are allocated once for each frame size."""
+    """Smooths one frame after the other; frames may change their size, which begins anew."""
 
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow.setFinestScale(0)
-        self._luma: NDArray[np.uint8] | None = None
-        self._result: Frame | None = None
-        self._grid = np.empty((0, 0, 2), np.float32)
-        self._small_grid = np.empty((0, 0, 2), np.float32)
+        self._flow.setPatchStride(6)
+        self._flow.setGradientDescentIterations(5)
+        self._luma: Luma | None = None
+        self._past: NDArray[np.uint8] | None = None  # BGRA: OpenCV warps four channels faster than three
+        self._buffers = _Buffers(0, 0)
+        self._weights = (0.0, np.zeros(256, np.uint8))
 
     def reset(self) -> None:
         """Forget the past: the next frame stands alone."""
-        self._luma = self._result = None
+        self._luma = self._past = None
 
-    def smooth(self, source: Frame, stylized: Frame, amount: float) -> Frame:
+    def smooth(self, luma: Luma, stylized: Frame, amount: float) -> Frame:
         """Return ``stylized`` blended with the past, and remember the result.
 
         Args:
-            source: the source frame, uint8 ``[H, W, 3]`` BGR.
-            stylized: what the style made of it, same shape.
+            luma: the source frame, as :func:`~stylize_video.luma.small_luma`.
+            stylized: what the style made of it, uint8 ``[H, W, 3]`` BGR.
             amount: 0 (no past) to 1 (as much of the past as agrees).
         """
-        luma = _small_luma(source)
-        if self._luma is not None and self._result is not None and self._result.shape == stylized.shape:
-            result = self._blend(luma, self._luma, stylized, self._result, amount)
-        else:
-            result = stylized
-        self._luma, self._result = luma, result
-        return result
+        if self._buffers.size != stylized.shape[:2]:
+            self._buffers = _Buffers(*stylized.shape[:2])
+            self.reset()
+        buffers = self._buffers
+        cv2.cvtColor(stylized, cv2.COLOR_BGR2BGRA, dst=buffers.current)
+        if self._luma is not None and self._past is not None:
+            flow, change = self._follow(luma, self._luma)
+            weight = np.asarray(cv2.LUT(change, self._weights_of(amount)), np.uint8)
+            _warp(self._past, flow, buffers)
+            _blend(buffers, weight)
+        # The result is the next frame's past, and the past's memory the next frame's.
+        self._luma, self._past = luma, buffers.swap()
+        return np.asarray(cv2.cvtColor(self._past, cv2.COLOR_BGRA2BGR), np.uint8)
 
-    def _blend(
-        self,
-        luma: NDArray[np.uint8],
-        past_luma: NDArray[np.uint8],
-        stylized: Frame,
-        past: Frame,
-        amount: float,
-    ) -> Frame:
-        height, width = stylized.shape[:2]
-        if self._grid.shape[:2] != (height, width):
-            self._grid, self._small_grid = _grid(height, width), _grid(*luma.shape)
-        flow = np.asarray(self._flow.calc(luma, past_luma, _NOTHING), np.float32)
-        agreed = _warp(past_luma, flow + self._small_grid)
+    def _follow(self, luma: Luma, past: Luma) -> tuple[NDArray[np.float32], Luma]:
+        """Where each point was, and how much it has changed since: ``[h, w, 2]`` and ``[h, w]``."""
+        flow = np.asarray(self._flow.calc(luma, past, NOTHING), np.float32)
+        change = cv2.absdiff(luma, cv2.remap(past, flow, NOTHING, _HOW, borderMode=cv2.BORDER_REPLICATE))
+        change_if_still = cv2.absdiff(luma, past)
+        # Without texture any motion explains a picture; it is taken to stand still then.
+        moving, standing = (
+            cv2.boxFilter(c, cv2.CV_16U, _WINDOW, normalize=False) for c in (change, change_if_still)
+        )
+        still = cv2.compare(standing, cv2.add(moving, _STILL), cv2.CMP_LE)
+        cv2.copyTo(np.zeros_like(flow), still, flow)
+        change = cv2.copyTo(change_if_still, still, change)
         # A pixel's style depends on its surroundings, so change counts there too.
-        change = np.asarray(cv2.dilate(cv2.absdiff(luma, agreed), _AROUND), np.float32)
-        weight = np.clip((_CHANGE - change) / (_CHANGE - _NOISE), 0, 1) * np.float32(_MOST * amount)
-        scale = np.array([width / luma.shape[1], height / luma.shape[0]], np.float32)
-        warped = _warp(past, np.asarray(cv2.resize(flow, (width, height))) * scale + self._grid)
-        weight = np.asarray(cv2.resize(weight, (width, height)), np.float32)
-        return np.asarray(cv2.blendLinear(warped, stylized, weight, 1 - weight), np.uint8)
+        return flow, np.asarray(cv2.dilate(change, _NEARBY), np.uint8)
+
+    def _weights_of(self, amount: float) -> NDArray[np.uint8]:
+        """The past's weight, of 255, for each amount of change."""
+        if self._weights[0] != amount:
+            agreement = np.clip((_CHANGE - np.arange(256)) / (_CHANGE - _NOISE), 0, 1)
+            # The root makes equal steps of the knob look equal.
+            self._weights = amount, np.rint(255 * _MOST * amount**0.5 * agreement).astype(np.uint8)
+        return self._weights[1]
 
 
-def _warp(image: NDArray[np.uint8], positions: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """``image`` as seen at ``positions`` ``[H, W, 2]`` (x, y), between pixels too."""
-    warped = cv2.remap(image, positions, _NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(warped, np.uint8)
+def _warp(past: NDArray[np.uint8], flow: NDArray[np.float32], buffers: _Buffers) -> None:
+    """Move ``past`` by ``flow`` ``[h, w, 2]``, in pixels of its own smaller size, into ``buffers.warped``."""
+    height, width = buffers.size
+    scale: Any = (width / flow.shape[1], height / flow.shape[0], 0, 0)
+    large = cv2.resize(cv2.multiply(flow, scale), (width, height), dst=buffers.flow)
+    cv2.remap(past, large, NOTHING, _HOW, dst=buffers.warped, borderMode=cv2.BORDER_REPLICATE)
 
 
-def _small_luma(frame: Frame) -> NDArray[np.uint8]:
-    """Luma at a fraction of the size, in which noise averages out: uint8 ``[h, w]``."""
-    height, width = frame.shape[:2]
-    shrink = max(1.0, max(height, width) / _MOTION_SIDE)
-    size = (max(16, round(width / shrink)), max(16, round(height / shrink)))
-    luma = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-    return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
+def _blend(buffers: _Buffers, weight: NDArray[np.uint8]) -> None:
+    """Move ``buffers.current`` towards ``buffers.warped`` by ``weight`` of 255, at a fraction of the size."""
+    current, past, up, down = buffers.current, buffers.warped, buffers.up, buffers.down
+    cv2.add(cv2.dilate(current, _NEARBY, dst=up), _SLACK, dst=up)
+    cv2.min(past, up, dst=past)
+    cv2.subtract(cv2.erode(current, _NEARBY, dst=down), _SLACK, dst=down)
+    cv2.max(past, down, dst=past)
+    cv2.resize(weight, buffers.size[::-1], dst=buffers.weight)
+    cv2.cvtColor(buffers.weight, cv2.COLOR_GRAY2BGRA, dst=buffers.weights)
+    # Differences upwards and downwards apart: bytes have no sign, and are fast.
+    cv2.multiply(cv2.subtract(past, current, dst=up), buffers.weights, dst=up, scale=1 / 255)
+    cv2.multiply(cv2.subtract(current, past, dst=down), buffers.weights, dst=down, scale=1 / 255)
+    cv2.subtract(cv2.add(current, up, dst=current), down, dst=current)
 
 
-def _grid(height: int, width: int) -> NDArray[np.float32]:
-    """Each pixel's own coordinates, ``[H, W, 2]`` (x, y)."""
-    y, x = np.mgrid[0:height, 0:width]
-    return np.stack([x, y], -1).astype(np.float32)
+class _Buffers:
+    """What frames of one size are worked out in: fresh memory each time takes longer than the work."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.size = height, width
+        self.flow = np.empty((height, width, 2), np.float32)
+        self.weight = np.empty((height, width), np.uint8)
+        pictures = (np.empty((height, width, 4), np.uint8) for _ in range(6))
+        self.current, self.warped, self.up, self.down, self.weights, self._other = pictures
+
+    def swap(self) -> NDArray[np.uint8]:
+        """Return ``current``, and give the next frame other memory for it."""
+        self.current, self._other = self._other, self.current
+        return self._other

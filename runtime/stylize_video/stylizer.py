@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from stylize_video.cuts import CutDetector
 from stylize_video.frame import Frame
 from stylize_video.look import Look
+from stylize_video.luma import small_luma
 from stylize_video.network import Network
 from stylize_video.smoothing import TemporalSmoother, check_smooth
 from stylize_video.working_size import WorkingSize, stylize_at
@@ -13,7 +15,8 @@ class Stylizer:
     """Stylizes a sequence of frames, for files and cameras alike.
 
     ``session``, ``look``, ``smooth`` and ``working_size`` may be set between two frames and
-    count from the next one on. A new session starts without a past.
+    count from the next one on. A new session starts without a past, and so does a new shot:
+    cuts are found on the source.
 
     Args:
         session: the network.
@@ -34,6 +37,7 @@ class Stylizer:
         working_size: WorkingSize = WorkingSize(),
     ) -> None:
         self._smoother = TemporalSmoother()
+        self._cuts = CutDetector()
         self._session = session
         self.look = look
         self.smooth = smooth
@@ -80,11 +84,15 @@ class Stylizer:
             self.reset()
             return self.look.apply(frame, frame)
         if self._smooth:
-            stylized = self._smoother.smooth(frame, stylized, self._smooth)
+            luma = small_luma(frame)
+            if self._cuts.is_cut(luma):
+                self._smoother.reset()
+            stylized = self._smoother.smooth(luma, stylized, self._smooth)
         else:
             self.reset()
         return self.look.apply(frame, stylized)
 
     def reset(self) -> None:
-        """Forget the past: after a seek, or where another shot begins."""
+        """Forget the past, as after a seek."""
         self._smoother.reset()
+        self._cuts.reset()
