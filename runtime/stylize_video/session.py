@@ -12,8 +12,9 @@ import ctypes
 import logging
 import os
 import re
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.cache import key_of, recall, remember
@@ -30,6 +32,7 @@ from stylize_video.contract import MIN_SIDE, PRECISIONS, Precision
 from stylize_video.cuda import CudaRunner, provider_options
 from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import Frame
+from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
 from stylize_video.machine import cores, processor
 from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
 from stylize_video.quiet import quiet_stderr
@@ -42,6 +45,10 @@ _CPU = "CPUExecutionProvider"
 
 MAX_PIXELS = {"cpu": 1_250_000, "cuda": 10_000_000}
 """Larger frames are stylized in tiles of at most this many pixels: memory does not grow further."""
+
+_SMALLER_TILES = ((4, "a quarter"), (16, "a sixteenth"), (64, "a sixty-fourth"))
+_LEAST_TILE = 40_000
+"""Pixels; where margins are most of a tile, smaller ones spare nothing."""
 
 _WORTH_IT = 0.95
 """Of the time of fp32: what int8 must stay below, as it is a little coarser."""
@@ -278,22 +285,35 @@ class StyleSession:
         self.input_range = input_range or (1 if style.metadata else probe_range(style))
         if at_once > 1 and not threads:
             threads = max(1, cores() // at_once)
-        model = style.frames_model(pixel_range=self.input_range, round_early=self.device.kind == "cpu")
+        self._threads = threads
+        self._opening = threading.Lock()
+        self._computation: _OnCpu | CudaRunner | None = None
         try:
-            self._session, self._cuda = _open(style, model, self.device, threads)
+            self._reopen()
         except DeviceError:
             if device != "auto":
                 raise
             self.device = Device("cpu")
-            self._session, self._cuda = _open(style, model, self.device, threads)
+            self._reopen()
         # A GPU computes one frame after the other: its buffers are there once.
         self.at_once = at_once if self.device.kind == "cpu" else 1
+        self._max_pixels = MAX_PIXELS[self.device.kind]
+        self._ladder = Ladder(self._steps(may_leave=device == "auto"))
+
+    def _reopen(self) -> None:
+        with self._opening:
+            self._computation = None  # so that its memory is free for the new one
+            on_cpu = self.device.kind == "cpu"
+            model = self.style.frames_model(pixel_range=self.input_range, round_early=on_cpu)
+            self._computation = _open(self.style, model, self.device, self._threads)
 
     def stylize(self, frame: Frame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
 
         A graph that insists on one size gets the frame resized to it and its result
-        brought back; frames above :data:`MAX_PIXELS` are stylized in tiles.
+        brought back; frames above :data:`MAX_PIXELS` are stylized in tiles. Where memory
+        does not suffice nevertheless, fewer frames at a time, smaller tiles, and at last the
+        CPU (unless a device was insisted on) are tried, each told in one line.
 
         Raises:
             StyleError: the frame is too small, or the graph fails on this size.
@@ -306,9 +326,45 @@ class StyleSession:
         fixed_size = self.style.fixed_size
         if fixed_size and fixed_size != (height, width):
             return stylize_at(self, frame, fixed_size)
-        if fixed_size or height * width <= MAX_PIXELS[self.device.kind]:
+        return self._ladder.stylize(frame)
+
+    def _steps(self, *, may_leave: bool) -> Iterator[Step]:
+        """Ways to stylize a frame, from the fastest to the most frugal.
+
+        Between two the session is opened anew: what it took hold of in vain is free again.
+        """
+        yield Step("as ever", self._stylize_sized)
+        self._reopen()
+        if self.at_once > 1:
+            alone = threading.Lock()
+
+            def one_at_a_time(frame: Frame) -> Frame:
+                with alone:
+                    return self._stylize_sized(frame)
+
+            yield Step("with one frame at a time", one_at_a_time)
+            self._reopen()
+        if self._neighbourhood and not self.style.fixed_size:
+            alone = threading.Lock()
+            for part, name in _SMALLER_TILES:
+
+                def in_tiles(frame: Frame, part: int = part) -> Frame:
+                    pixels = min(self._max_pixels, frame.shape[0] * frame.shape[1])
+                    with alone:
+                        return self._stylize_sized(frame, max_pixels=max(_LEAST_TILE, pixels // part))
+
+                yield Step(f"in tiles of {name} of the size", in_tiles)
+                self._reopen()
+        if self.device.kind != "cpu" and may_leave:
+            slow = StyleSession(self.style, "cpu", input_range=self.input_range)
+            self.device = slow.device
+            yield Step("on the CPU", slow.stylize)
+
+    def _stylize_sized(self, frame: Frame, *, max_pixels: int = 0) -> Frame:
+        limit = max_pixels or self._max_pixels
+        if self.style.fixed_size or frame.shape[0] * frame.shape[1] <= limit:
             return self._stylize_whole(frame)
-        return self._stylize_large(frame)
+        return self._stylize_large(frame, limit)
 
     def _stylize_whole(self, frame: Frame) -> Frame:
         stylized = self._run(frame)
@@ -320,11 +376,10 @@ class StyleSession:
             raise StyleError(f"{self.style.path} turned a {width}x{height} frame into {got}; export it again")
         return _resized(stylized, (height, width))
 
-    def _stylize_large(self, frame: Frame) -> Frame:
+    def _stylize_large(self, frame: Frame, limit: int) -> Frame:
         """In tiles; smaller and enlarged again where the network looks at the whole picture."""
         height, width = frame.shape[:2]
         if self._neighbourhood:
-            limit = MAX_PIXELS[self.device.kind]
             tiles = plan_tiles(height, width, self._neighbourhood, max_pixels=limit)
             return stylize_tiles(self._stylize_whole, frame, tiles)
         if height * width <= MAX_WHOLE_PIXELS:
@@ -346,14 +401,16 @@ class StyleSession:
 
     def _run(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]
+        with self._opening:
+            computation = self._computation
         try:
-            if self._cuda:
-                result: Frame = self._cuda.run(batch)[0]
-            else:
-                result = self._session.run([STYLIZED], {FRAMES: batch})[0][0]
+            if computation is None:
+                raise OutOfMemoryError("it could not be opened again")
+            result: Frame = computation.run(batch)[0]
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             size = f"{frame.shape[1]}x{frame.shape[0]}"
-            raise StyleError(
+            kind = OutOfMemoryError if is_out_of_memory(error) else StyleError
+            raise kind(
                 f"the style {self.style.path} failed on a {size} frame: {_first_line(error)}"
             ) from error
         if result.ndim != 3 or result.shape[2] != 3:
@@ -370,6 +427,17 @@ class StyleSession:
             self.stylize(frame)
             seconds.append(time.perf_counter() - start)
         return float(np.median(seconds))
+
+
+class _OnCpu:
+    """ONNX Runtime on arrays as they are."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._session = session
+
+    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        result: NDArray[np.uint8] = self._session.run([STYLIZED], {FRAMES: batch})[0]
+        return result
 
 
 def cuda_problem() -> str | None:
@@ -452,18 +520,16 @@ def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
     return np.asarray(cv2.resize(frame, size[::-1], interpolation=method), np.uint8)
 
 
-def _open(
-    style: Style, model: bytes, device: Device, threads: int
-) -> tuple[ort.InferenceSession, CudaRunner | None]:
-    """A session, tried out where it is on a GPU: with CUDA graphs if they work, else without."""
+def _open(style: Style, model: bytes, device: Device, threads: int) -> _OnCpu | CudaRunner:
+    """What runs frames, tried out where it is on a GPU: with CUDA graphs if they work, else without."""
     if device.kind == "cpu":
-        return _create_session(style, model, device, threads), None
+        return _OnCpu(_create_session(style, model, device, threads))
     for graphs in (True, False):
         try:
             session = _create_session(style, model, device, threads, graphs=graphs)
             runner = CudaRunner(session, device.index, graphs=graphs)
             if runner.replays_right(size=style.fixed_size) or not graphs:
-                return session, runner
+                return runner
         except DeviceError:
             if not graphs:
                 raise

@@ -1,0 +1,212 @@
+"""Too little memory costs time, never a frame: one step after the other, each told in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import stylize_video.session as session_module
+from stylize_video.errors import StyleError
+from stylize_video.frame import Frame
+from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
+from stylize_video.session import Device, StyleSession
+from stylize_video.style import Style
+from stylize_video_assets.catalog import bundled_styles
+
+BFC_ARENA = (
+    "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv node."
+    " Status Message: bfc_arena.cc:358 AllocateRawInternal Failed to allocate memory for requested buffer"
+    " of size 1769472000"
+)
+FRAME = np.zeros((32, 48, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        BFC_ARENA,
+        "CUDA failure 2: out of memory ; GPU=0 ; hostname=x ; expr=cudaMalloc((void**)&p, size);",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED ; GPU=0",
+        "CUDNN failure 4: CUDNN_STATUS_ALLOC_FAILED",
+        "std::bad_alloc",
+    ],
+)
+def test_messages_about_memory_are_known(message: str) -> None:
+    assert is_out_of_memory(RuntimeError(message))
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("CUDA failure 700: an illegal memory access was encountered"))
+    assert not is_out_of_memory(RuntimeError("Non-zero status code returned while running Conv node."))
+
+
+def steps(*names: str, works: str, opened: list[str] | None = None) -> Iterator[Step]:
+    def attempt(name: str) -> Step:
+        def stylize(frame: Frame) -> Frame:
+            if name != works:
+                raise OutOfMemoryError(f"{name} needs more")
+            return frame + 1
+
+        return Step(name, stylize)
+
+    for name in names:
+        if opened is not None:
+            opened.append(name)
+        yield attempt(name)
+
+
+def test_one_step_after_the_other_and_a_line_for_each(caplog: pytest.LogCaptureFixture) -> None:
+    opened: list[str] = []
+    ladder = Ladder(steps("a", "b", "c", "d", works="c", opened=opened))
+    np.testing.assert_array_equal(ladder.stylize(FRAME), FRAME + 1)
+    assert caplog.messages == [
+        "not enough memory for a frame of 48x32: going on b",
+        "not enough memory for a frame of 48x32: going on c",
+    ]
+    ladder.stylize(FRAME)  # stays where it works
+    assert len(caplog.messages) == 2
+    assert opened == ["a", "b", "c"]  # what is not needed is not even made
+
+
+def test_the_end_of_the_ladder_is_one_sentence() -> None:
+    ladder = Ladder(steps("a", "b", works="none"))
+    for _ in range(2):
+        with pytest.raises(OutOfMemoryError, match="b needs more; close other programs, or"):
+            ladder.stylize(FRAME)
+
+
+def test_other_errors_are_not_answered_with_less_memory() -> None:
+    def broken(frame: Frame) -> Frame:
+        raise StyleError("broken")
+
+    ladder = Ladder(iter([Step("a", broken), Step("b", lambda frame: frame)]))
+    with pytest.raises(StyleError, match="broken"):
+        ladder.stylize(FRAME)
+
+
+def test_threads_go_down_together(caplog: pytest.LogCaptureFixture) -> None:
+    ladder = Ladder(steps("a", "b", "c", works="c"))
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(ladder.stylize, [FRAME] * 64))
+    assert all((result == 1).all() for result in results)
+    assert len(caplog.messages) == 2
+
+
+class SmallDevice:
+    """An ONNX Runtime session that has memory for so many pixels."""
+
+    def __init__(self, inner: Any, pixels: int) -> None:
+        self._inner, self._pixels = inner, pixels
+
+    def run(self, outputs: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        (batch,) = feeds.values()
+        pixels = batch.shape[1] * batch.shape[2]
+        if pixels > self._pixels:
+            raise RuntimeError(BFC_ARENA)
+        result: list[np.ndarray] = self._inner.run(outputs, feeds)
+        return result
+
+
+def small_devices(monkeypatch: pytest.MonkeyPatch, pixels: int) -> None:
+    create = session_module._create_session
+    monkeypatch.setattr(session_module, "_create_session", lambda *a: SmallDevice(create(*a), pixels))
+
+
+def test_a_session_in_a_small_memory_gives_the_same_frame(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real network in tiles: as if there had been memory enough."""
+    style = Style.load(bundled_styles()[0].path)
+    frame = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    plenty = StyleSession(style, "cpu").stylize(frame)
+    small_devices(monkeypatch, 200_000)
+    stylized = StyleSession(style, "cpu", at_once=2).stylize(frame)
+    assert np.abs(stylized.astype(int) - plenty).max() <= 1
+    assert [message.split(": going on ")[1] for message in caplog.messages] == [
+        "with one frame at a time",
+        "in tiles of a quarter of the size",
+    ]
+
+
+def test_a_device_that_fails_for_good_is_told(invert_style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_devices(monkeypatch, 0)
+    session = StyleSession(Style.load(invert_style), "cpu", input_range=1)
+    with pytest.raises(StyleError, match=r"Failed to allocate memory.*close other programs"):
+        session.stylize(FRAME)
+
+
+class FullGpu:
+    """A GPU whose memory another program took."""
+
+    def run(self, batch: np.ndarray) -> np.ndarray:
+        raise RuntimeError(BFC_ARENA)
+
+
+def gpus_that_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = session_module._open
+
+    def open_(style: Style, model: bytes, device: Device, threads: int) -> object:
+        return FullGpu() if device.kind == "cuda" else opened(style, model, device, threads)
+
+    monkeypatch.setattr(session_module, "_open", open_)
+    monkeypatch.setattr(
+        session_module, "resolve_device", lambda text: Device("cpu" if text == "cpu" else "cuda")
+    )
+
+
+def test_a_full_gpu_ends_on_the_cpu(
+    invert_style: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpus_that_are_full(monkeypatch)
+    session = StyleSession(Style.load(invert_style), "auto", input_range=1)
+    assert str(session.device) == "cuda:0"
+    np.testing.assert_array_equal(session.stylize(FRAME), 255 - FRAME)
+    assert str(session.device) == "cpu"  # and says so
+    assert [message.split(": going on ")[1] for message in caplog.messages] == [
+        "in tiles of a quarter of the size",
+        "in tiles of a sixteenth of the size",
+        "in tiles of a sixty-fourth of the size",
+        "on the CPU",
+    ]
+
+
+def test_a_gpu_that_was_insisted_on_is_not_left(invert_style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpus_that_are_full(monkeypatch)
+    session = StyleSession(Style.load(invert_style), "cuda", input_range=1)
+    with pytest.raises(StyleError, match="close other programs"):
+        session.stylize(FRAME)
+    assert str(session.device) == "cuda:0"
+
+
+def test_memory_that_really_ends() -> None:
+    """ONNX Runtime under a limit of the operating system: the frame comes all the same."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("RLIMIT_DATA counts what is allocated on Linux only")
+    program = """
+import logging, resource, sys
+from pathlib import Path
+import numpy as np
+import stylize_video.session as s
+logging.basicConfig()
+s.MAX_PIXELS["cpu"] = 10**9
+session = s.StyleSession(s.Style.load("photo"), "cpu", threads=1)
+frame = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
+session.stylize(frame[:64, :64])
+lines = Path("/proc/self/status").read_text().splitlines()
+used = next(int(line.split()[1]) * 1024 for line in lines if "VmData" in line)
+resource.setrlimit(resource.RLIMIT_DATA, (used + 120 * 2**20, resource.RLIM_INFINITY))
+stylized = session.stylize(frame)
+resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(np.abs(stylized.astype(int) - s.StyleSession(session.style, "cpu").stylize(frame)).max())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert int(done.stdout) <= 1
+    assert "not enough memory" in done.stderr
+    assert "going on in tiles" in done.stderr
