@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -334,7 +335,7 @@ def test_a_finished_training_is_not_trained_further(pictures: Path, tmp_path: Pa
     assert not load_checkpoint(tmp_path / "a.pth").state
 
 
-def test_killed_at_any_moment_the_last_checkpoint_is_whole(
+def test_a_stopped_process_goes_on_from_its_last_checkpoint(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 4)
@@ -352,6 +353,39 @@ def test_killed_at_any_moment_the_last_checkpoint_is_whole(
     assert load_checkpoint(tmp_path / "a.pth").step == 4
     resumed, _ = run(pictures, tmp_path / "a.pth", steps=10, resume=True)
     assert resumed.weights_sha256() == whole.weights_sha256()
+
+
+ALWAYS_SAVING = """
+import itertools, sys
+from pathlib import Path
+from stylize_video_train.checkpoint import load_checkpoint
+from dataclasses import replace
+checkpoint = load_checkpoint(Path(sys.argv[1]))
+for step in itertools.count(1):
+    replace(checkpoint, step=step).save(Path(sys.argv[2]))
+    print(step, flush=True)
+"""
+
+
+def test_sigkill_while_a_checkpoint_is_written_leaves_the_one_before(pictures: Path, tmp_path: Path) -> None:
+    interrupted_run(pictures, tmp_path / "a.pth", 2, steps=4)
+    target = tmp_path / "b.pth"
+    last = 0
+    with subprocess.Popen(
+        [sys.executable, "-c", ALWAYS_SAVING, str(tmp_path / "a.pth"), str(target)], stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        for _ in range(20):  # stopped dead at twenty moments: what lies there is whole at each
+            time.sleep(0.013)
+            process.send_signal(signal.SIGSTOP)
+            step = load_checkpoint(target).step
+            assert step >= max(1, last)
+            last = step
+            process.send_signal(signal.SIGCONT)
+        process.kill()
+    assert load_checkpoint(target).step >= last > 1
+    assert load_checkpoint(target).build()(torch.rand(1, 3, 16, 16)).isfinite().all()
 
 
 def test_a_divergence_keeps_the_last_good_checkpoint(
