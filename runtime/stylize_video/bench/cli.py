@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import sys
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from stylize_video.bench.measure import Outside, Speed
 
 _DEFAULT_SIZES = ["640x360"]
-_WIDTHS = (12, 11, 14, 14, 16, 14, 9)
+_PACKAGES = ("stylize-video", "onnxruntime-gpu", "onnxruntime", "openvino", "opencv-python", "av", "numpy")
 
 
 def stylize_bench(
@@ -32,16 +33,23 @@ def stylize_bench(
     size: Annotated[
         list[str] | None, typer.Option(metavar="WxH", help="Repeatable.  [default: 640x360]")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:INDEX, or all that work.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, fp16, int8, or all that there are.")] = "auto",
+    style_scale: Annotated[
+        str, typer.Option(metavar="FACTOR|LINESp", help="Size of strokes, as for stylize-video.")
+    ] = "1",
     against: Annotated[
         Path | None, typer.Option(metavar="STYLE", help="Another style, side by side.")
     ] = None,
     baseline: Annotated[
         bool, typer.Option("--baseline", help="The field's TransformerNet of width 32, side by side.")
     ] = False,
+    openvino: Annotated[
+        bool, typer.Option("--openvino", help="The same files on OpenVINO, side by side; the network alone.")
+    ] = False,
     frames: Annotated[int, typer.Option(min=3, help="Frames of the clip at each size.")] = 150,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each contender; medians count.")] = 3,
+    seconds: Annotated[float, typer.Option(min=0.1, help="About how long one turn may take.")] = 6,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything measured there.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
 ) -> None:
@@ -50,30 +58,37 @@ def stylize_bench(
         sizes = [_parse_size(text) for text in size or _DEFAULT_SIZES]
         from tempfile import TemporaryDirectory
 
-        from stylize_video.bench.baseline import transformer_net
-        from stylize_video.bench.measure import OpenSession, measure_outside, measure_speeds, scaled_clip
-        from stylize_video.session import StyleSession, open_session, parse_precision
+        from stylize_video.bench.contenders import EVERY, find_contenders
+        from stylize_video.bench.measure import measure_outside, measure_speeds, scaled_clip
+        from stylize_video.session import parse_precision
         from stylize_video.style import find_style
+        from stylize_video.working_size import WorkingSize
 
-        wanted = parse_precision(precision)
         path = find_style(style)
-        contenders: dict[str, OpenSession] = {
-            path.stem: lambda: open_session(path, device=device, precision=wanted)
-        }
-        if against:
-            other = find_style(against)
-            contenders[f"{other.stem} (against)"] = lambda: open_session(other, device=device)
-        if baseline:
-            field = transformer_net()
-            contenders[field.name] = lambda: StyleSession(field, device, input_range=1)
+        contenders = list(
+            find_contenders(
+                path,
+                device=device,
+                precision=None if precision == EVERY else parse_precision(precision),
+                against=against,
+                baseline=baseline,
+                openvino=openvino,
+            )
+        )
+        working_size = WorkingSize.parse(style_scale)
         results: list[tuple[Outside, list[Speed]]] = []
         for width, height in sizes:
             with TemporaryDirectory() as folder:
                 scaled = scaled_clip(clip, Path(folder), width=width, height=height, frames=frames)
-                speeds = list(measure_speeds(scaled, contenders, rounds=rounds, seconds=6).values())
-                outside = measure_outside(scaled, path, device=device)
+                speeds = measure_speeds(
+                    scaled, contenders, rounds=rounds, seconds=seconds, working_size=working_size
+                )
+                where = "auto" if device == EVERY else device
+                outside = measure_outside(scaled, path, device=where, style_scale=style_scale)
             _print_table(speeds, outside)
             results.append((outside, speeds))
+        if len(results) > 1:
+            _print_costs([speeds for _, speeds in results])
         if json_file:
             json_file.write_text(json.dumps(_as_json(results), indent=2) + "\n")
 
@@ -88,24 +103,25 @@ def _parse_size(text: str) -> tuple[int, int]:
 def _print_table(speeds: Sequence[Speed], outside: Outside) -> None:
     first = speeds[0]
     print(f"{first.width}x{first.height}, milliseconds a frame: median (95th percentile)")
-    columns = ("end to end", "network", "decode", "adapt", "infer", "encode", "cold")
-    print(f"{'':28}" + "".join(f"{c:>{w}}" for c, w in zip(columns, _WIDTHS, strict=True)))
+    print(_row("", ("end to end", "network", "core ms", "decode", "adapt", "infer", "encode", "cold")))
     for speed in speeds:
         stages = speed.stages
-        label = f"{speed.name} {speed.precision} {speed.device}"
-        times = (stages.decode, stages.adapt, stages.infer, stages.encode)
-        cells = [
-            f"{speed.end_to_end:.1f} fps",
-            f"{speed.inference:.1f} fps",
-            *(f"{t.median:.1f} ({t.p95:.1f})" for t in times),
-            f"{1000 * stages.cold:.0f} ms",
-        ]
-        print(f"{label:28}" + "".join(f"{c:>{w}}" for c, w in zip(cells, _WIDTHS, strict=True)))
+        times = (stages.decode, stages.adapt, speed.infer, stages.encode) if stages else (speed.infer,)
+        cells = [f"{t.median:.1f} ({t.p95:.1f})" for t in times]
+        if not stages:
+            cells = ["-", "-", *cells, "-"]
+        whole = f"{speed.whole.fps:.1f} fps" if speed.whole else "-"
+        used = f"{speed.whole.core_ms:.1f}" if speed.whole else "-"
+        alone = f"{speed.network.fps:.1f} fps"
+        used = f"{used} / {speed.network.core_ms:.1f}"
+        print(_row(_label(speed), (whole, alone, used, *cells, f"{1000 * speed.cold:.0f} ms")))
     for other in speeds[1:]:
-        print(f"{first.name} is {first.end_to_end / other.end_to_end:.1f} times {other.name} end to end")
-    share = first.end_to_end / first.inference
-    slowest = first.stages.bottleneck
-    print(f"end to end reaches {share:.0%} of the network alone; the bottleneck is {slowest}")
+        print(_comparison(first, other))
+    if first.stages and first.share:
+        print(
+            f"end to end reaches {first.share:.0%} of the network alone;"
+            f" the bottleneck is {first.stages.bottleneck}"
+        )
     print(
         f"the command writes its first frame after {outside.first_frame_seconds:.2f} s"
         f" and uses at most {outside.peak_megabytes:.0f} MB\n"
@@ -113,16 +129,47 @@ def _print_table(speeds: Sequence[Speed], outside: Outside) -> None:
     sys.stdout.flush()
 
 
+def _comparison(first: Speed, other: Speed) -> str:
+    if first.whole and other.whole:
+        ours, theirs, where = first.whole, other.whole, "end to end"
+    else:
+        ours, theirs, where = first.network, other.network, "in the network"
+    ratios = f"{ours.fps / theirs.fps:.2f} times as fast as {_label(other)} {where}"
+    if first.device == other.device == "cpu":
+        ratios += f", {theirs.core_ms / ours.core_ms:.2f} times by processor time"
+    return f"{_label(first)} is {ratios}"
+
+
+def _print_costs(by_size: Sequence[Sequence[Speed]]) -> None:
+    """What a megapixel costs at each size: where the numbers are alike, cost is linear in pixels."""
+    print("milliseconds of the network for a megapixel")
+    print(_row("", [f"{speeds[0].width}x{speeds[0].height}" for speeds in by_size]))
+    for contender in zip(*by_size, strict=True):
+        print(_row(_label(contender[0]), [f"{speed.megapixel_ms:.0f}" for speed in contender]))
+
+
+def _label(speed: Speed) -> str:
+    return f"{speed.name.removesuffix('.' + speed.precision)} {speed.precision} {speed.device}"
+
+
+def _row(label: str, cells: Sequence[str]) -> str:
+    return f"{label:32}" + "".join(f"{cell:>16}" for cell in cells)
+
+
 def _as_json(results: Sequence[tuple[Outside, Sequence[Speed]]]) -> dict[str, object]:
-    import os
     import platform
     from dataclasses import asdict
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    packages = ("onnxruntime-gpu", "opencv-python", "av", "numpy")
+    from stylize_video.machine import cores, processor
+
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
     return {
-        "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {"python": platform.python_version(), **{p: version(p) for p in packages}},
+        "machine": {"processor": processor(), "cores": cores(), "system": platform.platform()},
+        "versions": versions,
         "sizes": [
             {"command": asdict(outside), "contenders": [speed.to_dict() for speed in speeds]}
             for outside, speeds in results

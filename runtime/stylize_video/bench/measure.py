@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,13 +16,20 @@ import cv2
 import numpy as np
 from onnx import TensorProto, helper
 
+from stylize_video.bench.contenders import Contender
 from stylize_video.errors import SourceError
-from stylize_video.frame import TimedFrame
+from stylize_video.frame import Frame, TimedFrame
+from stylize_video.network import Network
 from stylize_video.pipeline import stylize_file
-from stylize_video.session import StyleSession
+from stylize_video.session import StyleSession, most_at_once
 from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
+from stylize_video.threads import in_order
+from stylize_video.working_size import WorkingSize, stylize_at
+
+_MOST_TIMED = 60
+_HELD_BYTES = 300 * 2**20
 
 
 @dataclass(frozen=True)
@@ -39,13 +47,12 @@ class Timing:
 @dataclass(frozen=True)
 class Stages:
     """What each stage costs alone. ``adapt`` is the part of ``infer`` that turns frames into
-    the network's floats and back; ``cold`` is opening the session and its first frame."""
+    the network's floats and back."""
 
     decode: Timing
     adapt: Timing
     infer: Timing
     encode: Timing
-    cold: float
 
     @property
     def bottleneck(self) -> str:
@@ -55,20 +62,61 @@ class Stages:
 
 
 @dataclass(frozen=True)
+class Throughput:
+    """Frames a second, and milliseconds of processor time a frame, over all cores.
+
+    On a busy machine the second still says what the first would be on an idle one.
+    """
+
+    fps: float
+    core_ms: float
+
+    @classmethod
+    def median(cls, measured: Sequence[Throughput]) -> Throughput:
+        return cls(
+            float(np.median([m.fps for m in measured])), float(np.median([m.core_ms for m in measured]))
+        )
+
+
+@dataclass(frozen=True)
 class Speed:
-    """One contender at one size: frames a second, medians over the rounds."""
+    """One contender at one size.
+
+    ``network`` is the network alone, ``whole`` all from file to file, both with several
+    frames at once and as medians over the rounds; ``cold`` are the seconds from nothing to the
+    first frame. ``whole`` and ``stages`` are None for what only the network is measured of.
+    """
 
     name: str
     precision: str
     device: str
     width: int
     height: int
-    end_to_end: float
-    inference: float
-    stages: Stages
+    network: Throughput
+    infer: Timing
+    cold: float
+    whole: Throughput | None = None
+    stages: Stages | None = None
+
+    @property
+    def share(self) -> float | None:
+        """Of the network's speed, what is left from file to file: by processor time, or by the
+        clock where a GPU computes."""
+        if self.whole is None:
+            return None
+        if self.device == "cpu":
+            return self.network.core_ms / self.whole.core_ms
+        return self.whole.fps / self.network.fps
+
+    @property
+    def megapixel_ms(self) -> float:
+        """Milliseconds that the network takes for a million pixels, by processor time on a CPU."""
+        milliseconds = self.network.core_ms if self.device == "cpu" else 1000 / self.network.fps
+        return 1e6 * milliseconds / (self.width * self.height)
 
     def to_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "bottleneck": self.stages.bottleneck}
+        bottleneck = self.stages.bottleneck if self.stages else None
+        return {**asdict(self), "bottleneck": bottleneck, "megapixel_ms": self.megapixel_ms}
 
 
 @dataclass(frozen=True)
@@ -79,16 +127,14 @@ class Outside:
     peak_megabytes: float
 
 
-OpenSession = Callable[[], StyleSession]
-
-
 def scaled_clip(source: Path, folder: Path, *, width: int, height: int, frames: int) -> Path:
     """The first ``frames`` of a video at another size, repeated where it is shorter."""
     target = folder / f"{width}x{height}.mp4"
+    different = min(frames, _held_frames(width, height))
     with VideoSource(source) as video:
         images = [
             np.asarray(cv2.resize(f.image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-            for f, _ in zip(video, range(frames), strict=False)
+            for f, _ in zip(video, range(different), strict=False)
         ]
         info = video.info
     resized = VideoSink(target, replace(info, width=width, height=height), overwrite=True)
@@ -98,16 +144,11 @@ def scaled_clip(source: Path, folder: Path, *, width: int, height: int, frames: 
     return resized.finish(whole=False)
 
 
-def measure_stages(clip: Path, open_session: OpenSession, *, frames: int) -> Stages:
-    """Time decoding, the network and encoding one after the other, each with all cores."""
+def measure_stages(clip: Path, session: StyleSession, infer: Timing, *, frames: int) -> Stages:
+    """Time decoding and encoding one after the other, each with all cores."""
     with VideoSource(clip) as video:
         decode, images = _timed(video, frames)
         info = video.info
-    start = time.perf_counter()
-    session = open_session()
-    session.stylize(images[0].image)
-    cold = time.perf_counter() - start
-    infer = _each(session.stylize, [frame.image for frame in images])
     border = StyleSession(_identity_style(), str(session.device))
     border.stylize(images[0].image)
     adapt = _each(border.stylize, [frame.image for frame in images])
@@ -115,59 +156,136 @@ def measure_stages(clip: Path, open_session: OpenSession, *, frames: int) -> Sta
         sink = VideoSink(Path(folder) / "out.mp4", info, overwrite=True)
         encode = _each(sink.write, images)
         sink.discard()
-    return Stages(Timing.of(decode), Timing.of(adapt), Timing.of(infer), Timing.of(encode), cold)
+    return Stages(Timing.of(decode), Timing.of(adapt), infer, Timing.of(encode))
 
 
 def measure_speeds(
-    clip: Path, contenders: Mapping[str, OpenSession], *, rounds: int, seconds: float
-) -> dict[str, Speed]:
+    clip: Path,
+    contenders: Sequence[Contender],
+    *,
+    rounds: int,
+    seconds: float,
+    working_size: WorkingSize = WorkingSize(),
+) -> list[Speed]:
     """Run every contender in turn, round after round, so that all see the same machine.
 
     Args:
         clip: the video to stylize.
-        contenders: how to open each one's session, by name.
+        contenders: what runs.
         rounds: how often each one runs; medians are reported.
         seconds: about how long one run may take; slow contenders stylize fewer frames.
+        working_size: where networks work.
     """
-    sessions = {name: opener() for name, opener in contenders.items()}
     with VideoSource(clip) as video:
-        images = [frame.image for frame in video]
-    counts = {}
-    for name, session in sessions.items():
-        session.stylize(images[0])
-        one = min(_each(session.stylize, images[:3]))
-        counts[name] = int(np.clip(seconds / one, 3, len(images)))
-    whole: dict[str, list[float]] = {name: [] for name in sessions}
-    alone: dict[str, list[float]] = {name: [] for name in sessions}
+        most = _held_frames(video.info.width, video.info.height)
+        images = [frame.image for frame, _ in zip(video, range(most), strict=False)]
+        total = video.info.frame_count or len(images)
+    height, width = images[0].shape[:2]
+    size = working_size.of(height, width)
+    runs = [_Run(contender, images, size, total=total, seconds=seconds) for contender in contenders]
     with TemporaryDirectory() as folder:
         for _ in range(rounds):
-            for name, session in sessions.items():
-                count = counts[name]
-                alone[name].append(count / sum(_each(session.stylize, images[:count])))
-                start = time.perf_counter()
-                stylize_file(clip, Path(folder) / "out.mp4", session, overwrite=True, max_frames=count)
-                whole[name].append(count / (time.perf_counter() - start))
-    height, width = images[0].shape[:2]
-    return {
-        name: Speed(
-            name,
-            session.style.precision,
-            str(session.device),
+            for run in runs:
+                run.measure_network()
+                run.measure_whole(clip, Path(folder) / "out.mp4", working_size)
+    return [run.speed(clip) for run in runs]
+
+
+class _Run:
+    """One contender's measurements, as they gather."""
+
+    def __init__(
+        self,
+        contender: Contender,
+        images: Sequence[Frame],
+        size: tuple[int, int],
+        *,
+        total: int,
+        seconds: float,
+    ) -> None:
+        self._contender, self._images, self._size = contender, images, size
+        start = time.perf_counter()
+        alone = contender.open(1)
+        self._stylize(alone, images[0])
+        self._cold = time.perf_counter() - start
+        one = min(self._each(alone, 3))
+        self._count = int(np.clip(seconds / one, 3, total))
+        self._infer = Timing.of(self._each(alone, min(self._count, _MOST_TIMED)))
+        self._network = contender.open(most_at_once())
+        self._alone: list[Throughput] = []
+        self._whole: list[Throughput] = []
+
+    def measure_network(self) -> None:
+        """The network alone, with as many frames at once as a file job has."""
+        frames = (self._images[index % len(self._images)] for index in range(self._count))
+        at_once = getattr(self._network, "at_once", 1)
+
+        def run() -> None:
+            for _ in in_order(lambda image: self._stylize(self._network, image), frames, at_once=at_once):
+                pass
+
+        self._alone.append(_throughput(run, self._count))
+
+    def measure_whole(self, clip: Path, output: Path, working_size: WorkingSize) -> None:
+        """From file to file."""
+        if isinstance(self._network, StyleSession):
+            job = functools.partial(
+                stylize_file,
+                clip,
+                output,
+                self._network,
+                working_size=working_size,
+                overwrite=True,
+                max_frames=self._count,
+            )
+            self._whole.append(_throughput(job, self._count))
+
+    def speed(self, clip: Path) -> Speed:
+        """What was measured, with the stages."""
+        network = self._network
+        height, width = self._images[0].shape[:2]
+        described = network.style.precision if isinstance(network, StyleSession) else None
+        return Speed(
+            self._contender.name,
+            described or str(getattr(network, "precision", "")),
+            str(network.device) if isinstance(network, StyleSession) else "cpu",
             width,
             height,
-            float(np.median(whole[name])),
-            float(np.median(alone[name])),
-            measure_stages(clip, contenders[name], frames=min(counts[name], 60)),
+            Throughput.median(self._alone),
+            self._infer,
+            self._cold,
+            Throughput.median(self._whole) if self._whole else None,
+            measure_stages(clip, network, self._infer, frames=min(self._count, _MOST_TIMED))
+            if isinstance(network, StyleSession)
+            else None,
         )
-        for name, session in sessions.items()
-    }
+
+    def _stylize(self, network: Network, image: Frame) -> Frame:
+        return stylize_at(network, image, self._size)
+
+    def _each(self, network: Network, count: int) -> list[float]:
+        images = [self._images[index % len(self._images)] for index in range(count)]
+        return _each(lambda image: self._stylize(network, image), images)
 
 
-def measure_outside(clip: Path, style: Path, *, device: str) -> Outside:
+def _throughput(run: Callable[[], object], count: int) -> Throughput:
+    start, processor = time.perf_counter(), time.process_time()
+    run()
+    used, took = time.process_time() - processor, time.perf_counter() - start
+    return Throughput(count / took, 1000 * used / count)
+
+
+def _held_frames(width: int, height: int) -> int:
+    """How many frames of this size are held in memory to measure with."""
+    return max(3, min(150, _HELD_BYTES // (width * height * 3)))
+
+
+def measure_outside(clip: Path, style: Path, *, device: str, style_scale: str = "1") -> Outside:
     """Start ``stylize-video`` as a user would: seconds until one frame is written, and peak memory."""
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-c", _RUN_AND_REPORT_MEMORY, str(clip), "--style", str(style)]
-        command += ["--device", device, "-q", "-y", "-o", str(Path(folder) / "out.mp4")]
+        command += ["--device", device, "--style-scale", style_scale]
+        command += ["-q", "-y", "-o", str(Path(folder) / "out.mp4")]
         starts = []
         for _ in range(3):
             start = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,14 @@ import onnx
 import pytest
 
 from stylize_video.bench.baseline import transformer_net
-from stylize_video.bench.measure import Stages, Timing, scaled_clip
+from stylize_video.bench.contenders import find_contenders
+from stylize_video.bench.measure import Speed, Stages, Throughput, Timing, scaled_clip
+from stylize_video.bench.openvino import OpenVinoNetwork
+from stylize_video.errors import StyleError, StylizeError
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
+from stylize_video.style import Style, find_style, find_variants
+from stylize_video.threads import in_order
 from support import Command, draw_picture
 
 
@@ -33,11 +39,54 @@ def test_the_baseline_is_the_fields_network() -> None:
 
 def test_the_bottleneck_is_the_slowest_stage() -> None:
     fast, slow = Timing(1, 2), Timing(5, 6)
-    assert Stages(fast, slow, fast, slow, 0.1).bottleneck == "encoding"
-    assert Stages(fast, fast, slow, fast, 0.1).bottleneck == "the network"
+    assert Stages(fast, slow, fast, slow).bottleneck == "encoding"
+    assert Stages(fast, fast, slow, fast).bottleneck == "the network"
     timing = Timing.of([0.001, 0.002, 0.003])
     assert timing.median == pytest.approx(2.0)
     assert timing.p95 == pytest.approx(2.9)
+
+
+def speed(device: str, whole: Throughput | None) -> Speed:
+    return Speed("s", "int8", device, 1000, 500, Throughput(50, 40), Timing(20, 21), 0.1, whole)
+
+
+def test_shares_and_costs() -> None:
+    """By processor time where the processor is what is short, by the clock on a GPU."""
+    assert speed("cpu", Throughput(10, 50)).share == pytest.approx(0.8)
+    assert speed("cuda:0", Throughput(10, 50)).share == pytest.approx(0.2)
+    assert speed("cpu", None).share is None
+    assert speed("cpu", None).megapixel_ms == pytest.approx(80)
+    assert speed("cuda:0", None).megapixel_ms == pytest.approx(40)
+
+
+def test_contenders() -> None:
+    path = find_style("photo")
+    every = [c.name for c in find_contenders(path, device="cpu", precision=None)]
+    assert every == ["photo"] * len(find_variants(path))
+    sides = find_contenders(path, device="cpu", precision="auto", against=path, baseline=True, openvino=True)
+    names = [c.name for c in sides]
+    assert names[:3] == ["photo", "photo (against)", "TransformerNet-32"]
+    assert "photo in OpenVINO" in names
+    with pytest.raises(StyleError, match="no style 'none'"):
+        list(find_contenders(path, device="cpu", precision="auto", against=Path("none")))
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_openvino_gives_the_same_picture(at_once: int) -> None:
+    pytest.importorskip("openvino", reason="an option")
+    style = Style.load("photo")
+    network = OpenVinoNetwork(style, at_once=at_once)
+    session = StyleSession(style, "cpu")
+    pictures = [draw_picture(index, 64, 48) for index in range(4)]
+    for picture, stylized in in_order(network.stylize, pictures, at_once=at_once):
+        error = np.square(session.stylize(picture).astype(float) - stylized).mean()
+        assert 10 * np.log10(255**2 / max(error, 1e-9)) > 38
+
+
+def test_openvino_missing_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(StylizeError, match="pip install openvino"):
+        OpenVinoNetwork(Style.load("photo"))
 
 
 def test_clips_are_scaled_and_lengthened(clip: Path, tmp_path: Path) -> None:
@@ -54,14 +103,27 @@ def test_the_command_reports_everything(
     report = tmp_path / "bench.json"
     result = command(
         "stylize-bench", clip, "--style", invert_style, "--against", "photo", "--size", "64x48",
-        "--size", "96x64", "--frames", 6, "--rounds", 1, "--json", report,
+        "--size", "96x64", "--frames", 6, "--rounds", 1, "--seconds", 0.3, "--style-scale", 2,
+        "--json", report,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    for word in ("64x48", "96x64", "end to end", "decode", "encode", "bottleneck", "MB", "times photo"):
+    for word in (
+        "64x48",
+        "96x64",
+        "end to end",
+        "decode",
+        "encode",
+        "bottleneck",
+        "MB",
+        "megapixel",
+        "as fast as photo",
+    ):
         assert word in result.stdout
     sizes = json.loads(report.read_text())["sizes"]
     assert [c["name"] for c in sizes[0]["contenders"]] == ["invert", "photo (against)"]
-    assert all(c["end_to_end"] > 0 and c["inference"] > 0 for size in sizes for c in size["contenders"])
+    assert all(
+        c["whole"]["fps"] > 0 and c["network"]["core_ms"] > 0 for size in sizes for c in size["contenders"]
+    )
     assert sizes[0]["command"]["peak_megabytes"] > 20
 
 

@@ -1,0 +1,91 @@
+"""What runs against what: variants of a style, another style, the field's network, OpenVINO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stylize_video.bench.baseline import transformer_net
+from stylize_video.bench.openvino import OpenVinoNetwork
+from stylize_video.contract import Precision
+from stylize_video.network import Network
+from stylize_video.session import StyleSession, cuda_problem, open_session
+from stylize_video.style import Style, find_style, find_variants
+
+EVERY = "all"
+"""Instead of a device or a precision: each one that there is."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that stylizes frames.
+
+    Attributes:
+        name: how it is called in the table.
+        open: opens it, for so many frames at once.
+    """
+
+    name: str
+    open: Callable[[int], Network]
+
+
+def find_contenders(
+    style: Path,
+    *,
+    device: str,
+    precision: Precision | Literal["auto"] | None,
+    against: Path | None = None,
+    baseline: bool = False,
+    openvino: bool = False,
+) -> Iterator[Contender]:
+    """The style first, in every way that is asked for.
+
+    Args:
+        style: an ONNX file.
+        device: as users name it, or :data:`EVERY` that works here.
+        precision: as for :func:`~stylize_video.session.open_session`; None is every variant.
+        against: another style.
+        baseline: the network that the field runs, with random weights.
+        openvino: the style's files on OpenVINO.
+
+    Raises:
+        StyleError: there is no such style or variant.
+    """
+    devices = ["cpu"] + ([] if cuda_problem() else ["cuda"]) if device == EVERY else [device]
+    precisions: list[Precision | Literal["auto"]] = [precision] if precision else [*find_variants(style)]
+    for kind in devices:
+        for one in precisions:
+            yield Contender(style.stem, _opener(style, kind, one))
+        if against:
+            other = find_style(against)
+            yield Contender(f"{other.stem} (against)", _opener(other, kind, "auto"))
+        if baseline:
+            yield Contender("TransformerNet-32", _baseline_opener(kind))
+    if openvino:
+        for path in find_variants(style).values():
+            yield Contender(f"{path.stem} in OpenVINO", _openvino_opener(path))
+
+
+def _opener(
+    style: Path, device: str, precision: Precision | Literal["auto"]
+) -> Callable[[int], StyleSession]:
+    def opened(at_once: int) -> StyleSession:
+        return open_session(style, device=device, precision=precision, at_once=at_once)
+
+    return opened
+
+
+def _baseline_opener(device: str) -> Callable[[int], StyleSession]:
+    def opened(at_once: int) -> StyleSession:
+        return StyleSession(transformer_net(), device, input_range=1, at_once=at_once)
+
+    return opened
+
+
+def _openvino_opener(path: Path) -> Callable[[int], OpenVinoNetwork]:
+    def opened(at_once: int) -> OpenVinoNetwork:
+        return OpenVinoNetwork(Style.load(path), at_once=at_once)
+
+    return opened
