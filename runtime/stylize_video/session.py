@@ -453,14 +453,26 @@ def cuda_problem() -> str | None:
         ort.preload_dlls()
     if os.name == "nt":
         return None
-    provider = Path(ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
+    library = missing_library("cuda")
+    if library:
+        return f"{library} could not be loaded (pip install 'stylize-video[cuda]' brings CUDA's libraries)"
+    return None
+
+
+def missing_library(provider: str) -> str | None:
+    """The library that keeps one of ONNX Runtime's providers (``cuda``, ``tensorrt``) from loading.
+
+    None where it loads, or is part of ONNX Runtime itself; on Linux.
+    """
+    path = Path(ort.__file__).parent / "capi" / f"libonnxruntime_providers_{provider}.so"
+    if not path.exists():
+        return None
     try:
         # Its symbols come from a library that ONNX Runtime loads first.
-        ctypes.CDLL(str(provider.with_name("libonnxruntime_providers_shared.so")), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(provider))
+        ctypes.CDLL(str(path.with_name("libonnxruntime_providers_shared.so")), mode=ctypes.RTLD_GLOBAL)
+        ctypes.CDLL(str(path))
     except OSError as error:
-        library = str(error).split(":")[0]
-        return f"{library} could not be loaded (pip install 'stylize-video[cuda]' brings CUDA's libraries)"
+        return str(error).split(":")[0]
     return None
 
 

@@ -19,17 +19,36 @@ import numpy as np
 import onnxruntime as ort
 
 from stylize_video.errors import StylizeError
+from stylize_video.machine import cores, processor
 from stylize_video.quiet import quiet_stderr
-from stylize_video.session import cuda_problem, golden_problem, open_session
+from stylize_video.session import cuda_problem, golden_problem, missing_library, open_session
 from stylize_video.style import find_variants
-from stylize_video_assets.catalog import bundled_styles
+from stylize_video_assets.catalog import BundledStyle, bundled_styles
 
 State = Literal["ok", "missing", "broken"]
 
-_PACKAGES = ("stylize-video", "onnxruntime-gpu", "onnxruntime", "onnx", "opencv-python", "av", "numpy")
+_PACKAGES = (
+    "stylize-video",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "onnx",
+    "openvino",
+    "opencv-python",
+    "av",
+    "numpy",
+)
 _ENCODERS = ("libx264", "libx265", "libvpx-vp9", "libsvtav1")
 _HARDWARE_ENCODERS = ("h264_nvenc", "hevc_nvenc", "h264_qsv", "h264_vaapi", "h264_videotoolbox", "h264_amf")
 _SIZE = (360, 640)
+_INT8_INSTRUCTIONS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX-512",
+    "avx_vnni": "VNNI",
+    "avx512_vnni": "AVX-512 VNNI",
+    "amx_int8": "AMX",
+    "asimddp": "dot product",
+    "i8mm": "matrix product",
+}
 
 
 @dataclass(frozen=True)
@@ -44,8 +63,10 @@ class Finding:
 
 def versions() -> Iterator[Finding]:
     """Python, the machine, and the packages that matter."""
-    cores = os.cpu_count() or 1
-    yield Finding("machine", "ok", f"{platform.system()} {platform.machine()}, {cores} cores")
+    yield Finding("machine", "ok", f"{platform.system()} {platform.machine()}, {cores()} cores")
+    name, _, instructions = processor().partition("; ")
+    known = [label for flag, label in _INT8_INSTRUCTIONS.items() if flag in instructions.split()]
+    yield Finding("processor", "ok", f"{name}; for int8: {', '.join(known) or 'nothing special'}")
     yield Finding("python", "ok", platform.python_version())
     found = {}
     for package in _PACKAGES:
@@ -74,13 +95,18 @@ def providers() -> Iterator[Finding]:
         yield Finding("CUDA provider", "missing", problem, "only needed for a GPU; see --device cuda")
     others = set(ort.get_available_providers()) - {"CPUExecutionProvider", "CUDAExecutionProvider"}
     for name in sorted(others):
-        label = name.replace("ExecutionProvider", " provider")
-        yield Finding(label, "ok", "in this ONNX Runtime, not used")
+        kind = name.removesuffix("ExecutionProvider")
+        library = missing_library(kind.lower())
+        fact = f"{library} could not be loaded" if library else "in this ONNX Runtime"
+        yield Finding(
+            f"{kind} provider", "missing" if library else "ok", f"{fact}; stylize-video does not use it"
+        )
 
 
 def runs(device: str) -> Iterator[Finding]:
     """A real run of every variant of a bundled style on each device that loads."""
-    devices = ["cpu"] if device == "cpu" or cuda_problem() else ["cpu", "cuda"]
+    gpu = device if device.startswith("cuda") else "cuda"
+    devices = ["cpu"] if device == "cpu" or cuda_problem() else ["cpu", gpu]
     style = next(iter(bundled_styles()), None)
     if style is None:
         yield Finding("styles", "broken", "no bundled style is there", "install stylize-video again")
@@ -95,11 +121,23 @@ def runs(device: str) -> Iterator[Finding]:
             except StylizeError as error:
                 yield Finding(label, "broken", str(error))
                 continue
-            fact = f"{1000 / milliseconds:.0f} fps at {_SIZE[1]}x{_SIZE[0]}, golden pair"
+            fact = (
+                f"{milliseconds:.1f} ms, {1000 / milliseconds:.0f} fps at {_SIZE[1]}x{_SIZE[0]}, golden pair"
+            )
             if problem:
                 yield Finding(label, "broken", f"{fact} wrong: {problem}", "install stylize-video again")
             else:
                 yield Finding(label, "ok", f"{fact} right")
+        yield _choice(style, kind)
+
+
+def _choice(style: BundledStyle, device: str) -> Finding:
+    """What ``--precision auto`` takes."""
+    topic = f"--precision auto on {device}"
+    try:
+        return Finding(topic, "ok", f"takes {open_session(style.path, device=device).style.precision}")
+    except StylizeError as error:
+        return Finding(topic, "broken", str(error))
 
 
 def codecs() -> Iterator[Finding]:
