@@ -17,12 +17,14 @@ from stylize_video.interrupts import interrupt_on_sigterm
 from stylize_video.pause import PauseKey
 
 if TYPE_CHECKING:
+    from stylize_video.inputs import Source
     from stylize_video.jobs import Options
     from stylize_video.session import StyleSession
     from stylize_video.source import VideoInfo
 
 
 _LOOK, _EDIT, _ENCODING, _DEVICE = "Look", "Part, rate and size", "Encoding", "Device"
+_PIPES = "Pipes"
 
 
 def _list_styles(wanted: bool) -> None:
@@ -44,7 +46,11 @@ def _version(wanted: bool) -> None:
 
 def stylize_video(
     inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Videos, pictures, folders or 'patterns*.mp4'.")
+        list[str],
+        typer.Argument(
+            metavar="INPUT...",
+            help="Videos, pictures, folders, 'patterns*.mp4', frames/%05d.png, URLs, or -, standard input.",
+        ),
     ],
     style: Annotated[
         str, typer.Option("--style", "-s", help="An .onnx file, or the name of a bundled style.")
@@ -52,7 +58,10 @@ def stylize_video(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="A file, or a folder for several (default: INPUT-STEM.STYLE.mp4 beside)."
+            "--output",
+            "-o",
+            help="A file, frames/%05d.png, - for standard output, or a folder for several"
+            " (default: INPUT-STEM.STYLE.mp4 beside).",
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace outputs that exist.")] = False,
@@ -111,7 +120,7 @@ def stylize_video(
     codec: Annotated[
         str | None,
         typer.Option(
-            help="h264, hevc, vp9, av1, prores or ffv1 (default: by the file's ending).",
+            help="h264, hevc, vp9, av1, prores, ffv1, gif or webp (default: by the file's ending).",
             rich_help_panel=_ENCODING,
         ),
     ] = None,
@@ -124,9 +133,35 @@ def stylize_video(
     bitrate: Annotated[
         int | None, typer.Option(help="Bits a second, instead of a quality.", rich_help_panel=_ENCODING)
     ] = None,
+    encoder: Annotated[
+        str,
+        typer.Option(
+            help="software, or on a graphics chip: nvenc, qsv, amf, videotoolbox; auto takes one that works.",
+            rich_help_panel=_ENCODING,
+        ),
+    ] = "software",
+    pipe_format: Annotated[
+        str,
+        typer.Option(help="What goes to standard output: nut, y4m or raw.", rich_help_panel=_PIPES),
+    ] = "nut",
+    raw_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WxH", help="Standard input holds raw frames of this size.", rich_help_panel=_PIPES
+        ),
+    ] = None,
+    raw_fps: Annotated[str, typer.Option(metavar="RATE", help="Their rate.", rich_help_panel=_PIPES)] = "25",
+    raw_format: Annotated[
+        str,
+        typer.Option(metavar="PIXELS", help="Their pixels, as FFmpeg calls them.", rich_help_panel=_PIPES),
+    ] = "bgr24",
     alpha: Annotated[
         bool,
-        typer.Option("--alpha", help="Keep transparency, in .webm, .mov or .mkv.", rich_help_panel=_ENCODING),
+        typer.Option(
+            "--alpha",
+            help="Keep transparency, in .webm, .mov, .mkv, .webp or PNGs.",
+            rich_help_panel=_ENCODING,
+        ),
     ] = False,
     device: Annotated[
         str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.", rich_help_panel=_DEVICE)
@@ -161,21 +196,23 @@ def stylize_video(
         limit_libraries()
         from stylize_video.edit import Edit, parse_rate, parse_scale, parse_time
         from stylize_video.encoding import Encoding
-        from stylize_video.jobs import Options, find_sources, is_picture, output_for
+        from stylize_video.jobs import Options, find_sources, is_picture, joined, label_of, output_for
         from stylize_video.look import Look
+        from stylize_video.outputs import check_target
+        from stylize_video.pipes import raw_format_of
         from stylize_video.session import most_at_once, open_session, parse_precision, resolve_device
-        from stylize_video.sink import check_output
         from stylize_video.smoothing import check_smooth
         from stylize_video.style import find_style, style_name
         from stylize_video.working_size import WorkingSize
 
         # What can be wrong is found before a model is loaded.
-        sources = find_sources(inputs)
+        sources = joined(find_sources(inputs), output)
         style_path = find_style(style)
         many = len(sources) > 1
         targets = [output_for(source, style_name(style_path), output, many=many) for source in sources]
-        if not many:
-            check_output(targets[0], sources[0], overwrite=overwrite)
+        encoding = Encoding(codec, crf, preset, bitrate, alpha=alpha, encoder=encoder, pipe=pipe_format)
+        if not many and not is_picture(sources[0]):
+            check_target(targets[0], Path(label_of(sources[0])), encoding=encoding, overwrite=overwrite)
         options = Options(
             look=Look(strength, keep_colors),
             smooth=check_smooth(smooth),
@@ -186,10 +223,11 @@ def stylize_video(
                 fps=parse_rate(fps) if fps else None,
                 scale=parse_scale(scale) if scale else None,
             ),
-            encoding=Encoding(codec, crf, preset, bitrate, alpha=alpha),
+            encoding=encoding,
             overwrite=overwrite,
             resume=resume,
             max_frames=max_frames,
+            raw=raw_format_of(raw_size, raw_fps, raw_format) if raw_size else None,
         )
         if resolve_device(device).kind == "cpu":
             limit_memory()
@@ -212,14 +250,16 @@ def stylize_video(
             except StylizeError as error:
                 if debug or not many or isinstance(error.__cause__, KeyboardInterrupt):
                     raise
-                failures.append(source.name)
+                failures.append(label_of(source))
                 say(f"failed: {error}")
         if failures:
             fail(f"{len(failures)} of {len(sources)} files failed: {', '.join(failures)}")
 
 
-def _stylize_one(source: Path, target: Path, session: StyleSession, options: Options, *, quiet: bool) -> None:
-    from stylize_video.jobs import stylize_any
+def _stylize_one(
+    source: Source, target: Path, session: StyleSession, options: Options, *, quiet: bool
+) -> None:
+    from stylize_video.jobs import label_of, stylize_any
     from stylize_video.pipeline import Hooks
 
     progress = ProgressLine(target.name, quiet=quiet)
@@ -229,7 +269,7 @@ def _stylize_one(source: Path, target: Path, session: StyleSession, options: Opt
     def on_start(info: VideoInfo) -> None:
         if not quiet:
             how = f"{session.style.name} ({session.style.precision}) on {session.device}"
-            say(f"{source} in the style {how}")
+            say(f"{label_of(source)} in the style {how}")
         progress.start(_frames_ahead(info.frame_count, options.max_frames))
 
     def on_resume(frames: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import av
@@ -27,16 +27,12 @@ class Damage:
 
 
 def frames_past_damage(
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    damage: Damage,
-    decoder: av.VideoCodecContext | None = None,
+    packets: Iterator[av.Packet[av.VideoStream]], damage: Damage, decoder: av.VideoCodecContext | None = None
 ) -> Generator[av.VideoFrame]:
-    """The frames that can be decoded; an error ends neither the video nor the job.
+    """The frames of ``packets`` that can be decoded; an error ends neither the video nor the job.
 
     ``decoder`` takes the place of the stream's own.
     """
-    packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)

@@ -17,6 +17,7 @@ from stylize_video.filters import Filter, FilterChain
 from stylize_video.frame import TimedFrame
 from stylize_video.probe import Probe, video_stream
 from stylize_video.quiet import quiet_stderr
+from stylize_video.shared_packets import SharedPackets
 
 
 class Reader(Protocol):
@@ -62,15 +63,29 @@ class OpenCvReader:
 
 
 class PyAvReader:
-    """For what OpenCV's wheels have no decoder for, such as AV1, and for filters."""
+    """For what OpenCV's wheels have no decoder for, such as AV1, for filters, and for streams.
+
+    Args:
+        name: the file.
+        facts: what is known of it.
+        filters: what each frame goes through.
+        alpha: give transparency too.
+        shared: where to read instead, if the source can be read only once.
+    """
 
     def __init__(
-        self, name: str, facts: Probe, filters: Sequence[Filter] = (), *, alpha: bool = False
+        self,
+        name: str,
+        facts: Probe,
+        filters: Sequence[Filter] = (),
+        *,
+        alpha: bool = False,
+        shared: SharedPackets | None = None,
     ) -> None:
-        self._facts, self._alpha = facts, alpha
+        self._facts, self._alpha, self._shared = facts, alpha, shared
         self._time_base = facts.time_base
         self._step = max(1, round(1 / facts.rate / facts.time_base))
-        self._container = av.open(name)
+        self._container = shared.container if shared else av.open(name)
         stream = video_stream(self._container)
         if stream is None:
             raise SourceError(f"{name} has no video in it")
@@ -83,7 +98,7 @@ class PyAvReader:
         return next(self._pictures, None)
 
     def seek(self, pts: int) -> TimedFrame | None:
-        if not self._facts.timed:
+        if not self._facts.timed or self._shared:
             return None
         try:
             self._container.seek(pts, stream=self._stream)
@@ -108,12 +123,13 @@ class PyAvReader:
                 yield self._timed(ready, turns)
 
     def _frames(self) -> Iterator[av.VideoFrame]:
+        packets = (self._shared or self._container).demux(self._stream)
         if not (self._alpha and self._facts.codec == "vp9"):
-            yield from frames_past_damage(self._container, self._stream, self.damage)
+            yield from frames_past_damage(packets, self.damage)
             return
         # FFmpeg's own VP9 decoder drops transparency; libvpx keeps it.
         decoder = av.VideoCodecContext.create("libvpx-vp9", "r")
-        for frame in frames_past_damage(self._container, self._stream, self.damage, decoder):
+        for frame in frames_past_damage(packets, self.damage, decoder):
             frame.time_base = self._time_base
             yield frame
 

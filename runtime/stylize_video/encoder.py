@@ -11,6 +11,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from stylize_video.encoding import Codec
 from stylize_video.frame import Alpha, Frame, TimedFrame
+from stylize_video.palette import Palette
 from stylize_video.probe import has_alpha
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class VideoEncoder:
         self.frames = 0
         self._info, self._codec = info, codec
         self._format = av.VideoFormat(codec.pixels)
+        self._palette = Palette(info.width, info.height) if self._format.has_palette else None
         self.stream = self._add_stream(container, dict(options), bitrate)
 
     def open(self) -> bytes | None:
@@ -81,13 +83,15 @@ class VideoEncoder:
     def _picture(self, image: Frame, alpha: Alpha | None) -> av.VideoFrame:
         if self._codec.even:
             image = _even(image)
-        if has_alpha(self._format):
+        if not self._palette and has_alpha(self._format):
             if alpha is None:
                 alpha = np.full(image.shape[:2], 255, np.uint8)
             picture = av.VideoFrame.from_ndarray(np.dstack([image, alpha]), format="bgra")
         else:
             picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24")
-        if not self._format.is_rgb:
+        if self._palette:
+            picture = self._palette.apply(picture)
+        elif not self._format.is_rgb:
             picture = picture.reformat(
                 format=self._codec.pixels,
                 dst_colorspace=_matrix(self._info.colorspace),
@@ -100,7 +104,11 @@ class VideoEncoder:
         return picture
 
     def _tags(self) -> tuple[int, int]:
-        return (0, 2) if self._format.is_rgb else (self._info.colorspace, self._info.color_range)
+        return (
+            (0, 2)
+            if self._format.is_rgb or self._palette
+            else (self._info.colorspace, self._info.color_range)
+        )
 
     def _add_stream(
         self, container: av.container.OutputContainer, options: dict[str, str], bitrate: int | None

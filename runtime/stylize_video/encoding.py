@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stylize_video.errors import SinkError
+from stylize_video.hardware import HARDWARE, why_not
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,20 @@ CODECS: Mapping[str, Codec] = {
         "prores_ks", "yuv422p10le", (".mov", ".mkv"), alpha="yuva444p10le", alpha_suffixes=(".mov", ".mkv")
     ),
     "ffv1": Codec("ffv1", "yuv444p", (".mkv", ".avi"), alpha="bgra", alpha_suffixes=(".mkv",)),
+    "gif": Codec("gif", "pal8", (".gif",)),
+    "webp": Codec(
+        "libwebp_anim",
+        "yuv420p",
+        (".webp",),
+        options=(("quality", "80"),),
+        alpha="yuva420p",
+        alpha_suffixes=(".webp",),
+    ),
 }
 """By the names that users type."""
 
-_DEFAULT_CODECS = {".webm": "vp9"}
-_DEFAULT_ALPHA_CODECS = {".webm": "vp9", ".mov": "prores", ".mkv": "ffv1"}
+_DEFAULT_CODECS = {".webm": "vp9", ".gif": "gif", ".webp": "webp"}
+_DEFAULT_ALPHA_CODECS = {**_DEFAULT_CODECS, ".mov": "prores", ".mkv": "ffv1"}
 
 
 @dataclass(frozen=True)
@@ -77,13 +87,17 @@ class Encoding:
     """Bits a second; takes the place of a constant quality."""
     alpha: bool = False
     """Keep transparency."""
+    encoder: str = "software"
+    """``software``, a name of :data:`HARDWARE`, or ``auto``: hardware where it works."""
+    pipe: str = "nut"
+    """What goes through a pipe: ``nut``, ``y4m`` or ``raw``."""
 
     def resolved(self, output: Path) -> tuple[Codec, dict[str, str]]:
         """The codec for this file, and the options of its encoder.
 
         Raises:
             SinkError: the codec is unknown, does not go into this kind of file, or an
-                option is out of its range.
+                option is out of its range; or hardware was asked for that is not here.
         """
         suffix = output.suffix.lower()
         known = sorted({s for codec in CODECS.values() for s in codec.suffixes})
@@ -99,21 +113,65 @@ class Encoding:
                 f"{name} does not go into {suffix} files; it goes into {', '.join(codec.suffixes)}"
             )
         if self.alpha:
-            codec = _with_alpha(codec, name, suffix)
+            return self._optioned(_with_alpha(codec, name, suffix), name)
+        if self.encoder != "software" and (maker := self._maker(name)):
+            return self._on_hardware(codec, name, maker)
+        return self._optioned(codec, name)
+
+    def _optioned(self, codec: Codec, name: str) -> tuple[Codec, dict[str, str]]:
         options = dict(codec.options)
         if self.preset or codec.preset:
             options["preset"] = self.preset or codec.preset or ""
-        if self.bitrate is not None:
-            if self.bitrate < 1000:
-                raise SinkError(f"the bit rate must be at least 1000 bits a second, got {self.bitrate}")
-        elif self.crf is not None or codec.crf is not None:
-            crf = codec.crf if self.crf is None else self.crf
-            low, high = codec.crf_range
-            if codec.crf is None or crf is None or not low <= crf <= high:
-                reason = f"between {low} and {high}" if codec.crf is not None else "left out"
-                raise SinkError(f"the crf of {name} must be {reason}, got {crf}")
-            options["crf"] = str(crf)
+        if not self._has_bitrate() and (self.crf is not None or codec.crf is not None):
+            options["crf"] = str(self._quality(codec, name))
         return codec, options
+
+    def _maker(self, name: str) -> str | None:
+        """Whose hardware encodes ``name``; None is nobody's, where that is left to us."""
+        if self.encoder == "auto":
+            for maker, hardware in HARDWARE.items():
+                works = name in hardware.codecs and not why_not(f"{name}_{maker}", hardware.pixels)
+                if works and (hardware.quality or self.bitrate):
+                    return maker
+            return None
+        asked = HARDWARE.get(self.encoder)
+        if asked is None:
+            raise SinkError(
+                f"unknown encoder {self.encoder!r}; there are software, auto, {', '.join(HARDWARE)}"
+            )
+        if name not in asked.codecs:
+            raise SinkError(f"{self.encoder} does not encode {name}; it encodes {', '.join(asked.codecs)}")
+        if why := why_not(f"{name}_{self.encoder}", asked.pixels):
+            raise SinkError(
+                f"{name}_{self.encoder} does not work here ({why}); --encoder software always does"
+            )
+        return self.encoder
+
+    def _on_hardware(self, codec: Codec, name: str, maker: str) -> tuple[Codec, dict[str, str]]:
+        hardware = HARDWARE[maker]
+        options = dict(hardware.options)
+        if self.preset:
+            options["preset"] = self.preset
+        if tag := dict(codec.options).get("tag"):
+            options["tag"] = tag
+        if not self._has_bitrate():
+            if not hardware.quality:
+                raise SinkError(f"{maker} encodes to a bit rate; name one with --bitrate")
+            options |= dict.fromkeys(hardware.quality, str(self._quality(codec, name)))
+        return replace(codec, encoder=f"{name}_{maker}", pixels=hardware.pixels, even=True), options
+
+    def _has_bitrate(self) -> bool:
+        if self.bitrate is not None and self.bitrate < 1000:
+            raise SinkError(f"the bit rate must be at least 1000 bits a second, got {self.bitrate}")
+        return self.bitrate is not None
+
+    def _quality(self, codec: Codec, name: str) -> int:
+        crf = codec.crf if self.crf is None else self.crf
+        low, high = codec.crf_range
+        if codec.crf is None or crf is None or not low <= crf <= high:
+            wanted = f"between {low} and {high}" if codec.crf is not None else "left out"
+            raise SinkError(f"the crf of {name} must be {wanted}, got {crf}")
+        return crf
 
 
 def _with_alpha(codec: Codec, name: str, suffix: str) -> Codec:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
-import cv2
-import numpy as np
-
-from stylize_video.bounds import MAX_PICTURE_PIXELS
 from stylize_video.edit import Edit
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, SourceError
-from stylize_video.files import replacing
-from stylize_video.frame import Frame
+from stylize_video.inputs import Source, parse_source
 from stylize_video.look import Look
+from stylize_video.pictures import PICTURES, read_picture, write_picture
 from stylize_video.pipeline import Hooks, Result, stylize_file
+from stylize_video.pipes import STANDARD, RawFormat
+from stylize_video.sequences import PictureSequence, is_pattern, name_of_pattern
 from stylize_video.session import StyleSession
 from stylize_video.sink import check_output
 from stylize_video.stylizer import Stylizer
 from stylize_video.working_size import WorkingSize
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".mpg", ".mpeg", ".gif"})
 
 
@@ -39,21 +38,28 @@ class Options:
     overwrite: bool = False
     resume: bool = False
     max_frames: int | None = None
+    raw: RawFormat | None = None
 
 
-def find_sources(inputs: Sequence[str]) -> list[Path]:
-    """Files, globs and folders as a list of files, each once, in the order given.
+def find_sources(inputs: Sequence[str]) -> list[Source]:
+    """What inputs name, each once, in the order given.
 
-    Of a folder its videos and pictures are taken, without its subfolders.
+    They are files, globs, folders, numbered pictures (``%05d.png``), URLs and ``-``. Of a folder
+    its videos and pictures are taken, without its subfolders.
 
     Raises:
         SourceError: an input matches nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[Source, None] = {}
     for text in inputs:
         path = Path(text)
-        matches: list[Path]
-        if path.is_dir():
+        matches: Sequence[Source]
+        if isinstance(source := parse_source(text), str):
+            matches = [source]
+        elif is_pattern(path):
+            PictureSequence.of_pattern(path)
+            matches = [path]
+        elif path.is_dir():
             matches = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES | VIDEOS)
             if not matches:
                 raise SourceError(f"there are no videos or pictures in the folder {path}")
@@ -68,40 +74,68 @@ def find_sources(inputs: Sequence[str]) -> list[Path]:
     return list(found)
 
 
-def is_picture(source: Path) -> bool:
-    """Whether a file's ending says that it holds one picture."""
-    return source.suffix.lower() in PICTURES
+def joined(sources: Sequence[Source], output: Path | None) -> list[Source]:
+    """Several pictures that go into one video, or into numbered ones, are one source in the order given."""
+    files = [source for source in sources if isinstance(source, Path) and is_picture(source)]
+    into_one = output is not None and not output.is_dir()
+    if into_one and len(files) == len(sources) > 1:
+        return [PictureSequence.of_files(files)]
+    return list(sources)
 
 
-def output_for(source: Path, style: str, output: Path | None, *, many: bool) -> Path:
+def is_picture(source: Source) -> bool:
+    """Whether a source is one picture, by its ending."""
+    return isinstance(source, Path) and source.suffix.lower() in PICTURES and not is_pattern(source)
+
+
+def label_of(source: Source) -> str:
+    """What a source is called in messages."""
+    if isinstance(source, PictureSequence):
+        return str(source.name)
+    return "standard input" if source == STANDARD else str(source)
+
+
+def output_for(source: Source, style: str, output: Path | None, *, many: bool) -> Path:
     """Where the result of ``source`` goes.
 
-    Without ``output`` that is beside the source, as ``clip.photo.mp4``; a folder gets it
-    under that name.
+    Without ``output`` that is beside the source, as ``clip.photo.mp4``; here for a URL; standard
+    output for standard input. A folder gets it under that name.
 
     Raises:
         SinkError: several sources would go into one file, or the folder is missing.
     """
-    suffix = source.suffix.lower() if is_picture(source) else ".mp4"
-    name = f"{source.stem}.{style}{suffix}"
-    if output is None:
-        return source.with_name(name)
-    if output.is_dir():
-        return output / name
-    if many:
-        raise SinkError(f"several inputs need a folder for their outputs; {output} is none (mkdir {output})")
-    return output
+    if output is not None and not output.is_dir():
+        if many:
+            hint = f"{output} is none (mkdir {output})"
+            raise SinkError(f"several inputs need a folder for their outputs; {hint}")
+        return output
+    if output is None and source == STANDARD:
+        return Path(STANDARD)
+    beside = _path_beside(source)
+    suffix = beside.suffix.lower() if is_picture(source) else ".mp4"
+    name = f"{beside.stem}.{style}{suffix}"
+    return beside.with_name(name) if output is None else output / name
+
+
+def _path_beside(source: Source) -> Path:
+    """A path whose folder and stem suit the result of ``source``."""
+    if isinstance(source, PictureSequence):
+        return source.name
+    if isinstance(source, Path):
+        return name_of_pattern(source) if is_pattern(source) else source
+    name = re.sub(r"[^\w.-]+", "_", Path(urlsplit(source).path).name).strip(".")
+    return Path(name if name not in ("", STANDARD) else "stream")
 
 
 def stylize_any(
-    source: Path, output: Path, session: StyleSession, options: Options, *, hooks: Hooks | None = None
+    source: Source, output: Path, session: StyleSession, options: Options, *, hooks: Hooks | None = None
 ) -> Result:
     """Stylize a video into a video, or a picture into a picture.
 
     Raises:
         StylizeError: the source, the style or the output fails; nothing is left behind.
     """
-    if is_picture(source):
+    if isinstance(source, Path) and is_picture(source):
         return stylize_picture(
             source,
             output,
@@ -122,6 +156,7 @@ def stylize_any(
         overwrite=options.overwrite,
         resume=options.resume,
         max_frames=options.max_frames,
+        raw=options.raw,
         hooks=hooks or Hooks(),
     )
 
@@ -144,38 +179,10 @@ def stylize_picture(
     if output.suffix.lower() not in PICTURES:
         raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(PICTURES)})")
     check_output(output, source, overwrite=overwrite)
-    try:
-        picture = cv2.imread(str(source), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR)
-    except cv2.error:  # larger than OpenCV may read
-        picture = None
-    if picture is None:
-        limit = f"{MAX_PICTURE_PIXELS // 10**6} million pixels"
-        raise SourceError(f"{source} is not a picture that can be read, or has more than {limit}")
-    frame, alpha = _frame_and_alpha(source, picture)
+    frame, alpha = read_picture(source)
     stylized = Stylizer(session, look, working_size=working_size).stylize(frame)
-    if alpha is not None and output.suffix.lower() in (".png", ".webp", ".tif", ".tiff"):
-        stylized = np.dstack([stylized, alpha])
-    try:
-        with replacing(output) as temporary:
-            if not cv2.imwrite(str(temporary), stylized):
-                raise SinkError(f"cannot write {output}")
-    except (OSError, cv2.error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SinkError(f"cannot write {output}: {reason}") from error
+    write_picture(output, stylized, alpha)
     return Result(output, 1)
-
-
-def _frame_and_alpha(source: Path, picture: np.ndarray) -> tuple[Frame, np.ndarray | None]:
-    """BGR uint8, and the alpha channel where there is one; 16-bit pictures are reduced to 8."""
-    if picture.ndim == 3 and picture.shape[2] == 4:
-        alpha = picture[..., 3]
-        frame = picture[..., :3]
-    else:
-        # Read again for the orientation in the EXIF data, which IMREAD_UNCHANGED leaves alone.
-        alpha = None
-        frame = np.asarray(cv2.imread(str(source), cv2.IMREAD_COLOR))
-    eight = [p if p is None or p.dtype == np.uint8 else (p // 257).astype(np.uint8) for p in (frame, alpha)]
-    return np.ascontiguousarray(eight[0], np.uint8), eight[1]
 
 
 def _listed(suffixes: frozenset[str]) -> str:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-from stylize_video.edit import UNTIMED, Edit, numbered, repeated
+from stylize_video.edit import Edit, numbered, repeated
 from stylize_video.encoding import Encoding
-from stylize_video.errors import SourceError, StylizeError
+from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.frame import Frame, TimedFrame
+from stylize_video.inputs import Source, open_source, parse_source
 from stylize_video.journal import open_journal
 from stylize_video.look import Look
+from stylize_video.outputs import FrameSink, check_target, is_resumable, is_untimed, open_sink
+from stylize_video.pipes import RawFormat
 from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
-from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoInfo, VideoSource
 from stylize_video.stylizer import Stylizer
 from stylize_video.threads import ReadAhead, WriteBehind, in_order
@@ -89,7 +91,7 @@ def stylize_frames(
 
 
 def stylize_file(
-    source: str | Path,
+    source: str | Source,
     output: str | Path,
     session: StyleSession,
     *,
@@ -101,16 +103,18 @@ def stylize_file(
     overwrite: bool = False,
     resume: bool = False,
     max_frames: int | None = None,
+    raw: RawFormat | None = None,
     hooks: Hooks = Hooks(),
 ) -> Result:
-    """Stylize a video file into an MP4 with the same time stamps and sound.
+    """Stylize a video into another with the same time stamps and sound.
 
     Memory does not depend on the video's length, and the output appears only when
     it is whole.
 
     Args:
-        source: the video.
-        output: the file to write; its ending chooses the container.
+        source: a file, a URL, numbered pictures (``frames/%05d.png``), or ``-``, standard input.
+        output: the file to write, whose ending chooses the container; numbered pictures; or
+            ``-``, standard output.
         session: the style, on its device. Threads may share it.
         look: how much of the style is shown.
         smooth: temporal smoothing from 0 (off) to 1.
@@ -120,6 +124,7 @@ def stylize_file(
         overwrite: replace ``output`` where it exists, and the journal of an interrupted run.
         resume: go on where an interrupted run of the same job stopped, if there was one.
         max_frames: stop after so many.
+        raw: what standard input holds, where it has no header.
         hooks: called as the job goes on, in the caller's thread.
 
     Raises:
@@ -129,40 +134,38 @@ def stylize_file(
     """
     if max_frames is not None and max_frames < 1:
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
-    source, output = Path(source), Path(output)
-    with VideoSource(source, edit=edit, alpha=encoding.alpha) as video:
-        check_output(output, source, overwrite=overwrite)
-        encoding.resolved(output)
+    source, output = parse_source(source) if isinstance(source, str) else source, Path(output)
+    with open_source(source, edit=edit, alpha=encoding.alpha, raw=raw) as video:
+        check_target(output, video.info.path, encoding=encoding, overwrite=overwrite)
         frames, info = edit.apply(video, video.info)
-        if output.suffix.lower() in UNTIMED:
+        if is_untimed(output, encoding):
             frames, info = numbered(frames, info)
-        facts = job_facts(source, session, look, smooth, working_size, edit, encoding, max_frames)
-        time_base = info.time_base
-        with open_journal(output, facts, time_base=time_base, resume=resume, replace=overwrite) as journal:
-            sink = VideoSink(output, info, overwrite=overwrite, encoding=encoding, journal=journal)
+        with ExitStack() as stack:
+            journal = None
+            if is_resumable(video, output):
+                path = video.info.path
+                facts = job_facts(path, session, look, smooth, working_size, edit, encoding, max_frames)
+                journal = stack.enter_context(
+                    open_journal(output, facts, time_base=info.time_base, resume=resume, replace=overwrite)
+                )
+            elif resume:
+                raise SinkError(f"{output} cannot be resumed: only videos made of video files can")
+            sink = open_sink(output, info, video, overwrite=overwrite, encoding=encoding, journal=journal)
             try:
                 hooks.on_start(info)
-                if journal.frames:
+                if journal and journal.frames and isinstance(video, VideoSource):
                     hooks.on_resume(journal.frames)
-                    done_until = (journal.last_pts or 0) * time_base - _warm_up(info, smooth, edit)
+                    done_until = (journal.last_pts or 0) * info.time_base - _warm_up(info, smooth, edit)
                     video.skip_past(math.floor(done_until / video.info.time_base))
-                done, left = journal.last_pts, max_frames and max(0, max_frames - journal.frames)
-                read = journal.frames
-                depth = _queue_depth(info)
-                with (
-                    ReadAhead(frames, depth=depth) as decoded,
-                    WriteBehind(sink.write, depth=depth) as encoder,
-                ):
-                    needed = islice(decoded, left) if done is None else decoded
-                    with closing(
-                        stylize_frames(needed, session, look, smooth=smooth, working_size=working_size)
-                    ) as stylized:
-                        shown = repeated(stylized)
-                        unfinished = (frame for frame in shown if done is None or frame.pts > done)
-                        for frame in islice(unfinished, left):
-                            encoder.put(frame)
-                            read += 1
-                            hooks.on_frame()
+
+                def stylize(needed: Iterable[TimedFrame]) -> Generator[TimedFrame, None, None]:
+                    return stylize_frames(needed, session, look, smooth=smooth, working_size=working_size)
+
+                done = journal.last_pts if journal else None
+                left = max_frames and max(0, max_frames - sink.frames)
+                read = sink.frames + _fill(
+                    sink, frames, stylize, depth=_queue_depth(info), done=done, left=left, hooks=hooks
+                )
                 if sink.frames != read:  # the promise of the product; never seen broken
                     raise StylizeError(f"{read} frames were read but {sink.frames} written")
             except KeyboardInterrupt as interruption:
@@ -172,6 +175,33 @@ def stylize_file(
                 raise
             path = sink.finish(whole=max_frames is None or read < max_frames)
     return Result(path, sink.frames)
+
+
+def _fill(
+    sink: FrameSink,
+    frames: Iterable[TimedFrame],
+    stylize: Callable[[Iterable[TimedFrame]], Generator[TimedFrame, None, None]],
+    *,
+    depth: int,
+    done: int | None,
+    left: int | None,
+    hooks: Hooks,
+) -> int:
+    """Decode, stylize and encode, all at once; returns how many frames went through.
+
+    ``depth`` frames wait on each side of the network; up to the time ``done`` frames are in the
+    result already; ``left`` is how many there may be.
+    """
+    count = 0
+    with ReadAhead(frames, depth=depth) as decoded, WriteBehind(sink.write, depth=depth) as encoder:
+        needed = islice(decoded, left) if done is None else decoded
+        with closing(stylize(needed)) as stylized:
+            unfinished = (frame for frame in repeated(stylized) if done is None or frame.pts > done)
+            for frame in islice(unfinished, left):
+                encoder.put(frame)
+                count += 1
+                hooks.on_frame()
+    return count
 
 
 def _warm_up(info: VideoInfo, smooth: float, edit: Edit) -> Fraction:

@@ -62,8 +62,8 @@ def probe(name: str) -> Probe:
         return facts_of(container, name)
 
 
-def facts_of(container: av.container.InputContainer, name: str) -> Probe:
-    """The facts of an open file.
+def facts_of(container: av.container.InputContainer, name: str, *, seekable: bool = True) -> Probe:
+    """The facts of an open file; nothing is read ahead of one that is not ``seekable``.
 
     Raises:
         SourceError: there is no video in it, or one that cannot be shown rightly.
@@ -92,7 +92,7 @@ def facts_of(container: av.container.InputContainer, name: str) -> Probe:
         width=codec.width,
         height=codec.height,
         time_base=stream.time_base or Fraction(1, 90_000),
-        start_pts=(stream.start_time or 0) if timed else _first_dts(container, stream),
+        start_pts=(stream.start_time or 0) if timed or not seekable else _first_dts(container, stream),
         rate=rate,
         frame_count=count,
         colorspace=int(codec.colorspace),

@@ -23,12 +23,15 @@ from stylize_video.files import put_in_place, sole_temporary_beside, temporary_b
 from stylize_video.frame import TimedFrame
 from stylize_video.interrupts import uninterrupted
 from stylize_video.journal import Journal
+from stylize_video.shared_packets import SharedPackets
 from stylize_video.source import VideoInfo
 from stylize_video.streams import StreamCopier
 
-_MOV = (".mp4", ".mov")
-_MOV_OPTIONS = {"movflags": "+faststart", "movie_timescale": "90000"}
+_MOV = {"movflags": "+faststart", "movie_timescale": "90000"}
 """Playable before it is loaded; starts of streams to 1/90000 s, where 1/1000 is usual."""
+
+_MUXING = {".mp4": _MOV, ".mov": _MOV, ".gif": {"loop": "0"}, ".webp": {"loop": "0"}}
+"""Options of containers; pictures that move go on for ever."""
 
 
 class VideoSink:
@@ -39,7 +42,8 @@ class VideoSink:
         info: the source whose time base, colours and sound are kept.
         overwrite: replace a file that is there.
         encoding: codec and quality; by default what suits the file's ending.
-        copy_streams: copy sound, subtitles, chapters and metadata of ``info.path``.
+        copy_streams: copy sound, subtitles, chapters and metadata.
+        others: where those come from, by default ``info.path``.
         journal: keeps what is encoded until the end, so that a later run can go on.
 
     Raises:
@@ -54,6 +58,7 @@ class VideoSink:
         overwrite: bool = False,
         encoding: Encoding = Encoding(),
         copy_streams: bool = True,
+        others: SharedPackets | Path | None = None,
         journal: Journal | None = None,
     ) -> None:
         self.output = output
@@ -72,13 +77,13 @@ class VideoSink:
             self._last_pts.append(journal.last_pts)
         self._others: StreamCopier | None = None
         try:
-            muxing = _MOV_OPTIONS if output.suffix.lower() in _MOV else {}
+            muxing = _MUXING.get(output.suffix.lower(), {})
             self._container = av.open(str(self._temporary), "w", options=muxing)
             self._encoder = VideoEncoder(
                 self._container, info, codec=codec, options=options, bitrate=encoding.bitrate
             )
             if copy_streams:
-                self._others = StreamCopier(info.path, self._container, window=info.window)
+                self._others = StreamCopier(others or info.path, self._container, window=info.window)
             if journal:
                 journal.begin_run(self._encoder.open())
         except SinkError:
@@ -203,7 +208,7 @@ def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
         raise SinkError(f"cannot write {output}: the folder {output.parent} does not exist")
     if output.exists() and not output.is_file():
         raise SinkError(f"{output} is no ordinary file; choose another output with -o")
-    if output.exists() and output.samefile(source):
+    if output.exists() and source.exists() and output.samefile(source):
         raise SinkError(f"{output} is the source itself; choose another output with -o")
     if output.exists() and not overwrite:
         raise SinkError(f"{output} already exists; pass -y to replace it or -o to write elsewhere")

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -27,6 +28,7 @@ from stylize_video.filters import Filter, deinterlacing, ten_bits, tone_mapping
 from stylize_video.frame import Alpha, Frame, TimedFrame
 from stylize_video.probe import Probe, probe
 from stylize_video.quiet import quiet_stderr
+from stylize_video.shared_packets import SharedPackets
 from stylize_video.tonemap import TRANSFERS
 
 _log = logging.getLogger(__name__)
@@ -47,6 +49,7 @@ class VideoInfo:
     unknown; ``colorspace`` and ``color_range`` are FFmpeg's numbers, 2 and 0 where the
     file does not say; ``pixel_aspect`` is the width of a pixel over its height. ``window``
     is the part of the file that is taken; its shift is off all time stamps already.
+    ``first_number`` is that of the first picture, where the video is numbered pictures.
     """
 
     path: Path
@@ -62,6 +65,7 @@ class VideoInfo:
     color_range: int
     pixel_aspect: Fraction
     window: Window = field(default_factory=Window)
+    first_number: int | None = None
 
 
 class VideoSource:
@@ -85,17 +89,20 @@ class VideoSource:
             raise SourceError(f"the video {path} does not exist")
         if not path.is_file():
             raise SourceError(f"{path} is not a file; name one video")
-        facts = probe(str(path))
+        self._begin(path, probe(str(path)), edit=edit, alpha=alpha)
+
+    def _begin(
+        self, path: Path, facts: Probe, *, edit: Edit, alpha: bool, shared: SharedPackets | None = None
+    ) -> None:
         if alpha and not facts.alpha:
             _log.warning("%s has no transparency to keep", path)
         window = edit.window(facts.start_pts * facts.time_base, facts.time_base)
         self._shift = round(window.shift / facts.time_base)
-        self._facts = facts
-        alpha = alpha and facts.alpha
-        self._open_again, self._reader, first = _first_that_decodes(str(path), facts, alpha=alpha)
+        self._name, self._facts, self._is_read_once = str(path), facts, shared is not None
+        openers = _openers(self._name, facts, alpha=alpha and facts.alpha, shared=shared)
+        self._open_again, self._reader, first = _first_that_decodes(self._name, openers)
         self._first: TimedFrame | None = first
         self._previous: int | None = None
-        self._name = str(path)
         height, width = first.image.shape[:2]
         self.info = _info(path, facts, width=width, height=height, window=window)
         if window.start is not None and window.start > facts.start_pts * facts.time_base:
@@ -160,7 +167,7 @@ class VideoSource:
     def _skip_past(self, pts: int) -> None:
         start = self._facts.start_pts
         early = max(start, pts - round(_SEEK_SECONDS / self.info.time_base))
-        if early > start:
+        if early > start and not self._is_read_once:
             found = self._reader.seek(early)
             if found is None or found.pts > pts:
                 self._reader.close()
@@ -184,14 +191,21 @@ class VideoSource:
         self._reader.close()
 
 
-def _first_that_decodes(
-    name: str, facts: Probe, *, alpha: bool
-) -> tuple[Callable[[], Reader], Reader, TimedFrame]:
-    """How to open a reader for this file, one that is open, and its first frame: OpenCV's, else PyAV's."""
+def _openers(
+    name: str, facts: Probe, *, alpha: bool, shared: SharedPackets | None
+) -> list[Callable[[], Reader]]:
+    """Ways to open a reader, the best first: OpenCV's where it does all that is needed, else PyAV's."""
     filters = _filters(name, facts)
-    openers: list[Callable[[], Reader]] = [lambda: PyAvReader(name, facts, filters, alpha=alpha)]
-    if not filters and not alpha:
-        openers.insert(0, lambda: OpenCvReader(name, facts))
+    by_pyav = partial(PyAvReader, name, facts, filters, alpha=alpha, shared=shared)
+    if filters or alpha or shared:
+        return [by_pyav]
+    return [partial(OpenCvReader, name, facts), by_pyav]
+
+
+def _first_that_decodes(
+    name: str, openers: list[Callable[[], Reader]]
+) -> tuple[Callable[[], Reader], Reader, TimedFrame]:
+    """How to open a reader for this file, one that is open, and its first frame."""
     for opener in openers:
         reader = opener()
         try:

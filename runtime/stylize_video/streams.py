@@ -18,6 +18,7 @@ import av.error
 
 from stylize_video.edit import Window
 from stylize_video.probe import is_cover
+from stylize_video.shared_packets import SharedPackets
 
 _log = logging.getLogger(__name__)
 
@@ -35,9 +36,10 @@ class StreamCopier:
     """
 
     def __init__(
-        self, source: Path, target: av.container.OutputContainer, *, window: Window = Window()
+        self, source: Path | SharedPackets, target: av.container.OutputContainer, *, window: Window = Window()
     ) -> None:
-        self._source = av.open(str(source))
+        self._shared = source if isinstance(source, SharedPackets) else None
+        self._source = source.container if isinstance(source, SharedPackets) else av.open(str(source))
         self._target = target
         if target.format.name == "avi" and window.start is None:
             # It stores no times: a sound encoder's run-in before 0 would move all that comes after.
@@ -50,6 +52,8 @@ class StreamCopier:
         target.metadata.update(self._source.metadata)
         if chapters := _chapters(self._source, window):
             target.set_chapters(chapters)
+        if self._shared:
+            self._shared.want(self._streams.keys())
         self._packets = self._demux()
         self._waiting: av.Packet[Any] | None = None
 
@@ -57,7 +61,7 @@ class StreamCopier:
         """Copy packets that start before ``seconds`` of the result; None copies all that are left."""
         while self._pictures:
             self._target.mux(self._pictures.pop())
-        while (packet := self._waiting or next(self._packets, None)) is not None:
+        while (packet := self._waiting or self._next()) is not None:
             self._waiting = None
             start = None if packet.pts is None else packet.pts * packet.time_base
             if seconds is not None and start is not None and start - self._window.shift >= seconds:
@@ -72,7 +76,11 @@ class StreamCopier:
             self._target.mux(packet)
 
     def close(self) -> None:
-        self._source.close()
+        if not self._shared:
+            self._source.close()
+
+    def _next(self) -> av.Packet[Any] | None:
+        return self._shared.next() if self._shared else next(self._packets, None)
 
     def _consider(self, stream: Any) -> None:
         if stream.type in _COPIED:
@@ -104,6 +112,9 @@ class StreamCopier:
 
     def _add_cover(self, stream: Any) -> None:
         """A picture of the whole: an attachment in Matroska, a stream with one packet elsewhere."""
+        if self._shared:
+            self._not_kept(stream, "cover")
+            return
         packet = next((p for p in self._source.demux(stream) if p.size), None)
         self._source.seek(0)
         container = self._target.format.name

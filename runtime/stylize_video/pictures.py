@@ -1,0 +1,62 @@
+"""Picture files: frames of 8 bits, with their transparency."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from stylize_video.bounds import MAX_PICTURE_PIXELS
+from stylize_video.errors import SinkError, SourceError
+from stylize_video.files import replacing
+from stylize_video.frame import Alpha, Frame
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
+
+
+def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
+    """A picture upright, uint8 ``[H, W, 3]`` BGR, and its transparency where it has some.
+
+    Pictures of 16 bits are reduced to 8.
+
+    Raises:
+        SourceError: it is no picture.
+    """
+    try:
+        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR)
+    except cv2.error:  # larger than OpenCV may read
+        picture = None
+    if picture is None:
+        limit = f"{MAX_PICTURE_PIXELS // 10**6} million pixels"
+        raise SourceError(f"{path} is not a picture that can be read, or has more than {limit}")
+    alpha = None
+    if picture.ndim == 3 and picture.shape[2] == 4:
+        picture, alpha = picture[..., :3], _eight_bits(picture[..., 3])
+    else:
+        # Read again for the orientation in the EXIF data, which IMREAD_UNCHANGED leaves alone.
+        picture = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR))
+    return np.ascontiguousarray(_eight_bits(picture)), alpha
+
+
+def write_picture(path: Path, image: Frame, alpha: Alpha | None = None) -> None:
+    """Write a picture that appears when it is whole; formats without transparency leave it out.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    if alpha is not None and path.suffix.lower() in _WITH_ALPHA:
+        image = np.dstack([image, alpha])
+    try:
+        with replacing(path) as temporary:
+            if not cv2.imwrite(str(temporary), image):
+                raise SinkError(f"cannot write {path}")
+    except (OSError, cv2.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SinkError(f"cannot write {path}: {reason}") from error
+
+
+def _eight_bits(plane: np.ndarray) -> Frame:
+    return np.asarray(plane if plane.dtype == np.uint8 else plane // 257, np.uint8)

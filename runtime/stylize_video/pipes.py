@@ -1,0 +1,203 @@
+"""Video that is read once, from front to back, and video written to a pipe.
+
+``ffmpeg ... -f nut - | stylize-video - | ffmpeg -i - ...``: NUT keeps time stamps and
+sound, Y4M is known to most programs and has neither, raw frames have nothing at all.
+URLs and cameras of the network are read in the same way: they may not be asked twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import av
+import av.error
+
+from stylize_video.edit import Edit, parse_rate, parse_scale
+from stylize_video.encoder import VideoEncoder
+from stylize_video.encoding import Codec
+from stylize_video.errors import SinkError, SourceError
+from stylize_video.frame import TimedFrame
+from stylize_video.probe import facts_of, reason
+from stylize_video.shared_packets import SharedPackets
+from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.streams import StreamCopier
+
+STANDARD = "-"
+"""What standard input and output are called."""
+
+_SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp")
+_SECONDS_TO_OPEN, _SECONDS_TO_READ = 15.0, 30.0
+
+PIPE_FORMATS = {
+    "nut": ("nut", Codec("rawvideo", "yuv420p", ())),
+    "y4m": ("yuv4mpegpipe", Codec("wrapped_avframe", "yuv420p", ())),
+    "raw": ("rawvideo", Codec("rawvideo", "bgr24", ())),
+}
+"""FFmpeg's names of the containers that a pipe can have, and what is in them."""
+
+UNTIMED_PIPES = ("y4m", "raw")
+
+
+@dataclass(frozen=True)
+class RawFormat:
+    """What frames without any header are: their size, rate, and FFmpeg's name of their pixels."""
+
+    width: int
+    height: int
+    rate: Fraction = Fraction(25)
+    pixels: str = "bgr24"
+
+    def __post_init__(self) -> None:
+        try:
+            av.VideoFormat(self.pixels)
+        except ValueError:
+            some = "bgr24, rgb24, yuv420p, nv12"
+            raise SourceError(f"unknown pixel format {self.pixels!r}; some are {some}") from None
+
+
+def raw_format_of(size: str, rate: str, pixels: str) -> RawFormat:
+    """The format of raw frames as users type it.
+
+    Raises:
+        StylizeError: the size has not two sides, the rate is no number, or the pixels are unknown.
+    """
+    scale = parse_scale(size)
+    if not scale.width or not scale.height:
+        raise SourceError(f"the size of raw frames is written as 1280x720, not {size!r}")
+    return RawFormat(scale.width, scale.height, parse_rate(rate), pixels)
+
+
+def is_url(text: str) -> bool:
+    """Whether ``text`` is an address of the network that can be read."""
+    return "://" in text and urlsplit(text).scheme.lower() in _SCHEMES
+
+
+def without_password(url: str) -> str:
+    """The address without the user and the password that cameras have in theirs."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if parts.netloc else url
+
+
+class StreamSource(VideoSource):
+    """Iterates over the frames of standard input (``-``) or of a URL.
+
+    Its other streams come as packets with the frames: see ``others``.
+
+    Args:
+        name: ``-`` or the URL.
+        edit: which part is taken; what is before it is read all the same.
+        alpha: give transparency too.
+        raw: what the frames are, where they come without a header.
+
+    Raises:
+        SourceError: nothing can be read, or it is no video.
+    """
+
+    def __init__(
+        self, name: str, *, edit: Edit = Edit(), alpha: bool = False, raw: RawFormat | None = None
+    ) -> None:
+        container = _open(name, raw)
+        shown = without_password(name)
+        try:
+            facts = facts_of(container, shown, seekable=False)
+        except SourceError:
+            container.close()
+            raise
+        self.others = SharedPackets(container)
+        self._begin(Path(shown), facts, edit=edit, alpha=alpha, shared=self.others)
+
+
+def _open(name: str, raw: RawFormat | None) -> av.container.InputContainer:
+    options = {}
+    if raw:
+        size, rate = f"{raw.width}x{raw.height}", str(raw.rate)
+        options = {"video_size": size, "pixel_format": raw.pixels, "framerate": rate}
+    elif name.startswith("rtsp"):
+        options = {"rtsp_transport": "tcp"}  # lost packets would be grey frames
+    source = "pipe:0" if name == STANDARD else name
+    timeout = None if name == STANDARD else (_SECONDS_TO_OPEN, _SECONDS_TO_READ)
+    try:
+        return av.open(source, format="rawvideo" if raw else None, options=options, timeout=timeout)
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        what = "standard input" if name == STANDARD else without_password(name)
+        hint = "; raw frames need --raw-size" if name == STANDARD and not raw else ""
+        raise SourceError(f"{what} is not a video that can be read ({reason(error)}){hint}") from error
+
+
+class PipeSink:
+    """Writes frames to standard output, as they come.
+
+    Args:
+        kind: ``nut``, ``y4m`` or ``raw``.
+        info: the frames' size, times and colours.
+        others: the other streams of the source, copied where the container holds them.
+
+    Raises:
+        SinkError: standard output is a terminal, or ``kind`` is unknown.
+    """
+
+    def __init__(self, kind: str, info: VideoInfo, *, others: SharedPackets | Path | None = None) -> None:
+        if kind not in PIPE_FORMATS:
+            raise SinkError(f"unknown format {kind!r} for a pipe; there are {', '.join(PIPE_FORMATS)}")
+        if sys.stdout.isatty():
+            raise SinkError("the result would go to the terminal; pipe it on, or name a file with -o")
+        name, codec = PIPE_FORMATS[kind]
+        self.output = Path(STANDARD)
+        self.frames = 0
+        self._info = info
+        self._container = av.open("pipe:1", "w", format=name, options={"flush_packets": "1"})
+        self._encoder = VideoEncoder(self._container, info, codec=codec, options={})
+        self._others: StreamCopier | None = None
+        if others is not None and kind not in UNTIMED_PIPES:
+            self._others = StreamCopier(others, self._container, window=info.window)
+
+    def write(self, frame: TimedFrame) -> None:
+        """Write one frame and the sound up to it.
+
+        Raises:
+            BrokenPipeError: nobody reads any more.
+            SinkError: writing fails in another way.
+        """
+        with _errors_as_sentences():
+            self._container.mux(self._encoder.encode(frame))
+            if self._others:
+                self._others.copy_until(frame.pts * self._info.time_base)
+        self.frames += 1
+
+    def finish(self, *, whole: bool = True) -> Path:
+        with _errors_as_sentences():
+            self._container.mux(self._encoder.flush())
+            if self._others and whole:
+                self._others.copy_until(None)
+            self._close()
+        return self.output
+
+    def keep_part(self) -> Path | None:
+        self.finish(whole=False)
+        return self.output if self.frames else None
+
+    def discard(self) -> None:
+        """What was written is gone already; only the pipe is closed."""
+        with contextlib.suppress(Exception):  # closing writes, which may be what failed
+            self._close()
+
+    def _close(self) -> None:
+        if self._others:
+            self._others.close()
+        self._container.close()
+
+
+@contextlib.contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+        raise SinkError(f"writing to standard output failed: {reason(error)}") from error
