@@ -250,7 +250,7 @@ def stylize_video(
             except StylizeError as error:
                 if debug or not many or isinstance(error.__cause__, KeyboardInterrupt):
                     raise
-                failures.append(label_of(source))
+                failures.append(Path(label_of(source)).name)
                 say(f"failed: {error}")
         if failures:
             fail(f"{len(failures)} of {len(sources)} files failed: {', '.join(failures)}")
