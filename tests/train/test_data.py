@@ -104,6 +104,19 @@ def test_damaged_and_tiny_pictures_are_skipped_and_counted(
     assert "damaged.jpg" in caplog.text
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif"])
+@pytest.mark.parametrize("share", [0.3, 0.98])
+def test_pictures_whose_end_is_missing_are_skipped_in_silence(
+    suffix: str, share: float, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / f"whole{suffix}", width=120, height=90)
+    content = (tmp_path / f"whole{suffix}").read_bytes()
+    (tmp_path / f"broken{suffix}").write_bytes(content[: int(share * len(content))])
+    folder = ContentFolder(tmp_path, size=40)
+    assert (folder.paths, folder.skipped) == ([tmp_path / f"whole{suffix}"], 1)
+    assert capfd.readouterr().err == ""
+
+
 def test_small_pictures_are_enlarged(tmp_path: Path) -> None:
     save(tmp_path / "p" / "a.png", width=40, height=33)
     assert ContentFolder(tmp_path / "p", size=64)[0].shape == (3, 64, 64)

@@ -14,12 +14,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from stylize_video.errors import StylizeError
+from stylize_video.quiet import quiet_stderr
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 SMALLEST_SIDE = 32
 """Pictures with a shorter side, in pixels, teach nothing and are skipped."""
 
@@ -77,8 +80,11 @@ class ContentFolder(Dataset[Tensor]):
         if not folder.is_dir():
             raise DataError(f"the folder of content pictures {folder} does not exist")
         found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
-        with ThreadPoolExecutor() as pool:  # OpenCV decodes outside of the interpreter's lock
-            self.paths = [p for p, usable in zip(found, pool.map(_usable, found), strict=True) if usable]
+        with quiet_stderr(), ThreadPoolExecutor() as pool:  # decoders work outside of the interpreter's lock
+            problems = list(pool.map(_problem, found))
+        for problem in filter(None, problems):
+            _log.warning("skipped: %s", problem)
+        self.paths = [path for path, problem in zip(found, problems, strict=True) if problem is None]
         self.skipped = len(found) - len(self.paths)
         if not self.paths:
             detail = f"; {self.skipped} files there are damaged or too small" if self.skipped else ""
@@ -116,14 +122,27 @@ class ContentFolder(Dataset[Tensor]):
         return crop[:, ::-1] if rng.random() < 0.5 else crop
 
 
-def _usable(path: Path) -> bool:
+def _problem(path: Path) -> str | None:
+    """Why a picture cannot be trained on; None where it can."""
     try:
         picture = _decode(path)
     except DataError as error:
-        _log.warning("skipped: %s", error)
-        return False
+        return str(error)
     if min(picture.shape[:2]) < SMALLEST_SIDE:
-        _log.warning("skipped: %s is smaller than %d pixels", path, SMALLEST_SIDE)
+        return f"{path} is smaller than {SMALLEST_SIDE} pixels"
+    if path.suffix.lower() in _JPEG_SUFFIXES and not _is_whole(path):
+        return f"{path} is damaged: its end is missing"
+    return None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a JPEG goes on to its end. OpenCV fills what is missing with grey and says nothing."""
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except Image.DecompressionBombError:  # more pixels than Pillow trusts; OpenCV has read them
+        return True
+    except OSError:
         return False
     return True
 
