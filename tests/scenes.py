@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,3 +57,17 @@ def noisy(frame: Frame, sigma: float, *, seed: int) -> Frame:
     """``frame`` with Gaussian noise of ``sigma`` levels of 255."""
     noise = np.random.default_rng(seed).normal(0, sigma, frame.shape)
     return np.asarray(np.clip(np.rint(frame + noise), 0, 255), np.uint8)
+
+
+def write_frames(path: Path, frames: Iterable[Frame]) -> Path:
+    """A lossless video of ``frames``; name it something.mkv."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        for index, frame in enumerate(frames):
+            if not index:
+                stream.height, stream.width = frame.shape[:2]
+                stream.pix_fmt = "bgr0"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="bgr24")))
+        container.mux(stream.encode(None))
+    return path

@@ -1,0 +1,99 @@
+"""``stylize-eval`` as a command: the table, JSON, the plot, bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from scenes import Texture, noisy, write_frames
+from stylize_video.eval.plot import plot
+from stylize_video.eval.trace import Trace
+from support import Command
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    frames = (Texture(4).at(2 * i, i, width=96, height=64) for i in range(8))
+    return write_frames(tmp_path_factory.mktemp("eval") / "clip.mkv", frames)
+
+
+def test_styles_baselines_and_a_finished_video_in_one_table(
+    command: Command, source: Path, invert_style: Path, swap_style: Path, tmp_path: Path
+) -> None:
+    shaky = (noisy(Texture(4).at(2 * i, i, width=96, height=64), 9, seed=i) for i in range(8))
+    finished = write_frames(tmp_path / "shaky.mkv", shaky)
+    result = command(
+        "stylize-eval", source, finished, "--style", invert_style, "--smooth", 0.5, "--smooth", 1,
+        "--baseline", swap_style, "--device", "cpu",
+        "--json", tmp_path / "e.json", "--plot", tmp_path / "e.png",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    facts = json.loads((tmp_path / "e.json").read_text())
+    names = [
+        "source", "shaky.mkv", "swap (fp32)", "invert (fp32)", "invert (fp32), smooth 0.5",
+        "invert (fp32), smooth 1",
+    ]  # fmt: skip
+    assert list(facts["rows"]) == names
+    lines = result.stdout.splitlines()
+    assert lines[0] == "clip.mkv: 8 frames of 96x64, 0 cuts"
+    for name in names:
+        row = next(line for line in lines if line.startswith(f"{name} "))
+        assert f"{facts['rows'][name]['warping_error']:.6f}" in row
+    assert "first: swap (fp32)" in lines
+    assert facts["rows"]["shaky.mkv"]["warping_error"] > 10 * facts["rows"]["source"]["warping_error"]
+    assert len(facts["rows"]["source"]["trace"]["warping_error"]) == 8
+    picture = cv2.imread(str(tmp_path / "e.png"))
+    assert picture is not None
+    assert picture.shape[1] == 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["CLIP"], "there is nothing to measure"),
+        (["missing.mp4", "-s", "photo"], "the video missing.mp4 does not exist"),
+        (["CLIP", "missing.mp4"], "the video missing.mp4 does not exist"),
+        (["CLIP", "CLIP", "--smooth", "0.5"], "--smooth goes with --style"),
+        (["CLIP", "-s", "photo", "--smooth", "2"], "smooth must be between 0"),
+        (["CLIP", "-s", "foto"], "no style 'foto'"),
+        (["CLIP", "--baseline", "foto"], "no style 'foto'"),
+        (["CLIP", "CLIP", "--plot", "e.jpg"], "plots are PNG files"),
+        (["CLIP", "CLIP", "--json", "nowhere/e.json"], "the folder nowhere does not exist"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    arguments: list[str], sentence: str, command: Command, source: Path, tmp_path: Path
+) -> None:
+    result = command("stylize-eval", *[str(source) if a == "CLIP" else a for a in arguments], cwd=tmp_path)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def curve(*points: float | None) -> Trace:
+    return Trace(points=list(points))
+
+
+def drawn(picture: np.ndarray, colour: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """The rows in which a curve lies, and the columns, below the legend and beside the labels."""
+    there = (picture[70:, 95:980] == colour).all(-1)
+    rows = np.flatnonzero(there.sum(1) > 100)
+    return rows, np.flatnonzero(there[rows].any(0))
+
+
+def test_curves_lie_where_their_values_are_and_break_at_cuts() -> None:
+    picture = plot({"one": curve(None, *[1e-3] * 9), "two": curve(None, *[5e-4] * 4, None, *[5e-4] * 4)})
+    (high, unbroken), (low, broken) = (drawn(picture, c) for c in ((120, 120, 120), (40, 40, 210)))
+    assert high.max() < low.min()  # larger errors are higher up
+    assert np.diff(unbroken).max() == 1
+    assert np.diff(broken).max() > 100
+
+
+@pytest.mark.parametrize("points", [[], [None], [None, 0.0], [None, 1e-9], [None, 0.7] * 3])
+def test_any_curve_can_be_drawn(points: list[float | None]) -> None:
+    assert plot({"one": curve(*points)}).any()
