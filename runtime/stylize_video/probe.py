@@ -84,6 +84,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
             f"{name} is Dolby Vision without a base that other players show; convert it to HDR10 or SDR first"
         )
     pixels, timed = codec.format, container.format.name not in _UNTIMED
+    start = (stream.start_time or 0) if timed or not seekable else _first_dts(container, stream)
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     count = stream.frames or None
     if count is None and container.duration:
@@ -92,7 +93,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         width=codec.width,
         height=codec.height,
         time_base=stream.time_base or Fraction(1, 90_000),
-        start_pts=(stream.start_time or 0) if timed or not seekable else _first_dts(container, stream),
+        start_pts=start,
         rate=rate,
         frame_count=count,
         colorspace=int(codec.colorspace),
@@ -100,12 +101,23 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         color_trc=int(codec.color_trc),
         color_range=int(codec.color_range),
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
-        interlaced=int(codec.field_order) in _INTERLACED,
+        interlaced=_is_interlaced(container, stream, seekable=seekable),
         codec=codec.name,
         timed=timed,
         rgb=bool(pixels and (pixels.is_rgb or pixels.has_palette)),
         alpha=bool(pixels and has_alpha(pixels)) or stream.metadata.get("alpha_mode") == "1",
     )
+
+
+def _is_interlaced(container: av.container.InputContainer, stream: av.VideoStream, *, seekable: bool) -> bool:
+    order = int(stream.codec_context.field_order)
+    if order or not seekable:
+        return order in _INTERLACED
+    try:  # DV and others say so in each frame alone
+        container.seek(0)
+        return next((frame.interlaced_frame for frame in container.decode(stream)), False)
+    except av.error.FFmpegError:
+        return False
 
 
 def _first_dts(container: av.container.InputContainer, stream: av.VideoStream) -> int:

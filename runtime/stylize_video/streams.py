@@ -142,12 +142,9 @@ class StreamCopier:
             self._not_kept(stream, f"attachment {name}" if name else "attachment")
 
     def _not_kept(self, stream: Any, what: str) -> None:
-        _log.warning(
-            "%s (stream %d) cannot be kept in %s files; .mkv holds almost anything",
-            what,
-            stream.index,
-            self._target.format.name,
-        )
+        container = self._target.format.name
+        hint = "" if container == "matroska" else "; .mkv holds almost anything"
+        _log.warning("%s (stream %d) cannot be kept in %s files%s", what, stream.index, container, hint)
 
     def _demux(self) -> Iterator[av.Packet[Any]]:
         if not self._streams:

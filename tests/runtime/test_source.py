@@ -7,6 +7,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -75,6 +76,24 @@ def test_interlaced_frames_are_made_whole(suffix: str, tmp_path: Path) -> None:
     with VideoSource(path) as source:
         stamps = [frame.pts * source.info.time_base for frame in source]
     assert [float(s - stamps[0]) for s in stamps] == pytest.approx([i / 25 for i in range(8)], abs=1e-3)
+
+
+def test_interlaced_frames_of_a_container_that_does_not_say_so(tmp_path: Path) -> None:
+    """DV: each frame says it, and OpenCV cannot convert such a frame at all."""
+    path = tmp_path / "in.dv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("dvvideo", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 720, 576, "yuv420p"
+        grey = np.full((576, 720, 3), 130, np.uint8)
+        for _ in range(3):
+            frame = av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format="yuv420p")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert probe(str(path)).interlaced
+    whole = frames_of(path)
+    assert len(whole) == 3
+    assert np.abs(np.array(whole) - 130).max() <= 4
 
 
 def test_progressive_video_is_not_filtered(clip: Path) -> None:
