@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -49,6 +50,7 @@ class VideoEncoder:
         bitrate: int | None = None,
     ) -> None:
         self.frames = 0
+        self._last_pts: int | None = None
         self._info, self._codec = info, codec
         self._format = av.VideoFormat(codec.pixels)
         self._palette = Palette(info.width, info.height) if self._format.has_palette else None
@@ -69,11 +71,16 @@ class VideoEncoder:
         picture.pts = frame.pts
         picture.time_base = self._info.time_base
         self.frames += 1
+        self._last_pts = frame.pts
         return self.stream.encode(picture)
 
-    def flush(self) -> list[av.Packet[av.VideoStream]]:
-        """The last packets."""
+    def flush(self, end: Fraction | None = None) -> list[av.Packet[av.VideoStream]]:
+        """The last packets; the last frame is shown until ``end`` seconds, by default as long as others."""
         last = self.stream.encode(None)
+        for packet in last:
+            if end is not None and packet.pts is not None and packet.pts == self._last_pts:
+                rest = round(end / packet.time_base) - packet.pts
+                packet.duration = rest if rest > 0 else packet.duration
         if self.frames <= len(last) <= 2:
             # x265 leaves decode times uninitialised in videos shorter than its reordering.
             for packet in last:

@@ -26,7 +26,8 @@ class Probe:
 
     Sizes are in pixels before any rotation; colours are FFmpeg's numbers, 2 (and 0 for
     the range) where the file does not say. ``timed`` says that the container stores when
-    frames are shown, and not only their order; ``rgb`` that pixels are coded as RGB, and
+    frames are shown, and not only their order; ``end_pts`` when the last of them is over, where that
+    is told; ``rgb`` that pixels are coded as RGB, and
     ``alpha`` that they have transparency.
     """
 
@@ -34,6 +35,7 @@ class Probe:
     height: int
     time_base: Fraction
     start_pts: int
+    end_pts: int | None
     rate: Fraction
     frame_count: int | None
     colorspace: int
@@ -94,6 +96,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         height=codec.height,
         time_base=stream.time_base or Fraction(1, 90_000),
         start_pts=start,
+        end_pts=None if stream.duration is None else start + stream.duration,
         rate=rate,
         frame_count=count,
         colorspace=int(codec.colorspace),

@@ -156,7 +156,7 @@ class VideoSink:
 
     def _complete(self, *, whole: bool) -> None:
         with self._errors_as_sentences():
-            for packet in self._encoder.flush():
+            for packet in self._encoder.flush(self._info.end if whole else None):
                 self._put(packet)
             if self._journal:
                 self._join(self._journal)

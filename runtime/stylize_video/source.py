@@ -49,7 +49,8 @@ class VideoInfo:
     unknown; ``colorspace`` and ``color_range`` are FFmpeg's numbers, 2 and 0 where the
     file does not say; ``pixel_aspect`` is the width of a pixel over its height. ``window``
     is the part of the file that is taken; its shift is off all time stamps already.
-    ``first_number`` is that of the first picture, where the video is numbered pictures.
+    ``first_number`` is that of the first picture, where the video is numbered pictures; ``end`` the
+    second at which the last frame is over, where that is told.
     """
 
     path: Path
@@ -66,6 +67,7 @@ class VideoInfo:
     pixel_aspect: Fraction
     window: Window = field(default_factory=Window)
     first_number: int | None = None
+    end: Fraction | None = None
 
 
 class VideoSource:
@@ -255,7 +257,14 @@ def _info(path: Path, facts: Probe, *, width: int, height: int, window: Window) 
         color_range=1 if standard else facts.color_range,
         pixel_aspect=1 / facts.pixel_aspect if turned else facts.pixel_aspect,
         window=window,
+        end=_end(facts, window),
     )
+
+
+def _end(facts: Probe, window: Window) -> Fraction | None:
+    ends = [window.end, None if facts.end_pts is None else facts.end_pts * facts.time_base]
+    known = [end - window.shift for end in ends if end is not None]
+    return min(known) if known else None
 
 
 def _frames_in(facts: Probe, window: Window) -> int | None:

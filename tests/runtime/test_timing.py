@@ -190,6 +190,26 @@ def test_an_edit_list_that_cuts_the_beginning(invert: StyleSession, tmp_path: Pa
     )
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_the_last_frame_stays_as_long_as_in_the_source(
+    suffix: str, invert: StyleSession, tmp_path: Path
+) -> None:
+    """Slide shows and animations end with a picture that stays."""
+    source = tmp_path / "in.gif"
+    with av.open(str(source), "w", options={"final_delay": "300"}) as container:
+        stream = container.add_stream("gif", rate=10)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "gray"
+        for index in range(5):
+            grey = np.full((48, 64), 40 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(grey, format="gray")))
+        container.mux(stream.encode(None))
+    result = stylize_file(source, tmp_path / f"out{suffix}", invert).output
+    with av.open(str(result)) as container:
+        assert container.duration is not None
+        assert container.duration / av.time_base == pytest.approx(3.4, abs=0.01)
+
+
 def test_ten_minutes_do_not_drift(invert: StyleSession, tmp_path: Path) -> None:
     """Time stamps as they are after ten minutes of 23.976, where sums of rounded ones would be off."""
     rate = Fraction(24000, 1001)
