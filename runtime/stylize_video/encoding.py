@@ -72,6 +72,9 @@ CODECS: Mapping[str, Codec] = {
 }
 """By the names that users type."""
 
+ANIMATIONS = (".gif", ".webp")
+"""Endings of pictures that move: each frame stands on the one before, so no run can go on with them."""
+
 _DEFAULT_CODECS = {".webm": "vp9", ".gif": "gif", ".webp": "webp"}
 _DEFAULT_ALPHA_CODECS = {**_DEFAULT_CODECS, ".mov": "prores", ".mkv": "ffv1"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from stylize_video.edit import UNTIMED
-from stylize_video.encoding import Encoding
+from stylize_video.encoding import ANIMATIONS, Encoding
 from stylize_video.frame import TimedFrame
 from stylize_video.inputs import FrameSource
 from stylize_video.journal import Journal
@@ -44,8 +44,9 @@ def is_untimed(output: Path, encoding: Encoding) -> bool:
 
 def is_resumable(source: FrameSource, output: Path) -> bool:
     """Whether a job can go on after an interruption: from a file that can be read again to a video."""
-    is_video_file = type(source) is VideoSource
-    return is_video_file and not is_pattern(output) and output.suffix.lower() not in (".gif", ".webp")
+    if type(source) is not VideoSource or str(output) == STANDARD or is_pattern(output):
+        return False
+    return output.suffix.lower() not in ANIMATIONS
 
 
 def check_target(output: Path, source: Path, *, encoding: Encoding, overwrite: bool) -> None:

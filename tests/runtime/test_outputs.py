@@ -414,3 +414,11 @@ def test_pictures_become_a_video_where_one_is_named(invert: StyleSession, tmp_pa
     with open_source(result.output) as video:
         times = [frame.pts * video.info.time_base for frame in video]
     assert [float(t) for t in times] == pytest.approx([i / 12 for i in range(6)], abs=1e-4)
+
+
+@pytest.mark.parametrize("name", ["out.gif", "out%d.png", "-"])
+def test_what_cannot_go_on_later_says_so(name: str, clip: Path, invert: StyleSession, tmp_path: Path) -> None:
+    output = Path("-") if name == "-" else tmp_path / name
+    with pytest.raises(SinkError, match="cannot be resumed: only videos made of video files can"):
+        stylize_file(clip, output, invert, resume=True)
+    assert not list(tmp_path.iterdir())
