@@ -1,8 +1,11 @@
-"""Awkward videos that the tests make: in other colours, interlaced, high dynamic range."""
+"""Awkward videos that the tests make: in other colours, interlaced, high dynamic range; and pipes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -116,3 +119,43 @@ def bar_middles(picture: NDArray[np.generic]) -> NDArray[np.generic]:
 def decode(path: Path) -> list[av.VideoFrame]:
     with av.open(str(path)) as container:
         return list(container.decode(video=0))
+
+
+@contextmanager
+def standard_input(path: Path) -> Iterator[None]:
+    """File descriptor 0 is a pipe that the contents of ``path`` come through."""
+
+    def feed(end: int) -> None:
+        with os.fdopen(end, "wb") as pipe:
+            pipe.write(path.read_bytes())
+
+    reading, writing = os.pipe()
+    with _replaced(0, reading, threading.Thread(target=feed, args=(writing,))):
+        yield
+
+
+@contextmanager
+def standard_output(path: Path) -> Iterator[None]:
+    """File descriptor 1 is a pipe whose contents go to ``path``."""
+
+    def drain(end: int) -> None:
+        with os.fdopen(end, "rb") as pipe:
+            path.write_bytes(pipe.read())
+
+    reading, writing = os.pipe()
+    with _replaced(1, writing, threading.Thread(target=drain, args=(reading,))):
+        yield
+
+
+@contextmanager
+def _replaced(descriptor: int, end: int, other_end: threading.Thread) -> Iterator[None]:
+    saved = os.dup(descriptor)
+    os.dup2(end, descriptor)
+    os.close(end)
+    other_end.start()
+    try:
+        yield
+    finally:
+        os.dup2(saved, descriptor)
+        os.close(saved)
+        other_end.join()

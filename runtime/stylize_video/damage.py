@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 
 import av
 import av.error
 
 from stylize_video.probe import video_stream
+
+_WHOLE = Fraction(9, 10)
+"""Part of its time that has to be there; some containers count a little wrong."""
 
 
 @dataclass
@@ -50,6 +54,24 @@ def frames_past_damage(
             if isinstance(frame, av.VideoFrame):
                 damage.frames += 1
                 yield frame
+
+
+def breaks_off(name: str) -> bool:
+    """Whether the packets of all streams end well before the container says that they do.
+
+    Sound may be longer than the pictures, and the last picture may stay: neither is damage.
+    """
+    with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(name) as container:
+        if not container.duration:
+            return False
+        said = Fraction(container.duration + (container.start_time or 0), av.time_base)
+        last = Fraction(0)
+        with contextlib.suppress(av.error.FFmpegError):
+            for packet in container.demux():
+                if packet.pts is not None:
+                    last = max(last, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        return last < said * _WHOLE
+    return False
 
 
 def goes_on_after(name: str, pts: int) -> bool:

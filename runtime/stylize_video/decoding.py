@@ -15,7 +15,7 @@ from stylize_video.damage import Damage, frames_past_damage
 from stylize_video.errors import SourceError
 from stylize_video.filters import Filter, FilterChain
 from stylize_video.frame import TimedFrame
-from stylize_video.probe import Probe, video_stream
+from stylize_video.probe import Probe, reason, video_stream
 from stylize_video.quiet import quiet_stderr
 from stylize_video.shared_packets import SharedPackets
 
@@ -82,7 +82,7 @@ class PyAvReader:
         alpha: bool = False,
         shared: SharedPackets | None = None,
     ) -> None:
-        self._facts, self._alpha, self._shared = facts, alpha, shared
+        self._name, self._facts, self._alpha, self._shared = name, facts, alpha, shared
         self._time_base = facts.time_base
         self._step = max(1, round(1 / facts.rate / facts.time_base))
         self._container = shared.container if shared else av.open(name)
@@ -95,7 +95,10 @@ class PyAvReader:
         self._pictures = self._decode()
 
     def read(self) -> TimedFrame | None:
-        return next(self._pictures, None)
+        try:
+            return next(self._pictures, None)
+        except (av.error.FFmpegError, ValueError) as error:  # a filter or converter that cannot
+            raise SourceError(f"{self._name} has frames that cannot be shown ({reason(error)})") from error
 
     def seek(self, pts: int) -> TimedFrame | None:
         if not self._facts.timed or self._shared:

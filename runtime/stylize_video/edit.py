@@ -24,6 +24,7 @@ UNTIMED = (".avi",)
 
 _MAX_SIDE = 16_384
 _ASPECT_TOLERANCE = Fraction(1, 200)
+_LONGEST = 10**8
 _ROUNDING = Fraction(2, 1000)
 
 
@@ -92,6 +93,8 @@ class Edit:
     scale: Scale | None = None
 
     def __post_init__(self) -> None:
+        if max(self.start or 0, self.end or 0) > _LONGEST:
+            raise StylizeError("a start or an end of more than three years is in no video")
         if self.start is not None and self.start < 0:
             raise StylizeError(f"the start must not be negative, got {float(self.start):g} s")
         if self.end is not None and self.end <= (self.start or 0):
@@ -145,7 +148,7 @@ def parse_rate(text: str) -> Fraction:
         StylizeError: it is no number.
     """
     try:
-        rate = Fraction(text)
+        rate = Fraction(text).limit_denominator(10_000)
     except (ValueError, ZeroDivisionError):
         raise StylizeError(f"frames a second are written as 25, 29.97 or 30000/1001, not {text!r}") from None
     television = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
@@ -188,6 +191,7 @@ def _scaled(
     aspect = info.pixel_aspect * Fraction(info.width * size[1], info.height * size[0])
     if abs(aspect / info.pixel_aspect - 1) < _ASPECT_TOLERANCE:
         aspect = info.pixel_aspect
+    aspect = aspect.limit_denominator(10_000)
     return resized(), replace(info, width=size[0], height=size[1], pixel_aspect=aspect)
 
 

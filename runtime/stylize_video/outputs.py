@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
-from stylize_video.edit import UNTIMED
+from stylize_video.edit import UNTIMED, Edit, numbered
 from stylize_video.encoding import ANIMATIONS, Encoding
 from stylize_video.frame import TimedFrame
 from stylize_video.inputs import FrameSource
@@ -14,6 +17,11 @@ from stylize_video.pipes import STANDARD, UNTIMED_PIPES, PipeSink, StreamSource
 from stylize_video.sequences import SequenceSink, is_pattern
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoInfo, VideoSource
+
+_log = logging.getLogger(__name__)
+
+_GIF_RATE = Fraction(50)
+"""Browsers show delays of less than two hundredths of a second as ten."""
 
 
 class FrameSink(Protocol):
@@ -35,11 +43,20 @@ class FrameSink(Protocol):
         """Remove what would be half a result."""
 
 
-def is_untimed(output: Path, encoding: Encoding) -> bool:
-    """Whether the result stores an order and a rate, and no time stamps."""
-    if str(output) == STANDARD:
-        return encoding.pipe in UNTIMED_PIPES
-    return output.suffix.lower() in UNTIMED
+def fitted(
+    frames: Iterable[TimedFrame], info: VideoInfo, output: Path, encoding: Encoding
+) -> tuple[Iterable[TimedFrame], VideoInfo]:
+    """Frames at times that this kind of result can hold, and what is known of them."""
+    if str(output) == STANDARD and encoding.pipe in UNTIMED_PIPES:
+        # Only a frame can fill time there: one that stays is repeated.
+        return Edit(fps=info.rate).apply(frames, info)
+    suffix = output.suffix.lower()
+    if suffix in UNTIMED:
+        return numbered(frames, info)
+    if suffix == ".gif" and info.rate > _GIF_RATE:
+        _log.warning("GIF shows at most %d frames a second; %s gets no more", _GIF_RATE, output.name)
+        return Edit(fps=_GIF_RATE).apply(frames, info)
+    return frames, info
 
 
 def is_resumable(source: FrameSource, output: Path) -> bool:
@@ -75,11 +92,13 @@ def open_sink(
     """
     others = source.others if isinstance(source, StreamSource) else info.path
     has_others = isinstance(source, VideoSource)
+    is_pipe = str(output) == STANDARD
+    holds_others = not is_pattern(output) and not (is_pipe and encoding.pipe in UNTIMED_PIPES)
+    if isinstance(source, StreamSource) and not holds_others:
+        source.others.want(())  # nobody will take them
     if is_pattern(output):
-        if isinstance(source, StreamSource):
-            source.others.want(())
         return SequenceSink(output, info, overwrite=overwrite)
-    if str(output) == STANDARD:
+    if is_pipe:
         return PipeSink(encoding.pipe, info, others=others if has_others else None)
     return VideoSink(
         output,

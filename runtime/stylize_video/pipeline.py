@@ -10,14 +10,14 @@ from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 
-from stylize_video.edit import Edit, numbered, repeated
+from stylize_video.edit import Edit, repeated
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.inputs import Source, open_source, parse_source
 from stylize_video.journal import open_journal
 from stylize_video.look import Look
-from stylize_video.outputs import FrameSink, check_target, is_resumable, is_untimed, open_sink
+from stylize_video.outputs import FrameSink, check_target, fitted, is_resumable, open_sink
 from stylize_video.pipes import RawFormat
 from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
@@ -138,8 +138,7 @@ def stylize_file(
     with open_source(source, edit=edit, alpha=encoding.alpha, raw=raw) as video:
         check_target(output, video.info.path, encoding=encoding, overwrite=overwrite)
         frames, info = edit.apply(video, video.info)
-        if is_untimed(output, encoding):
-            frames, info = numbered(frames, info)
+        frames, info = fitted(frames, info, output, encoding)
         with ExitStack() as stack:
             journal = None
             if is_resumable(video, output):

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 from stylize_video.edit import Edit
 from stylize_video.errors import SinkError, SourceError
@@ -133,12 +132,7 @@ class SequenceSource:
     def __enter__(self) -> SequenceSource:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
+    def __exit__(self, *error: object) -> None:
         """Nothing is open between two pictures."""
 
 

@@ -23,6 +23,7 @@ from stylize_video.files import put_in_place, sole_temporary_beside, temporary_b
 from stylize_video.frame import TimedFrame
 from stylize_video.interrupts import uninterrupted
 from stylize_video.journal import Journal
+from stylize_video.probe import reason
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.source import VideoInfo
 from stylize_video.streams import StreamCopier
@@ -91,7 +92,7 @@ class VideoSink:
             raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.discard()
-            raise SinkError(f"cannot write {output}: {_reason(error)}") from error
+            raise SinkError(f"cannot write {output}: {reason(error)}") from error
         except BaseException:
             self.discard()
             raise
@@ -197,7 +198,7 @@ class VideoSink:
         except (av.error.FFmpegError, OSError, ValueError) as error:
             self.discard()
             kept = "" if self._journal else "; nothing was kept"
-            raise SinkError(f"writing {self.output} failed: {_reason(error)}{kept}") from error
+            raise SinkError(f"writing {self.output} failed: {reason(error)}{kept}") from error
 
 
 def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
@@ -222,7 +223,3 @@ def _free_name(output: Path) -> Path:
         part = output.with_suffix(f".part{number}{output.suffix}")
         number += 1
     return part
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -20,7 +20,7 @@ import av.error
 import cv2
 import numpy as np
 
-from stylize_video.damage import goes_on_after
+from stylize_video.damage import breaks_off, goes_on_after
 from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
 from stylize_video.edit import Edit, Window
 from stylize_video.errors import SourceError
@@ -34,7 +34,7 @@ from stylize_video.tonemap import TRANSFERS
 _log = logging.getLogger(__name__)
 
 _WHOLE = 0.9
-"""Part of the frames a container speaks of that has to be there; some count a little wrong."""
+"""Part of the frames a container speaks of below which it is looked at; some count wrong."""
 
 _SEEK_SECONDS = 2
 """How much earlier a seek aims: containers and decoders are not exact about it."""
@@ -153,7 +153,7 @@ class VideoSource:
         facts = self._facts
         if facts.frame_count and self._previous is not None:
             reached = (self._previous - facts.start_pts) * facts.time_base * facts.rate + 1
-            if reached < facts.frame_count * _WHOLE:
+            if reached < facts.frame_count * _WHOLE and not self._is_read_once and breaks_off(self._name):
                 _log.warning(
                     "%s breaks off: %d of its %d frames are there", self._name, reached, facts.frame_count
                 )

@@ -22,6 +22,7 @@ from stylize_video.shared_packets import SharedPackets
 
 _log = logging.getLogger(__name__)
 
+_LATE = Fraction(4, 100)
 _COPIED = ("audio", "subtitle")
 _UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
 """Codecs that FFmpeg's muxers hold but do not list."""
@@ -46,6 +47,7 @@ class StreamCopier:
             window = replace(window, start=Fraction(0))
         self._window = window
         self._streams: dict[int, Any] = {}
+        self._begun: set[int] = set()
         self._pictures: list[av.Packet[Any]] = []
         for stream in self._source.streams:
             self._consider(stream)
@@ -69,11 +71,19 @@ class StreamCopier:
                 return
             if start is not None and not self._window.holds(start):
                 continue
+            if start is not None and self._target.format.name == "avi":
+                self._tell_if_late(packet.stream.index, start - self._window.shift)
             shift = round(self._window.shift / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
             packet.stream = self._streams[packet.stream.index]
             self._target.mux(packet)
+
+    def _tell_if_late(self, index: int, start: Fraction) -> None:
+        """AVI begins all streams at 0: sound that starts later is early there."""
+        if index not in self._begun and start > _LATE:
+            _log.warning("AVI stores no time stamps: sound (stream %d) is %.2f s early", index, float(start))
+        self._begun.add(index)
 
     def close(self) -> None:
         if not self._shared:

@@ -87,3 +87,20 @@ def test_whole_files_are_not_called_damaged(whole: Path, caplog: pytest.LogCaptu
     assert not caplog.messages
     assert goes_on_after(str(whole), times[-2])
     assert not goes_on_after(str(whole), times[-1])
+
+
+def test_sound_that_is_longer_than_the_pictures_is_no_damage(
+    make_clip: MakeClip, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short, long = (make_clip(tmp_path / f"{n}.mp4", frames=n) for n in (20, 90))
+    source = tmp_path / "in.mkv"
+    with av.open(str(short)) as pictures, av.open(str(long)) as sound, av.open(str(source), "w") as container:
+        streams = (pictures.streams.video[0], sound.streams.audio[0])
+        copies = [container.add_stream_from_template(stream) for stream in streams]
+        for stream, copy in zip(streams, copies, strict=True):
+            for packet in stream.container.demux(stream):  # type: ignore[attr-defined]
+                if packet.dts is not None:
+                    packet.stream = copy
+                    container.mux(packet)
+    assert len(times_of(source)) == 20
+    assert not caplog.messages

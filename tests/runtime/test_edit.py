@@ -109,6 +109,7 @@ def test_sizes_that_are_none(text: str) -> None:
         (lambda: Edit(fps=Fraction(5000)), "at most 1000"),
         (lambda: Edit(start=Fraction(-1)), "must not be negative"),
         (lambda: Edit(start=Fraction(5), end=Fraction(5)), "the end must be after the start"),
+        (lambda: Edit(start=Fraction(10**12)), "more than three years"),
         (lambda: Scale(4, 4).size_of(640, 360), "from 16x16"),
         (lambda: Scale(factor=Fraction(1000)).size_of(640, 360), "to 16384x16384"),
     ],

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from media import Coding, write_video
+from media import Coding, standard_input, write_video
 from stylize_video.edit import Edit
 from stylize_video.errors import SourceError
 from stylize_video.inputs import FrameSource, Source, open_source, parse_source
@@ -34,28 +34,6 @@ def picture(index: int) -> np.ndarray:
 
 def number_of(image: np.ndarray) -> int:
     return round((float(image.mean()) - 16) / 16)
-
-
-@contextmanager
-def standard_input(path: Path) -> Iterator[None]:
-    """File descriptor 0 is a pipe that ``path`` comes through."""
-    reading, writing = os.pipe()
-    saved = os.dup(0)
-    os.dup2(reading, 0)
-    os.close(reading)
-
-    def feed() -> None:
-        with os.fdopen(writing, "wb") as pipe:
-            pipe.write(path.read_bytes())
-
-    thread = threading.Thread(target=feed)
-    thread.start()
-    try:
-        yield
-    finally:
-        os.dup2(saved, 0)
-        os.close(saved)
-        thread.join()
 
 
 @contextmanager

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
+from media import standard_output
 from stylize_video.edit import Edit
 from stylize_video.encoding import CODECS, Encoding
 from stylize_video.errors import SinkError
@@ -107,31 +105,6 @@ KINDS: dict[str, tuple[str, Callable[[Path], Written]]] = {
         ],
     ),
 }
-
-
-@contextmanager
-def standard_output(path: Path) -> Iterator[None]:
-    """File descriptor 1 is a pipe whose contents go to ``path``."""
-    reading, writing = os.pipe()
-    saved = os.dup(1)
-    os.dup2(writing, 1)
-    os.close(writing)
-
-    def drain() -> None:
-        with os.fdopen(reading, "rb") as pipe:
-            path.write_bytes(pipe.read())
-
-    thread = threading.Thread(target=drain)
-    thread.start()
-    try:
-        yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)
-        thread.join()
-
-
-Writing = Callable[[list[int]], tuple[FrameSink, Path]]
 
 
 @pytest.fixture(params=KINDS)
@@ -233,6 +206,19 @@ def test_gifs_have_a_palette_for_each_frame(clip: Path, invert: StyleSession, tm
     with open_source(clip) as before, open_source(result.output) as after:
         for one, other in zip(before, after, strict=True):
             assert np.abs(one.image.astype(int) - other.image).mean() < 8
+
+
+def test_gifs_go_no_faster_than_browsers_show(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = make_clip(tmp_path / "in.mp4", frames=24, time_base=Fraction(1, 120), sound=False)
+    result = stylize_file(source, tmp_path / "out.gif", invert)
+    assert [record.message for record in caplog.records] == [
+        "GIF shows at most 50 frames a second; out.gif gets no more"
+    ]
+    with open_source(result.output) as video:
+        times = [float(frame.pts * video.info.time_base) for frame in video]
+    assert times == pytest.approx([i / 50 for i in range(10)], abs=1e-6)
 
 
 # --- transparency -------------------------------------------------------------------------

@@ -160,6 +160,16 @@ def test_an_avi_result_has_every_frame_in_its_place(codec: str, invert: StyleSes
         )
 
 
+def test_sound_that_avi_cannot_delay_is_told(
+    invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = clip_with_sound(tmp_path / "in.mkv", rate=Fraction(25), pts=REGULAR, sound_start=24_000)
+    stylize_file(source, tmp_path / "out.avi", invert)
+    assert [record.message for record in caplog.records] == [
+        "AVI stores no time stamps: sound (stream 1) is 0.48 s early"
+    ]
+
+
 def test_an_edit_list_that_cuts_the_beginning(invert: StyleSession, tmp_path: Path) -> None:
     """Phones cut clips by edit lists: what they hide is not shown, nor does it shift the rest."""
     ffmpeg = shutil.which("ffmpeg")
