@@ -5,6 +5,9 @@ Heavy imports wait until the arguments are known to be good, so that ``--help`` 
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +28,10 @@ if TYPE_CHECKING:
 
 _LOOK, _EDIT, _ENCODING, _DEVICE = "Look", "Part, rate and size", "Encoding", "Device"
 _PIPES = "Pipes"
+
+
+_LOCAL = "local"
+_ADDRESS = re.compile(r"auto|local|(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+")
 
 
 def _list_styles(wanted: bool) -> None:
@@ -112,6 +119,12 @@ def stylize_video(
         str | None,
         typer.Option(
             metavar="SIZE", help="1280x720, 1280x, x720, 0.5 or 50%, before the style.", rich_help_panel=_EDIT
+        ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[ADDRESS]", help="Share the work on a Ray cluster; without an address on a local one."
         ),
     ] = None,
     max_frames: Annotated[
@@ -239,12 +252,14 @@ def stylize_video(
             at_once=1 if all(is_picture(source) for source in sources) else most_at_once(),
         )
         interrupt_on_sigterm()
+        files = list(zip(sources, targets, strict=True))
+        if many and resume and not overwrite:
+            files = _without_finished(files, quiet=quiet)
+        if ray is not None:
+            _stylize_on_cluster(files, session, options, ray, quiet=quiet)
+            return
         failures = []
-        for source, target in zip(sources, targets, strict=True):
-            if many and resume and not overwrite and target.exists():
-                if not quiet:
-                    say(f"{target} is there already")
-                continue
+        for source, target in files:
             try:
                 _stylize_one(source, target, session, options, quiet=quiet)
             except StylizeError as error:
@@ -254,6 +269,51 @@ def stylize_video(
                 say(f"failed: {error}")
         if failures:
             fail(f"{len(failures)} of {len(sources)} files failed: {', '.join(failures)}")
+
+
+def _without_finished(files: list[tuple[Source, Path]], *, quiet: bool) -> list[tuple[Source, Path]]:
+    """What an interrupted batch has still to do."""
+    if not quiet:
+        for _, target in files:
+            if target.exists():
+                say(f"{target} is there already")
+    return [file for file in files if not file[1].exists()]
+
+
+def _stylize_on_cluster(
+    files: list[tuple[Source, Path]], session: StyleSession, options: Options, address: str, *, quiet: bool
+) -> None:
+    from stylize_video.cluster import Cluster
+    from stylize_video.jobs import label_of
+    from stylize_video.pipeline import Hooks
+
+    label = files[0][1].name if len(files) == 1 else f"{len(files)} files"
+    progress = ProgressLine(label, quiet=quiet)
+    hooks = Hooks(
+        on_start=lambda info: progress.extend(_frames_ahead(info.frame_count, options.max_frames)),
+        on_frame=progress.advance,
+        on_resume=progress.resume,
+    )
+    where = None if address == _LOCAL else address
+    with Cluster(where, device=str(session.device)) as cluster:
+        if not quiet:
+            how = f"{session.style.name} ({session.style.precision}) on {session.device}"
+            say(f"{label} in the style {how}, {cluster.workers} at a time")
+        with progress:
+            results = cluster.stylize_all(files, session, options, hooks=hooks)
+    failures = []
+    for (source, _), result in zip(files, results, strict=True):
+        if isinstance(result, StylizeError):
+            if len(files) == 1:
+                raise result
+            failures.append(Path(label_of(source)).name)
+            say(f"failed: {result}")
+    if not quiet:
+        frames = sum(result.frames for result in results if not isinstance(result, StylizeError))
+        took = f"{progress.seconds:.1f} s, {progress.rate:.1f} fps"
+        say(f"{frames} frames of {len(files) - len(failures)} files in {took}")
+    if failures:
+        fail(f"{len(failures)} of {len(files)} files failed: {', '.join(failures)}")
 
 
 def _stylize_one(
@@ -295,6 +355,17 @@ def _frames_ahead(frame_count: int | None, max_frames: int | None) -> int | None
     return max_frames or frame_count
 
 
+def with_ray_address(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with an address behind a ``--ray`` that has none: it may be left out."""
+    result = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        result.append(argument)
+        if argument == "--ray" and not _ADDRESS.fullmatch(following):
+            result.append(_LOCAL)
+    return result
+
+
 def main() -> None:
     """Entry point of ``stylize-video``."""
+    sys.argv[1:] = with_ray_address(sys.argv[1:])
     run_command(stylize_video)

@@ -158,7 +158,15 @@ class ProgressLine:
 
     def resume(self, done: int) -> None:
         """What an earlier run did counts as done, but not for the rate."""
-        self.done = self._done_before = done
+        self.done += done
+        self._done_before += done
+
+    def extend(self, more: int | None) -> None:
+        """Another file is begun, of about so many; the clock runs from the first one on."""
+        if self.total is None:
+            self.start(more)
+        else:
+            self.total += more or 0
 
     def advance(self, detail: str = "") -> None:
         """Count one more."""

@@ -13,6 +13,7 @@ whole, and MP4 does not take every codec. A journal costs a second writing of pa
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import os
@@ -25,7 +26,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import av
 
@@ -124,6 +125,7 @@ class Journal:
             raise StaleJournalError(
                 f"{self.path} was encoded by another version of the encoder; pass -y to start again"
             )
+        self._extradata = ours
         self._append(_Record(_ENCODER, content=ours))
 
     def add_frame(self, pts: int) -> None:
@@ -145,6 +147,33 @@ class Journal:
             for t in (pts, packet.dts if packet.dts is not None else pts, packet.duration or 0)
         )
         self._append(_Record(_PACKET, shown, decoded, duration, bool(packet.is_keyframe), bytes(packet)))
+
+    def add_run(self, content: bytes) -> int:
+        """Take over what another journal holds, whose frames follow upon these; returns how many.
+
+        Raises:
+            StaleJournalError: its encoder's stream header is another, so that the packets of
+                both cannot be in one stream.
+            ValueError: it is damaged, or not whole.
+        """
+        file = io.BytesIO(content)
+        run = _read(file)
+        if run.end != len(content) or not run.frames:
+            raise ValueError("a part of the video came back damaged")
+        if self._extradata not in (None, run.extradata):
+            raise StaleJournalError("another machine encoded with another version of the encoder")
+        self._extradata = run.extradata
+        for record, _ in _parse(file, contents=True):
+            if record.kind != _JOB:
+                self._append(record)
+        self.frames += run.frames
+        self.last_pts = run.last_pts
+        return run.frames
+
+    def content(self) -> bytes:
+        """All of the file, for :meth:`add_run` of another one."""
+        self._file.seek(0)
+        return self._file.readall()
 
     def packets(self) -> Iterator[av.Packet[Any]]:
         """All packets of all runs, in decoding order, with decoding times that fit together."""
@@ -311,7 +340,7 @@ def _differences(found: Mapping[str, str], job: Mapping[str, str]) -> str:
     return " and ".join(f"another {name}" for name in names)
 
 
-def _read(file: IO[bytes]) -> _Contents:
+def _read(file: io.RawIOBase | io.BytesIO) -> _Contents:
     """Find the last place up to which all frames are whole.
 
     Packets come in decoding order: a prefix of them is whole where the frames in it are
@@ -349,12 +378,12 @@ def _job_facts(content: bytes) -> dict[str, str]:
     return {str(k): str(v) for k, v in facts.items()} if isinstance(facts, dict) else {}
 
 
-def _parse(file: IO[bytes], *, contents: bool) -> Iterator[tuple[_Record, int]]:
+def _parse(file: io.RawIOBase | io.BytesIO, *, contents: bool) -> Iterator[tuple[_Record, int]]:
     """Records with the offset behind each, up to the first that is damaged or cut off.
 
     Without ``contents`` the payload of packets is skipped, and not checked either.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     if file.read(len(_MAGIC)) != _MAGIC:
         return
@@ -375,7 +404,7 @@ def _parse(file: IO[bytes], *, contents: bool) -> Iterator[tuple[_Record, int]]:
         file.seek(offset)
 
 
-def _open_private(path: Path) -> IO[bytes]:
+def _open_private(path: Path) -> io.FileIO:
     """Open for reading and appending, unbuffered; never through a link, never anybody else's file."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
@@ -383,10 +412,10 @@ def _open_private(path: Path) -> IO[bytes]:
     if not stat.S_ISREG(facts.st_mode) or (hasattr(os, "getuid") and facts.st_uid != os.getuid()):
         os.close(handle)
         raise PermissionError(1, "it belongs to somebody else", str(path))
-    return os.fdopen(handle, "r+b", buffering=0)
+    return io.FileIO(handle, "r+b")
 
 
-def _lock(file: IO[bytes], path: Path) -> None:
+def _lock(file: io.FileIO, path: Path) -> None:
     try:
         import fcntl
     except ImportError:  # Windows: a file that is open there cannot be replaced anyway

@@ -14,7 +14,7 @@ from stylize_video.edit import Edit, repeated
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.frame import Frame, TimedFrame
-from stylize_video.inputs import Source, open_source, parse_source
+from stylize_video.inputs import FrameSource, Source, open_source, parse_source
 from stylize_video.journal import open_journal
 from stylize_video.look import Look
 from stylize_video.outputs import FrameSink, check_target, fitted, is_resumable, open_sink
@@ -132,9 +132,88 @@ def stylize_file(
             they are kept for ``resume``, and the sentence says so.
         InterruptedJobError: Ctrl-C; likewise, and a playable part file is left.
     """
+
+    def stylize_here(job: Job) -> None:
+        with (
+            WriteBehind(job.sink.write, depth=_queue_depth(job.info)) as encoder,
+            closing(
+                frames_after(
+                    job.video,
+                    job.frames,
+                    job.info,
+                    session,
+                    look=look,
+                    smooth=smooth,
+                    edit=edit,
+                    working_size=working_size,
+                    done=job.done,
+                    left=job.left,
+                )
+            ) as stylized,
+        ):
+            for frame in stylized:
+                encoder.put(frame)
+                hooks.on_frame()
+                job.frames_read += 1
+
+    return run_job(
+        parse_source(source) if isinstance(source, str) else source,
+        Path(output),
+        session,
+        stylize_here,
+        look=look,
+        smooth=smooth,
+        working_size=working_size,
+        edit=edit,
+        encoding=encoding,
+        overwrite=overwrite,
+        resume=resume,
+        max_frames=max_frames,
+        raw=raw,
+        hooks=hooks,
+    )
+
+
+@dataclass
+class Job:
+    """A file that is being written: what is read, where it goes, and what an earlier run did.
+
+    ``done`` is the time stamp up to which frames are in ``sink`` already, None for none;
+    ``left`` how many more there may be, None for all. ``frames_read`` counts them.
+    """
+
+    video: FrameSource
+    frames: Iterable[TimedFrame]
+    info: VideoInfo
+    sink: FrameSink
+    done: int | None
+    left: int | None
+    frames_read: int
+
+
+def run_job(
+    source: Source,
+    output: Path,
+    session: StyleSession,
+    fill: Callable[[Job], None],
+    *,
+    look: Look,
+    smooth: float,
+    working_size: WorkingSize,
+    edit: Edit,
+    encoding: Encoding,
+    overwrite: bool,
+    resume: bool,
+    max_frames: int | None,
+    raw: RawFormat | None = None,
+    hooks: Hooks,
+) -> Result:
+    """Open everything, let ``fill`` write the frames that are missing, and complete the file.
+
+    Takes and raises what :func:`stylize_file` does.
+    """
     if max_frames is not None and max_frames < 1:
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
-    source, output = parse_source(source) if isinstance(source, str) else source, Path(output)
     with open_source(source, edit=edit, alpha=encoding.alpha, raw=raw) as video:
         check_target(output, video.info.path, encoding=encoding, overwrite=overwrite)
         frames, info = edit.apply(video, video.info)
@@ -152,55 +231,50 @@ def stylize_file(
             sink = open_sink(output, info, video, overwrite=overwrite, encoding=encoding, journal=journal)
             try:
                 hooks.on_start(info)
-                if journal and journal.frames and isinstance(video, VideoSource):
+                if journal and journal.frames:
                     hooks.on_resume(journal.frames)
-                    done_until = (journal.last_pts or 0) * info.time_base - _warm_up(info, smooth, edit)
-                    video.skip_past(math.floor(done_until / video.info.time_base))
-
-                def stylize(needed: Iterable[TimedFrame]) -> Generator[TimedFrame, None, None]:
-                    return stylize_frames(needed, session, look, smooth=smooth, working_size=working_size)
-
                 done = journal.last_pts if journal else None
                 left = max_frames and max(0, max_frames - sink.frames)
-                read = sink.frames + _fill(
-                    sink, frames, stylize, depth=_queue_depth(info), done=done, left=left, hooks=hooks
-                )
-                if sink.frames != read:  # the promise of the product; never seen broken
-                    raise StylizeError(f"{read} frames were read but {sink.frames} written")
+                job = Job(video, frames, info, sink, done, left, sink.frames)
+                fill(job)
+                if sink.frames != job.frames_read:  # the promise of the product; never seen broken
+                    raise StylizeError(f"{job.frames_read} frames were read but {sink.frames} written")
             except KeyboardInterrupt as interruption:
                 raise InterruptedJobError(sink.keep_part()) from interruption
             except BaseException:
                 sink.discard()
                 raise
-            path = sink.finish(whole=max_frames is None or read < max_frames)
+            path = sink.finish(whole=max_frames is None or job.frames_read < max_frames)
     return Result(path, sink.frames)
 
 
-def _fill(
-    sink: FrameSink,
+def frames_after(
+    video: FrameSource,
     frames: Iterable[TimedFrame],
-    stylize: Callable[[Iterable[TimedFrame]], Generator[TimedFrame, None, None]],
+    info: VideoInfo,
+    session: StyleSession,
     *,
-    depth: int,
+    look: Look,
+    smooth: float,
+    working_size: WorkingSize,
+    edit: Edit,
     done: int | None,
     left: int | None,
-    hooks: Hooks,
-) -> int:
-    """Decode, stylize and encode, all at once; returns how many frames went through.
+) -> Generator[TimedFrame, None, None]:
+    """The stylized frames behind the time stamp ``done``, at most ``left`` of them; None for all.
 
-    ``depth`` frames wait on each side of the network; up to the time ``done`` frames are in the
-    result already; ``left`` is how many there may be.
+    ``frames`` and ``info`` are what ``edit`` makes of ``video``.
     """
-    count = 0
-    with ReadAhead(frames, depth=depth) as decoded, WriteBehind(sink.write, depth=depth) as encoder:
+    if done is not None and isinstance(video, VideoSource):
+        start = done * info.time_base - _warm_up(info, smooth, edit)
+        video.skip_past(math.floor(start / video.info.time_base))
+    with ReadAhead(frames, depth=_queue_depth(info)) as decoded:
         needed = islice(decoded, left) if done is None else decoded
-        with closing(stylize(needed)) as stylized:
-            unfinished = (frame for frame in repeated(stylized) if done is None or frame.pts > done)
-            for frame in islice(unfinished, left):
-                encoder.put(frame)
-                count += 1
-                hooks.on_frame()
-    return count
+        with closing(
+            stylize_frames(needed, session, look, smooth=smooth, working_size=working_size)
+        ) as stylized:
+            shown = repeated(stylized)
+            yield from islice((frame for frame in shown if done is None or frame.pts > done), left)
 
 
 def _warm_up(info: VideoInfo, smooth: float, edit: Edit) -> Fraction:

@@ -113,6 +113,20 @@ class VideoSink:
         self._last_pts.append(frame.pts)
         self.frames += 1
 
+    def add_run(self, content: bytes) -> int:
+        """Take over the journal of a run elsewhere, whose frames follow upon these; returns how many.
+
+        Raises:
+            SinkError: this sink has no journal, or the run does not fit.
+        """
+        if self._journal is None:
+            raise SinkError(f"{self.output} has no journal that could take a run over")
+        with self._errors_as_sentences():
+            frames = self._journal.add_run(content)
+        self._last_pts.append(self._journal.last_pts or 0)
+        self.frames += frames
+        return frames
+
     def finish(self, *, whole: bool = True) -> Path:
         """Complete the file and move it to its place.
 

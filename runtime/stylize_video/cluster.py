@@ -1,0 +1,255 @@
+"""Videos on a Ray cluster: cut at keyframes, stylized by whoever is free, joined as if by one machine.
+
+What comes back goes into the journal of the file, segment by segment in order. So an
+interrupted run goes on with ``--resume``, on a cluster or not, and the join is the same.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from stylize_video.errors import StylizeError
+from stylize_video.inputs import Source
+from stylize_video.jobs import Options, is_picture, stylize_any
+from stylize_video.pipeline import Hooks, InterruptedJobError, Job, Result, run_job
+from stylize_video.pipes import STANDARD
+from stylize_video.segment import SECONDS, Segment, SegmentJob, StyleReference, plan_segments, stylize_segment
+from stylize_video.sequences import is_pattern
+from stylize_video.session import StyleSession
+from stylize_video.sink import VideoSink
+from stylize_video.source import VideoInfo
+
+_RETRIES = 3
+_POLL_SECONDS = 0.5
+_CONNECT_SECONDS = 5.0
+_AHEAD = 2
+"""Segments that wait for each worker of a cluster, so that none is ever idle."""
+
+
+class ClusterError(StylizeError):
+    """The cluster cannot be reached, or lost a segment for good."""
+
+
+class Cluster:
+    """A Ray cluster for the time of a ``with`` block.
+
+    Args:
+        address: of a running cluster, ``host:port`` or ``ray://host:port``; None starts one on
+            this machine, or takes the one that the environment names.
+        device: where each worker runs the style: ``cpu``, or ``cuda`` for one GPU each.
+        seconds: least length of a segment.
+
+    Raises:
+        ClusterError: Ray is not installed, or there is no cluster at the address.
+    """
+
+    def __init__(self, address: str | None = None, *, device: str = "cpu", seconds: float = SECONDS) -> None:
+        self._ray = _import_ray()
+        self._device, self._seconds = device, seconds
+        self._stop = threading.Event()
+        self._ours = not self._ray.is_initialized()
+        if self._ours:
+            try:
+                _check_somebody_listens(address)
+                self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+                where = f"at {address}" if address else "on this machine"
+                reason = str(error).strip().splitlines()[0]
+                raise ClusterError(f"there is no Ray cluster {where} ({reason})") from error
+        gpus = 1 if device.startswith("cuda") else 0
+        # A worker that is killed takes its segment with it: Ray gives the segment to another.
+        options = {"num_cpus": 1, "num_gpus": gpus, "max_retries": _RETRIES, "retry_exceptions": False}
+        self._segment = self._ray.remote(**options)(stylize_segment)
+        total = self._ray.cluster_resources()
+        self.workers = max(1, int(total.get("GPU" if gpus else "CPU", 1)))
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._ours:
+            self._ray.shutdown()
+
+    def stop(self) -> None:
+        """Let jobs in other threads end as by Ctrl-C."""
+        self._stop.set()
+
+    def stylize_file(
+        self, source: Path, output: Path, session: StyleSession, options: Options, *, hooks: Hooks = Hooks()
+    ) -> Result:
+        """As :func:`~stylize_video.pipeline.stylize_file`, on the cluster. Threads may do several at once.
+
+        ``source`` has to be on a folder that all machines see under the same name; the
+        result is written by this one.
+
+        Raises:
+            ClusterError: a segment was lost again and again.
+            StylizeError: as there.
+        """
+        style = StyleReference.of(session)
+
+        def stylize_there(job: Job) -> None:
+            rest = Segment(job.done, None, job.left)
+            suffix = output.suffix.lower()
+            segments = plan_segments(source, options, suffix, rest, seconds=self._seconds)
+            if job.left == 0:
+                return
+            jobs = (
+                SegmentJob(source.resolve(), suffix, style, self._device, options, segment)
+                for segment in segments
+            )
+            if not isinstance(job.sink, VideoSink):
+                raise ClusterError(f"{output} cannot be made of segments; a video file can")
+            for content in self._in_order(jobs):
+                if content:
+                    for _ in range(job.sink.add_run(content)):
+                        job.frames_read += 1
+                        hooks.on_frame()
+
+        return run_job(
+            source,
+            output,
+            session,
+            stylize_there,
+            look=options.look,
+            smooth=options.smooth,
+            working_size=options.working_size,
+            edit=options.edit,
+            encoding=options.encoding,
+            overwrite=options.overwrite,
+            resume=options.resume,
+            max_frames=options.max_frames,
+            hooks=hooks,
+        )
+
+    def stylize_all(
+        self,
+        files: Sequence[tuple[Source, Path]],
+        session: StyleSession,
+        options: Options,
+        *,
+        hooks: Hooks = Hooks(),
+    ) -> list[Result | StylizeError]:
+        """Many files (each a source and its output) at once.
+
+        What is no video file made of a video file is done on this machine. Returns each
+        file's result, or why it failed. ``hooks`` are called by one thread at a time.
+
+        Raises:
+            InterruptedJobError, KeyboardInterrupt: Ctrl-C; what was done of each file is kept.
+        """
+        shared = _one_at_a_time(hooks)
+
+        def work(file: tuple[Source, Path]) -> Result | StylizeError:
+            source, output = file
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+            try:
+                if isinstance(source, Path) and _can_be_shared(source, output):
+                    return self.stylize_file(source, output, session, options, hooks=shared)
+                return stylize_any(source, output, session, options, hooks=shared)
+            except InterruptedJobError:
+                raise
+            except StylizeError as error:
+                return error
+
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="file") as pool:
+            futures = [pool.submit(work, file) for file in files]
+            try:
+                return [future.result() for future in futures]
+            except BaseException:
+                self.stop()
+                for future in futures:
+                    future.cancel()
+                raise
+
+    def _in_order(self, jobs: Iterator[SegmentJob]) -> Iterator[bytes]:
+        """Results in order, while a bounded number of segments is in the works."""
+        waiting: deque[Any] = deque()
+        try:
+            for job in jobs:
+                waiting.append(self._segment.remote(job))
+                if len(waiting) >= _AHEAD * self.workers:
+                    yield self._result(waiting.popleft())
+            while waiting:
+                yield self._result(waiting.popleft())
+        finally:
+            for reference in waiting:
+                self._ray.cancel(reference, force=True)
+
+    def _result(self, reference: Any) -> bytes:
+        errors = self._ray.exceptions
+        while True:
+            if self._stop.is_set():
+                self._ray.cancel(reference, force=True)
+                raise KeyboardInterrupt
+            try:
+                content: bytes = self._ray.get(reference, timeout=_POLL_SECONDS)
+            except errors.GetTimeoutError:
+                continue
+            except errors.RayTaskError as error:
+                if isinstance(error.cause, StylizeError):
+                    raise error.cause from error
+                raise ClusterError(f"a segment failed: {error.cause}") from error
+            except errors.RayError as error:
+                reason = str(error).strip().splitlines()[0]
+                raise ClusterError(f"a segment was lost {_RETRIES + 1} times ({reason})") from error
+            return content
+
+
+def _check_somebody_listens(address: str | None) -> None:
+    """Ray itself tries for minutes to reach a machine that is not there.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
+
+
+def _can_be_shared(source: Path, output: Path) -> bool:
+    """Whether a source is a video file, and its result another."""
+    files = not is_pattern(source) and not is_pattern(output) and str(output) != STANDARD
+    return files and not is_picture(source) and output.suffix.lower() not in (".gif", ".webp")
+
+
+def _one_at_a_time(hooks: Hooks) -> Hooks:
+    lock = threading.RLock()
+
+    def on_start(info: VideoInfo) -> None:
+        with lock:
+            hooks.on_start(info)
+
+    def on_frame() -> None:
+        with lock:
+            hooks.on_frame()
+
+    def on_resume(frames: int) -> None:
+        with lock:
+            hooks.on_resume(frames)
+
+    return Hooks(on_start=on_start, on_frame=on_frame, on_resume=on_resume)
+
+
+def _import_ray() -> Any:
+    # Nobody asked Ray to tell its makers; it also warns of its own future.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise ClusterError("--ray needs Ray: pip install 'stylize-video[cluster]'") from error
+    return ray

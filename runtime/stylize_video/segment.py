@@ -1,0 +1,191 @@
+"""A part of a video that any machine can stylize by itself: it begins at a keyframe of the source."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise, takewhile
+from pathlib import Path
+
+import av
+import av.error
+
+from stylize_video.contract import Precision
+from stylize_video.edit import UNTIMED, numbered
+from stylize_video.errors import SourceError, StyleError
+from stylize_video.jobs import Options
+from stylize_video.journal import Journal, journal_path
+from stylize_video.pipeline import frames_after
+from stylize_video.probe import video_stream
+from stylize_video.session import StyleSession, open_session
+from stylize_video.sink import VideoSink
+from stylize_video.source import VideoSource
+from stylize_video_assets.catalog import find_bundled
+
+SECONDS = 10.0
+"""Least length of a segment: shorter ones spend their time on opening the source and seeking."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Frames behind the time stamp ``done`` and before ``end``, at most ``left``; None for no limit."""
+
+    done: int | None = None
+    end: int | None = None
+    left: int | None = None
+
+
+@dataclass(frozen=True)
+class StyleReference:
+    """A style as other machines find it: a bundled one by name, else a path that all of them see."""
+
+    name_or_path: str
+    precision: Precision
+    input_range: int
+    sha256: str
+
+    @classmethod
+    def of(cls, session: StyleSession) -> StyleReference:
+        style = session.style
+        bundled = find_bundled(style.name)
+        ours = bundled is not None and bundled.path.parent == style.path.parent
+        name = style.name if ours else str(style.path.resolve())
+        return cls(name, style.precision, session.input_range, _hash_of(session))
+
+    def open(self, device: str) -> StyleSession:
+        """The same style here.
+
+        Raises:
+            StyleError: it is not here, or it is another one.
+        """
+        session = _open(self, device)
+        if _hash_of(session) != self.sha256:
+            raise StyleError(f"the style {self.name_or_path} is another one on this machine")
+        return session
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """One segment of one file, with everything another machine needs to know."""
+
+    source: Path
+    suffix: str
+    style: StyleReference
+    device: str
+    options: Options
+    segment: Segment
+
+
+def plan_segments(
+    source: Path, options: Options, suffix: str, segment: Segment, *, seconds: float = SECONDS
+) -> list[Segment]:
+    """Cut what is left of a video, ``segment``, at keyframes of the source.
+
+    Videos stay in one piece where frames depend on all that came before: at another frame
+    rate, trimmed, with a limit of frames, or in containers without time stamps.
+    """
+    edit = options.edit
+    whole = options.max_frames is not None or edit.fps or edit.trims or suffix in UNTIMED
+    cuts: list[int] = []
+    if not whole:
+        cuts = _spaced(_keyframes(source), after=segment.done, seconds=seconds)
+    edges: list[int | None] = [segment.done, *(cut - 1 for cut in cuts), None]
+    return [Segment(done, None if last is None else last + 1, segment.left) for done, last in pairwise(edges)]
+
+
+def stylize_segment(job: SegmentJob) -> bytes:
+    """Stylize and encode a segment: the content of a journal, which :meth:`VideoSink.add_run` takes.
+
+    It is empty where no frame of the segment can be decoded.
+
+    Raises:
+        StylizeError: the source or the style is not on this machine, or fails.
+    """
+    if not job.source.exists():
+        raise SourceError(f"{job.source} is not on this machine; a cluster needs a folder that all share")
+    options, end = job.options, job.segment.end
+    session = job.style.open(job.device)
+    with (
+        tempfile.TemporaryDirectory(prefix="stylize-video-") as folder,
+        VideoSource(job.source, edit=options.edit, alpha=options.encoding.alpha) as video,
+    ):
+        frames, info = options.edit.apply(video, video.info)
+        if job.suffix in UNTIMED:
+            frames, info = numbered(frames, info)
+        if end is not None:
+            frames = takewhile(lambda frame: frame.pts < end, frames)
+        output = Path(folder) / f"segment{job.suffix}"
+        journal = Journal(journal_path(output), {}, time_base=info.time_base)
+        sink = VideoSink(output, info, encoding=options.encoding, copy_streams=False, journal=journal)
+        try:
+            with closing(
+                frames_after(
+                    video,
+                    frames,
+                    info,
+                    session,
+                    look=options.look,
+                    smooth=options.smooth,
+                    working_size=options.working_size,
+                    edit=options.edit,
+                    done=job.segment.done,
+                    left=job.segment.left,
+                )
+            ) as stylized:
+                for frame in stylized:
+                    sink.write(frame)
+        finally:
+            sink.discard()  # which leaves the journal whole
+        content = journal.content() if sink.frames else b""
+        journal.remove()
+    return content
+
+
+@lru_cache(maxsize=4)
+def _open(reference: StyleReference, device: str) -> StyleSession:
+    return open_session(
+        reference.name_or_path,
+        device=device,
+        precision=reference.precision,
+        input_range=reference.input_range,
+        threads=1,  # there is a worker for each core
+    )
+
+
+def _hash_of(session: StyleSession) -> str:
+    return hashlib.sha256(session.style.model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _keyframes(source: Path) -> list[tuple[int, float]]:
+    """Time stamp and seconds of every keyframe, in order; none where the container has no times."""
+    found = []
+    try:
+        with av.open(str(source)) as container:
+            stream = video_stream(container)
+            if stream is None or stream.time_base is None:
+                return []
+            for packet in container.demux(stream):
+                if packet.is_keyframe and packet.pts is not None:
+                    found.append((packet.pts, float(packet.pts * stream.time_base)))
+    except av.error.FFmpegError:  # what is damaged stays in one piece from there on
+        pass
+    return sorted(found)
+
+
+def _spaced(keyframes: Sequence[tuple[int, float]], *, after: int | None, seconds: float) -> list[int]:
+    """Keyframes that are at least ``seconds`` apart, and from the beginning too."""
+    if not keyframes:
+        return []
+    cuts: list[int] = []
+    last = keyframes[0][1]
+    for pts, at in keyframes:
+        if after is not None and pts <= after:
+            last = at
+        elif at - last >= seconds:
+            cuts.append(pts)
+            last = at
+    return cuts
