@@ -108,6 +108,9 @@ class Encoding:
             raise SinkError(f"cannot write {output}: name a file that ends in {', '.join(known)}")
         defaults = _DEFAULT_ALPHA_CODECS if self.alpha else _DEFAULT_CODECS
         name = self.codec or defaults.get(suffix, "h264")
+        base, _, chip = name.rpartition("_")
+        if base in CODECS and chip in HARDWARE:  # FFmpeg's own names, such as h264_nvenc
+            return replace(self, codec=base, encoder=chip).resolved(output)
         codec = CODECS.get(name)
         if codec is None:
             raise SinkError(f"unknown codec {name!r}; there are {', '.join(CODECS)}")
@@ -123,6 +126,10 @@ class Encoding:
 
     def _optioned(self, codec: Codec, name: str) -> tuple[Codec, dict[str, str]]:
         options = dict(codec.options)
+        if self.preset and not codec.preset:
+            raise SinkError(f"{name} has no presets; leave out --preset")
+        if self.bitrate and codec.crf is None:
+            raise SinkError(f"{name} has no bit rate to choose; leave out --bitrate")
         if self.preset or codec.preset:
             options["preset"] = self.preset or codec.preset or ""
         if not self._has_bitrate() and (self.crf is not None or codec.crf is not None):

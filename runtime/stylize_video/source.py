@@ -240,7 +240,7 @@ def _filters(name: str, facts: Probe) -> list[Filter]:
 
 def _info(path: Path, facts: Probe, *, width: int, height: int, window: Window) -> VideoInfo:
     """What of ``facts`` is true of the frames, which are upright and SDR, ``width`` by ``height``."""
-    turned = (width, height) != (facts.width, facts.height)
+    turned = width != height and (width, height) == (facts.height, facts.width)
     # RGB needs a matrix to become YUV, and a name for it, or else players guess one.
     standard = facts.color_trc in TRANSFERS or facts.rgb
     return VideoInfo(

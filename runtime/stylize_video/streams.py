@@ -17,11 +17,13 @@ import av
 import av.error
 
 from stylize_video.edit import Window
-from stylize_video.probe import is_cover
+from stylize_video.probe import is_cover, video_stream
 from stylize_video.shared_packets import SharedPackets
 
 _log = logging.getLogger(__name__)
 
+_OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+_OF_VIDEO = ("language", "title", "creation_time")
 _LATE = Fraction(4, 100)
 _COPIED = ("audio", "subtitle")
 _UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
@@ -49,9 +51,13 @@ class StreamCopier:
         self._streams: dict[int, Any] = {}
         self._begun: set[int] = set()
         self._pictures: list[av.Packet[Any]] = []
+        main = video_stream(self._source)
         for stream in self._source.streams:
-            self._consider(stream)
-        target.metadata.update(self._source.metadata)
+            if main is None or stream.index != main.index:
+                self._consider(stream)
+        if data := [str(stream.index) for stream in self._source.streams if stream.type == "data"]:
+            _log.warning("data (stream %s) is not kept", ", ".join(data))
+        self._describe(main)
         if chapters := _chapters(self._source, window):
             target.set_chapters(chapters)
         if self._shared:
@@ -99,8 +105,16 @@ class StreamCopier:
             self._attach(stream, stream.name, stream.mimetype, stream.data)
         elif stream.type == "video" and is_cover(stream):
             self._add_cover(stream)
-        elif stream.type == "data":
-            self._not_kept(stream, "data")
+        elif stream.type == "video":
+            _log.warning("a further video (stream %d) is not kept", stream.index)
+
+    def _describe(self, main: av.VideoStream | None) -> None:
+        """Copy titles, dates and languages, but nothing that describes the source's container."""
+        described = self._source.metadata.items()
+        self._target.metadata.update({k: v for k, v in described if k.lower() not in _OF_CONTAINERS})
+        if main:
+            of_video = {key: main.metadata[key] for key in _OF_VIDEO if key in main.metadata}
+            self._target.streams.video[0].metadata.update(of_video)
 
     def _add(self, stream: Any) -> None:
         codec = stream.codec_context.name if stream.codec_context else "unknown"

@@ -75,6 +75,8 @@ def test_the_shortest_videos(name: str, frames: int, make_clip: MakeClip, tmp_pa
         (Encoding(crf=99), "o.mp4", "crf of h264 must be between 0 and 51, got 99"),
         (Encoding("ffv1", crf=3), "o.mkv", "crf of ffv1 must be left out"),
         (Encoding(bitrate=5), "o.mp4", "at least 1000 bits"),
+        (Encoding("vp9", preset="fast"), "o.webm", "vp9 has no presets"),
+        (Encoding("ffv1", bitrate=90_000), "o.mkv", "ffv1 has no bit rate to choose"),
         (Encoding(), "o.doc", "name a file that ends in .avi, .gif, .mkv"),
     ],
 )

@@ -312,6 +312,7 @@ def test_hardware_options(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (codec.encoder, codec.pixels, codec.even) == ("hevc_nvenc", "yuv420p", True)
     assert options == {"rc": "vbr", "preset": "p4", "cq": "30", "tag": "hvc1"}
     assert Encoding(encoder="auto").resolved(Path("o.mp4"))[0].encoder == "h264_nvenc"
+    assert Encoding("hevc_qsv").resolved(Path("o.mp4"))[0].encoder == "hevc_qsv"
     assert Encoding("ffv1", encoder="auto").resolved(Path("o.mkv"))[0].encoder == "ffv1"
     with pytest.raises(SinkError, match="videotoolbox encodes to a bit rate"):
         Encoding(encoder="videotoolbox").resolved(Path("o.mp4"))

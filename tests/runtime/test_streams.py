@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -71,6 +72,53 @@ def test_an_mp4_keeps_the_cover_alone(
     ]
     again = stylize_file(result.output, tmp_path / "again.mkv", invert)
     assert attachments(again.output) == {"cover": cover}
+
+
+def test_what_else_there_is_gets_one_line_each(
+    clip: Path, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second video, and data."""
+    source = tmp_path / "in.ts"
+    with av.open(str(clip)) as plain, av.open(str(source), "w") as container:
+        videos = [container.add_stream_from_template(plain.streams.video[0]) for _ in range(2)]
+        videos[0].metadata["language"] = "deu"
+        data = container.add_data_stream("klv")
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                for video in videos:
+                    twin = av.Packet(bytes(packet))
+                    twin.pts, twin.dts, twin.time_base = packet.pts, packet.dts, packet.time_base
+                    twin.is_keyframe, twin.stream = packet.is_keyframe, video
+                    container.mux(twin)
+        note = av.Packet(b"note")
+        note.pts = note.dts = 0
+        note.time_base, note.stream = plain.streams.video[0].time_base or Fraction(1), data
+        container.mux(note)
+    stylize_file(source, tmp_path / "out.mkv", invert)
+    assert [record.message for record in caplog.records] == [
+        "a further video (stream 1) is not kept",
+        "data (stream 2) is not kept",
+    ]
+
+
+def test_what_describes_the_video_is_kept_and_what_describes_its_container_is_not(
+    clip: Path, invert: StyleSession, tmp_path: Path
+) -> None:
+    source = tmp_path / "in.mp4"
+    with av.open(str(clip)) as plain, av.open(str(source), "w") as container:
+        copy = container.add_stream_from_template(plain.streams.video[0])
+        copy.metadata["language"] = "deu"
+        container.metadata["title"] = "Holiday"
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                container.mux(packet)
+    stylize_file(source, tmp_path / "out.mkv", invert)
+    with av.open(str(source)) as before, av.open(str(tmp_path / "out.mkv")) as after:
+        assert "major_brand" in before.metadata
+        assert "MAJOR_BRAND" not in {key.upper() for key in after.metadata}
+        assert after.metadata["title"] == "Holiday"
+        assert after.streams.video[0].metadata["language"] in ("deu", "ger")
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts", ".avi"])
