@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from stylize_video.frame import Frame, TimedFrame
     from stylize_video.look import Look
     from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file, stylize_frames
+    from stylize_video.pipes import RawFormat
     from stylize_video.session import StyleSession, open_session
     from stylize_video.sink import VideoSink
     from stylize_video.source import VideoInfo, VideoSource
@@ -37,6 +38,7 @@ __all__ = [
     "Hooks",
     "InterruptedJobError",
     "Look",
+    "RawFormat",
     "Result",
     "Scale",
     "SinkError",
@@ -62,6 +64,7 @@ _HOMES = {
     "frame": ("Frame", "TimedFrame"),
     "look": ("Look",),
     "pipeline": ("Hooks", "InterruptedJobError", "Result", "stylize_file", "stylize_frames"),
+    "pipes": ("RawFormat",),
     "session": ("StyleSession", "open_session"),
     "sink": ("VideoSink",),
     "source": ("VideoInfo", "VideoSource"),

@@ -114,6 +114,8 @@ class StreamSource(VideoSource):
 
 
 def _open(name: str, raw: RawFormat | None) -> av.container.InputContainer:
+    if name == STANDARD and sys.stdin and sys.stdin.isatty():
+        raise SourceError("standard input is the terminal; pipe a video into it, or name a file")
     options = {}
     if raw:
         size, rate = f"{raw.width}x{raw.height}", str(raw.rate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import io
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -224,6 +225,13 @@ def test_a_page_that_is_no_video(tmp_path: Path) -> None:
 def test_noise_on_standard_input(tmp_path: Path) -> None:
     (tmp_path / "noise").write_bytes(os.urandom(5000))
     with standard_input(tmp_path / "noise"), pytest.raises(SourceError, match="raw frames need --raw-size"):
+        open_source("-")
+
+
+def test_a_terminal_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    with pytest.raises(SourceError, match="standard input is the terminal"):
         open_source("-")
 
 
