@@ -293,6 +293,7 @@ def _stylize_on_cluster(
         on_start=lambda info: progress.extend(_frames_ahead(info.frame_count, options.max_frames)),
         on_frame=progress.advance,
         on_resume=progress.resume,
+        on_frames=lambda count: progress.advance(count=count),
     )
     where = None if address == _LOCAL else address
     with Cluster(where, device=str(session.device)) as cluster:

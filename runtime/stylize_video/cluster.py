@@ -113,9 +113,9 @@ class Cluster:
                 raise ClusterError(f"{output} cannot be made of segments; a video file can")
             for content in self._in_order(jobs):
                 if content:
-                    for _ in range(job.sink.add_run(content)):
-                        job.frames_read += 1
-                        hooks.on_frame()
+                    frames = job.sink.add_run(content)
+                    job.frames_read += frames
+                    hooks.tell_frames(frames)
 
         return run_job(
             source,
@@ -240,7 +240,11 @@ def _one_at_a_time(hooks: Hooks) -> Hooks:
         with lock:
             hooks.on_resume(frames)
 
-    return Hooks(on_start=on_start, on_frame=on_frame, on_resume=on_resume)
+    def on_frames(count: int) -> None:
+        with lock:
+            hooks.tell_frames(count)
+
+    return Hooks(on_start, on_frame, on_resume, on_frames)
 
 
 def _import_ray() -> Any:

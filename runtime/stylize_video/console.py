@@ -168,9 +168,9 @@ class ProgressLine:
         else:
             self.total += more or 0
 
-    def advance(self, detail: str = "") -> None:
-        """Count one more."""
-        self.done += 1
+    def advance(self, detail: str = "", *, count: int = 1) -> None:
+        """Count so many more."""
+        self.done += count
         self.detail = detail
         if self._bar:
             rate = f"{self.rate:.1f} {self._unit}"

@@ -55,6 +55,16 @@ class Hooks:
     on_frame: Callable[[], None] = field(default=lambda: None)
     on_resume: Callable[[int], None] = field(default=lambda _: None)
     """After ``on_start``, with the number of frames that an interrupted run did already."""
+    on_frames: Callable[[int], None] | None = None
+    """In place of so many calls of ``on_frame``, where a cluster has that many ready at once."""
+
+    def tell_frames(self, count: int) -> None:
+        """Tell of ``count`` more."""
+        if self.on_frames:
+            self.on_frames(count)
+            return
+        for _ in range(count):
+            self.on_frame()
 
 
 def stylize_frames(
