@@ -209,13 +209,14 @@ def stylize_video(
         limit_libraries()
         from stylize_video.edit import Edit, parse_rate, parse_scale, parse_time
         from stylize_video.encoding import Encoding
+        from stylize_video.guard import try_out
         from stylize_video.jobs import Options, find_sources, is_picture, joined, label_of, output_for
         from stylize_video.look import Look
         from stylize_video.outputs import check_target
         from stylize_video.pipes import raw_format_of
         from stylize_video.session import most_at_once, open_session, parse_precision, resolve_device
         from stylize_video.smoothing import check_smooth
-        from stylize_video.style import find_style, style_name
+        from stylize_video.style import find_style, find_variants, style_name
         from stylize_video.working_size import WorkingSize
 
         # What can be wrong is found before a model is loaded.
@@ -244,6 +245,7 @@ def stylize_video(
         )
         if resolve_device(device).kind == "cpu":
             limit_memory()
+        try_out(find_variants(style_path).values() or [style_path])
         session = open_session(
             style_path,
             device=device,

@@ -25,6 +25,8 @@ _PIXEL_SETTINGS = frozenset(
     {"pads", "strides", "dilations", "kernel_shape", "output_padding", "output_shape"}
 )
 
+_COUNTS = frozenset({"blocksize", "group"})
+
 _LOOPS = frozenset(
     {"Loop", "Scan", "SequenceMap", "LSTM", "GRU", "RNN"}  # no end that could be seen from outside
 )
@@ -47,6 +49,8 @@ def find_excess(model: onnx.ModelProto, fixed_size: tuple[int, int] | None) -> s
         for attribute in node.attribute:
             if attribute.name in _PIXEL_SETTINGS and any(abs(n) > _MAX_SETTING for n in attribute.ints):
                 return f"the {attribute.name} of a {node.op_type} are {list(attribute.ints)}"
+            if attribute.name in _COUNTS and not 0 < attribute.i <= _MAX_SETTING:
+                return f"the {attribute.name} of a {node.op_type} is {attribute.i}"
     limit = _MAX_GROWTH * 3 * height * width
     for name, shape in _known_shapes(model, height, width):
         numbers = 1

@@ -1,0 +1,94 @@
+"""Styles from anywhere are tried out in a process of their own before a command opens them.
+
+A graph that was made to, or damaged so, can crash ONNX Runtime itself (an overflow that
+ends in a division by zero, say), and no look at it beforehand finds everything. It crashes
+the other process; this one tells it in a sentence. What passed is remembered by its
+content, so that a style costs the trial once.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from stylize_video.bounds import limit_memory
+from stylize_video.cache import key_of, recall, remember
+from stylize_video.contract import MAX_FILE_BYTES
+from stylize_video.errors import StyleError, StylizeError
+from stylize_video_assets.catalog import bundled_styles
+
+_SECONDS = 120
+_REFUSED = 2
+_SOUND = "sound"
+_SIZE = (64, 96)
+
+
+def try_out(paths: Iterable[Path]) -> None:
+    """Try those of these style files that are neither bundled nor known from before.
+
+    Raises:
+        StyleError: one is no style, or crashes ONNX Runtime, or takes minutes for a small picture.
+    """
+    folders = {style.path.parent for style in bundled_styles()}
+    for path in paths:
+        try:
+            known = path.parent in folders or path.stat().st_size > MAX_FILE_BYTES
+            key = "" if known else key_of([_SOUND, ort.__version__, path.read_bytes()])
+        except OSError:
+            continue  # whoever opens it tells why it cannot
+        if key and recall(key) != _SOUND:
+            _try_one(path)
+            remember(key, _SOUND)
+
+
+def _try_one(path: Path) -> None:
+    if not sys.executable:  # inside another program there is nobody to ask
+        return
+    # -P: what lies in the working folder, beside downloaded files perhaps, is not imported.
+    command = [sys.executable, "-P", "-m", "stylize_video.guard", str(path)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise StyleError(
+            f"{path} is no style that can be trusted: a small picture took more than {_SECONDS} s"
+        ) from error
+    if done.returncode == _REFUSED:
+        raise StyleError(done.stdout.strip())
+    if done.returncode < 0:
+        raise StyleError(
+            f"{path} is no style that can be trusted: it crashes ONNX Runtime ({_name_of(-done.returncode)})"
+        )
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise StyleError(f"{path} is no style that can be trusted: trying it out failed ({last[0]})")
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def main() -> None:
+    """Open the style that is named and stylize a small picture with it; for the other process."""
+    from stylize_video.session import StyleSession
+    from stylize_video.style import Style
+
+    limit_memory()
+    try:
+        session = StyleSession(Style.load(sys.argv[1]), "cpu", threads=1)
+        session.stylize(np.random.default_rng(0).integers(0, 256, (*_SIZE, 3), np.uint8))
+    except StylizeError as error:
+        print(error)
+        raise SystemExit(_REFUSED) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""A style that crashes ONNX Runtime crashes another process, and this one tells it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from stylize_video import guard
+from stylize_video.errors import StyleError
+from stylize_video.style import Style
+from stylize_video_assets.catalog import bundled_styles
+from support import Command
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STYLIZE_VIDEO_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def crashing(tmp_path: Path) -> Path:
+    """A block size that overflows to a division by zero inside ONNX Runtime 1.31."""
+    shape: list[str | int | None] = ["N", 3, "H", "W"]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["frames", "w"], ["many"], pads=[1, 1, 1, 1]),
+            helper.make_node("DepthToSpace", ["many"], ["stylized"], blocksize=2**62),
+        ],
+        "crash",
+        [helper.make_tensor_value_info("frames", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("stylized", TensorProto.FLOAT, shape)],
+        [numpy_helper.from_array(np.zeros((12, 3, 3, 3), np.float32), "w")],
+    )
+    path = tmp_path / "crash.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_such_block_sizes_are_refused_at_once(crashing: Path) -> None:
+    with pytest.raises(StyleError, match="blocksize of a DepthToSpace is 4611686018427387904"):
+        Style.load(crashing)
+
+
+@pytest.mark.parametrize(
+    ("program", "sentence"),
+    [
+        ("import os; os.kill(os.getpid(), 8)", "it crashes ONNX Runtime .SIGFPE"),
+        ("import os; os.abort()", "it crashes ONNX Runtime .SIGABRT"),
+        ("import time; time.sleep(60)", "a small picture took more than 1 s"),
+        ("raise RuntimeError('odd')", "trying it out failed .RuntimeError: odd"),
+    ],
+)
+def test_every_bad_end_is_a_sentence(
+    program: str, sentence: str, invert_style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other processes that really end so take the place of one that tries a style."""
+    run = subprocess.run
+    monkeypatch.setattr(guard, "_SECONDS", 1)
+    monkeypatch.setattr(subprocess, "run", lambda command, **how: run([command[0], "-c", program], **how))
+    for _ in range(2):  # what failed is not remembered as sound
+        with pytest.raises(StyleError, match=sentence):
+            guard.try_out([invert_style])
+
+
+def test_what_is_no_style_is_told_as_ever(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("I am a text file")
+    with pytest.raises(StyleError, match=r"text\.onnx is not an ONNX file, or is damaged$"):
+        guard.try_out([tmp_path / "text.onnx"])
+
+
+def test_a_trial_is_made_once(invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard.try_out([invert_style])
+
+    def fail(*args: object, **how: object) -> None:
+        raise AssertionError("tried again")
+
+    monkeypatch.setattr(subprocess, "run", fail)
+    copy = tmp_path / "other name.onnx"
+    copy.write_bytes(invert_style.read_bytes())
+    guard.try_out([invert_style, copy, tmp_path / "missing.onnx"])
+    guard.try_out(style.path for style in bundled_styles())
+    model = onnx.load_model(str(invert_style))
+    model.producer_name = "somebody else"
+    copy.write_bytes(model.SerializeToString())
+    with pytest.raises(AssertionError, match="tried again"):
+        guard.try_out([copy])
+
+
+def test_the_working_folder_is_not_imported(
+    invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of downloads may hold a numpy.py."""
+    (tmp_path / "numpy.py").write_text("raise SystemExit('owned')")
+    (tmp_path / "style.onnx").write_bytes(invert_style.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    guard.try_out([Path("style.onnx")])
+
+
+def test_the_command_tries_styles_out(
+    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    assert command("stylize-video", clip, "-s", invert_style, "-o", tmp_path / "o.mp4").returncode == 0
+    assert any(file.read_text() == "sound" for file in (tmp_path / "cache").iterdir())
