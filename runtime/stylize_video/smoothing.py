@@ -18,8 +18,8 @@ from stylize_video.frame import Frame
 from stylize_video.luma import Luma
 from stylize_video.warp import NOTHING
 
-_MOST = 0.85
-"""Weight of the past at full smoothing: it fades by half within four frames."""
+_MOST = 0.8
+"""Weight of the past at full smoothing: it fades by half in some three frames."""
 
 _NOISE, _CHANGE = 6, 30
 """Differences of the small luma, of 255: up to the first they are noise and the limits of the
