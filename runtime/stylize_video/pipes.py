@@ -110,7 +110,8 @@ class StreamSource(VideoSource):
             container.close()
             raise
         self.others = SharedPackets(container)
-        self._begin(Path(shown), facts, edit=edit, alpha=alpha, shared=self.others)
+        live = name != STANDARD and container.duration is None
+        self._begin(Path(shown), facts, edit=edit, alpha=alpha, shared=self.others, live=live)
 
 
 def _open(name: str, raw: RawFormat | None) -> av.container.InputContainer:

@@ -94,17 +94,29 @@ class VideoSource:
         self._begin(path, probe(str(path)), edit=edit, alpha=alpha)
 
     def _begin(
-        self, path: Path, facts: Probe, *, edit: Edit, alpha: bool, shared: SharedPackets | None = None
+        self,
+        path: Path,
+        facts: Probe,
+        *,
+        edit: Edit,
+        alpha: bool,
+        shared: SharedPackets | None = None,
+        live: bool = False,
     ) -> None:
+        """Open the reader; a ``live`` source has begun long before, and so begins at 0 here."""
         if alpha and not facts.alpha:
             _log.warning("%s has no transparency to keep", path)
-        window = edit.window(facts.start_pts * facts.time_base, facts.time_base)
-        self._shift = round(window.shift / facts.time_base)
         self._name, self._facts, self._is_read_once = str(path), facts, shared is not None
         openers = _openers(self._name, facts, alpha=alpha and facts.alpha, shared=shared)
         self._open_again, self._reader, first = _first_that_decodes(self._name, openers)
         self._first: TimedFrame | None = first
         self._previous: int | None = None
+        if live:
+            edit = replace(edit, start=edit.start or Fraction(0))
+            window = edit.window(first.pts * facts.time_base, facts.time_base)
+        else:
+            window = edit.window(facts.start_pts * facts.time_base, facts.time_base)
+        self._shift = round(window.shift / facts.time_base)
         height, width = first.image.shape[:2]
         self.info = _info(path, facts, width=width, height=height, window=window)
         if window.start is not None and window.start > facts.start_pts * facts.time_base:

@@ -6,6 +6,7 @@ import functools
 import http.server
 import io
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,12 @@ from media import Coding, standard_input, write_video
 from stylize_video.edit import Edit
 from stylize_video.errors import SourceError
 from stylize_video.inputs import FrameSource, Source, open_source, parse_source
+from stylize_video.pipeline import stylize_file
 from stylize_video.pipes import RawFormat, is_url, raw_format_of, without_password
 from stylize_video.sequences import PictureSequence, is_pattern, numbered_name
+from stylize_video.session import StyleSession
+from stylize_video.style import Style
+from support import MakeClip
 
 FRAMES, RATE = 12, 10
 WIDTH, HEIGHT = 64, 48
@@ -208,6 +213,30 @@ def test_what_is_a_url() -> None:
     assert parse_source("clips/a.mp4") == Path("clips/a.mp4")
     assert parse_source("-") == "-"
     assert without_password("rtsp://user:secret@camera:554/1") == "rtsp://camera:554/1"
+
+
+def test_a_stream_that_has_begun_long_ago_begins_at_0(
+    make_clip: MakeClip, invert_style: Path, tmp_path: Path
+) -> None:
+    """A broadcast over TCP whose clock stands at five minutes."""
+    broadcast = make_clip(tmp_path / "in.ts", frames=40, pts=[9000 + i for i in range(40)], sound=False)
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def send() -> None:
+        connection, _ = server.accept()
+        with server, connection:
+            connection.sendall(broadcast.read_bytes())
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    session = StyleSession(Style.load(invert_style), "cpu")
+    url = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+    result = stylize_file(url, tmp_path / "out.mp4", session)
+    thread.join()
+    assert result.frames == 40
+    with open_source(result.output) as source:
+        times = [float(frame.pts * source.info.time_base) for frame in source]
+    assert times == pytest.approx([i / 30 for i in range(40)], abs=1e-3)
 
 
 def test_a_url_that_does_not_answer() -> None:
