@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -177,3 +179,106 @@ def live_threads() -> set[str]:
     """Names of the threads that a live picture may have started and that still run."""
     ours = ("capture", "styles", "write-behind", "finish-recording", "server", "microphone")
     return {t.name for t in threading.enumerate() if t.name.startswith(ours)}
+
+
+class Desktop:
+    """An X server without a screen, with or without a window manager, and hands on its keys and mouse."""
+
+    def __init__(self, *, window_manager: bool = False) -> None:
+        self._server = subprocess.Popen(
+            ["Xvfb", "-displayfd", "1", "-screen", "0", "1000x700x24", "-nolisten", "tcp", "-noreset"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert self._server.stdout
+        self.environment = {**os.environ, "DISPLAY": f":{self._server.stdout.readline().strip()}"}
+        self._manager = (
+            subprocess.Popen(["openbox"], env=self.environment, stderr=subprocess.DEVNULL)
+            if window_manager
+            else None
+        )
+
+    def close(self) -> None:
+        for process in (self._manager, self._server):
+            if process:
+                process.terminate()
+                process.wait(20)
+                if process.stdout:
+                    process.stdout.close()
+
+    def do(self, *arguments: object) -> str:
+        """Run xdotool; what it said."""
+        done = subprocess.run(
+            ["xdotool", *map(str, arguments)],
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        return done.stdout.strip()
+
+    def wait_for_window(self, title: str) -> None:
+        self._title = title
+        wait_until(lambda: bool(self._windows()), seconds=60)
+        self.do("windowfocus", self.window)
+
+    def _windows(self) -> list[str]:
+        return self.do("search", "--onlyvisible", "--name", self._title).split()
+
+    @property
+    def window(self) -> str:
+        """The window's number; looked up anew, since toolkits replace a window by another."""
+        found: list[str] = []
+
+        def is_there() -> bool:
+            found[:] = self._windows()
+            return bool(found)
+
+        wait_until(is_there)
+        return found[-1]
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.do("key", "--window", self.window, key)
+            time.sleep(0.15)  # OpenCV keeps the last key of a frame only
+
+    def drag(self, start: tuple[int, int], end: tuple[int, int]) -> None:
+        """In pixels of the screen."""
+        self.do("mousemove", *start, "mousedown", 1)
+        for part in (0.3, 0.6, 1.0):
+            time.sleep(0.1)
+            x, y = (round(a + (b - a) * part) for a, b in zip(start, end, strict=True))
+            self.do("mousemove", x, y)
+        time.sleep(0.1)
+        self.do("mouseup", 1)
+
+    def geometry(self) -> tuple[int, int, int, int]:
+        """Left, top, width and height of the window."""
+        told: dict[str, str] = {}
+
+        def was_told() -> bool:
+            lines = self.do("getwindowgeometry", "--shell", self.window).splitlines()
+            told.update((line.split("=")[0], line.split("=")[1]) for line in lines)
+            return "X" in told
+
+        wait_until(was_told)
+        left, top, width, height = (int(told[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
+        return left, top, width, height
+
+    def screenshot(self) -> Frame:
+        """Of the whole screen, BGR."""
+        png = subprocess.run(
+            ["import", "-window", "root", "png:-"],
+            env=self.environment,
+            capture_output=True,
+            timeout=20,
+            check=True,
+        ).stdout
+        return np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+
+    def picture(self) -> Frame:
+        """The window's inside, BGR."""
+        left, top, width, height = self.geometry()
+        return self.screenshot()[top : top + height, left : left + width]

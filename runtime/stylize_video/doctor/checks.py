@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Literal
 
 import av
@@ -19,6 +16,8 @@ import numpy as np
 import onnxruntime as ort
 
 from stylize_video.errors import StylizeError
+from stylize_video.live.cameras import list_cameras
+from stylize_video.live.display import display_problem
 from stylize_video.machine import cores, processor
 from stylize_video.quiet import quiet_stderr
 from stylize_video.session import cuda_problem, golden_problem, missing_library, open_session
@@ -154,12 +153,11 @@ def codecs() -> Iterator[Finding]:
 
 def display() -> Iterator[Finding]:
     """Whether windows can be shown, and which cameras there are."""
-    if sys.platform.startswith("linux"):
-        shown = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
-        yield Finding("display", "ok" if shown else "missing", shown or "none: windows cannot be shown here")
-        cameras = sorted(str(path) for path in Path("/dev").glob("video*"))
-        fact = ", ".join(cameras) or "no /dev/video* here"
-        yield Finding("cameras", "ok" if cameras else "missing", fact)
+    problem = display_problem()
+    advice = "only needed for the window of stylize-camera" if problem else ""
+    yield Finding("display", "missing" if problem else "ok", problem or "windows can be shown", advice)
+    cameras = ", ".join(f"{camera.index} {camera.name}" for camera in list_cameras())
+    yield Finding("cameras", "ok" if cameras else "missing", cameras or "no camera is connected")
 
 
 TOPICS: Sequence[tuple[str, Callable[[str], Iterator[Finding]]]] = (

@@ -39,6 +39,7 @@ def stylize_camera(
     ] = None,
     strength: Annotated[float, typer.Option(help="From 0, the source, to 1, the full style.")] = 1.0,
     keep_colors: Annotated[bool, typer.Option("--keep-colors", help="Keep the source's colours.")] = False,
+    style_scale: Annotated[float, typer.Option(help="Size of strokes: 2 is twice as large.")] = 1.0,
     smooth: Annotated[float, typer.Option(help="Hold what flickers: 0 is off, 1 the most.")] = 0.0,
     mirror: Annotated[bool, typer.Option("--mirror", help="Show yourself as a mirror does.")] = False,
     target_fps: Annotated[
@@ -84,6 +85,7 @@ def stylize_camera(
             source=source,
             styles=tuple(style or ["photo"]),
             look=Look(strength, keep_colors),
+            strokes=style_scale,
             smooth=smooth,
             mirror=mirror,
             camera=CameraRequest(camera_size, fps, pixel_format, backend),

@@ -21,12 +21,14 @@ class Settings:
     """All that users change while it runs.
 
     ``style`` is a name; ``strength``, ``smooth`` and ``divider`` are from 0 to 1, the divider
-    from left to right. What stands left of the divider in a split view is the source.
+    from left to right; ``strokes`` says how many times larger than the network's own they
+    are. What stands left of the divider in a split view is the source.
     """
 
     style: str
     strength: float = 1.0
     keep_colors: bool = False
+    strokes: float = 1.0
     smooth: float = 0.0
     mirror: bool = False
     split: bool = False
@@ -81,10 +83,11 @@ CONTROLS: tuple[Control, ...] = (
     Button("previous_style", "Previous style", ("p", "left")),
     Slider("strength", "Strength", "-", "+"),
     Switch("keep_colors", "Keep the source's colours", "c"),
+    Slider("strokes", "Size of strokes", ",", ".", low=0.5, high=4.0, step=0.25),
     Slider("smooth", "Smoothing", "[", "]"),
     Switch("mirror", "Mirror", "m"),
     Switch("split", "Split view; drag the divider", "v"),
-    Slider("divider", "Divider", ",", ".", step=0.05),
+    Slider("divider", "Divider", "<", ">", step=0.05),
     Switch("freeze", "Freeze", "space"),
     Button("snapshot", "Snapshot (PNG)", ("s",)),
     Switch("record", "Record", "r"),

@@ -14,7 +14,7 @@ from stylize_video.frame import Frame
 from stylize_video.interrupts import uninterrupted
 from stylize_video.live.capture import Capture, CapturedFrame
 from stylize_video.live.controls import Controls, Settings
-from stylize_video.live.governor import Governor, working_size
+from stylize_video.live.governor import Governor
 from stylize_video.live.picture import LivePicture, Output
 from stylize_video.live.recorder import Snapshots
 from stylize_video.live.statistics import Clock, Monitor, Statistics, StatisticsFile
@@ -24,7 +24,7 @@ _TICK_SECONDS = 1 / 30
 """Without a new frame the outputs are called so often, so that windows stay alive."""
 _STATISTICS_SECONDS = 0.25
 
-_MAKES_STYLIZED = ("strength", "keep_colors", "smooth", "mirror")
+_MAKES_STYLIZED = ("strength", "keep_colors", "strokes", "smooth", "mirror")
 _MAKES_IMAGE = ("split", "divider")
 
 
@@ -180,7 +180,7 @@ class Engine:
 
     def _report(self) -> Statistics:
         height, width = self._frame.image.shape[:2] if self._frame else (0, 0)
-        small = working_size((height, width), self._scale) if self._frame else (0, 0)
+        small = self._stylist.working_size.of(height, width) if self._frame else (0, 0)
         return self._monitor.report(
             self._capture.captured, self._capture.fps, (width, height), (small[1], small[0])
         )

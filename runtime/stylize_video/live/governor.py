@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-from stylize_video.contract import MIN_SIDE
 from stylize_video.errors import StylizeError
 from stylize_video.live.statistics import Clock
 
@@ -19,7 +18,7 @@ _RAISE_AT = 0.78
 """Part that the next larger size may be expected to need for it to be tried."""
 _SAMPLES = 10
 _HELD = 6
-_RAISE_SECONDS = 2.0
+_RAISE_SECONDS = 1.0
 _REGRET_SECONDS = 10.0
 _LONGEST_WAIT = 600.0
 
@@ -111,11 +110,3 @@ class Governor:
         self._samples.clear()
         self._roomy_since = None
         self.changes += 1
-
-
-def working_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """Height and width to stylize at, of a frame's: multiples of four, never below what styles accept."""
-    if scale >= 1:
-        return size
-    height, width = (min(side, max(MIN_SIDE, round(side * scale / 4) * 4)) for side in size)
-    return height, width

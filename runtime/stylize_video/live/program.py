@@ -15,6 +15,7 @@ from stylize_video.errors import StylizeError
 from stylize_video.live.cameras import CameraRequest
 from stylize_video.live.capture import Capture
 from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.display import require_display
 from stylize_video.live.engine import Engine
 from stylize_video.live.governor import Governor
 from stylize_video.live.picture import Output
@@ -22,10 +23,12 @@ from stylize_video.live.readers import reader_opener
 from stylize_video.live.recorder import Recorder, Snapshots
 from stylize_video.live.statistics import Statistics, StatisticsFile
 from stylize_video.live.stylist import Stylist
+from stylize_video.live.window import Window
 from stylize_video.look import Look
 from stylize_video.session import StyleSession, open_session
 from stylize_video.smoothing import check_smooth
 from stylize_video.style import find_style, style_name
+from stylize_video.working_size import WorkingSize
 from stylize_video_assets.catalog import bundled_styles
 
 
@@ -38,6 +41,7 @@ class Program:
         styles: names or paths; the first is shown first, bundled ones are added.
         look: to begin with.
         smooth: to begin with, from 0 to 1.
+        strokes: how many times larger than the network's own, to begin with.
         mirror: to begin with.
         camera: what is wanted of a camera.
         loop: play a file over and over.
@@ -57,6 +61,7 @@ class Program:
     styles: tuple[str, ...] = ("photo",)
     look: Look = field(default_factory=Look)
     smooth: float = 0.0
+    strokes: float = 1.0
     mirror: bool = False
     camera: CameraRequest = field(default_factory=CameraRequest)
     loop: bool = False
@@ -95,6 +100,7 @@ class Program:
             style=first,
             strength=self.look.strength,
             keep_colors=self.look.keep_colors,
+            strokes=WorkingSize(self.strokes).scale,
             smooth=check_smooth(self.smooth),
             mirror=self.mirror,
             record=self.record is not None,
@@ -132,6 +138,8 @@ class Program:
             raise StylizeError(f"the seconds to run must be above 0, got {self.seconds:g}")
         if self.target_fps < 0:
             raise StylizeError(f"the frame rate to hold must be 0 or more, got {self.target_fps:g}")
+        if self.window:
+            require_display()
         if not (self.window or self.record or self.statistics):
             raise StylizeError("without a window nothing would come out: add --record FILE or --stats FILE")
 
@@ -146,7 +154,8 @@ class Program:
             overwrite=self.overwrite,
             fps=capture.source_fps,
         )
-        return [recorder]
+        # The window first: what is seen is not to wait for what is kept.
+        return [Window(controls), recorder] if self.window else [recorder]
 
 
 def find_styles(wanted: tuple[str, ...]) -> dict[str, Path]:

@@ -13,29 +13,15 @@ import numpy as np
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
 from stylize_video.live.controls import Settings
-from stylize_video.live.governor import working_size
 from stylize_video.live.statistics import Clock
 from stylize_video.look import Look
 from stylize_video.network import Network
 from stylize_video.stylizer import Stylizer
-from stylize_video.working_size import stylize_at
+from stylize_video.working_size import WorkingSize
 
 _FADE_SECONDS = 0.3
 _KEPT_OPEN = 4
 """Styles that stay open; the one not used for the longest is closed."""
-
-
-class WorkingSize:
-    """A network that sees frames smaller than they are."""
-
-    def __init__(self, network: Network) -> None:
-        self._network = network
-        self.scale = 1.0
-
-    def stylize(self, frame: Frame) -> Frame:
-        """As networks do; the picture is as large as ``frame``."""
-        height, width = frame.shape[:2]
-        return stylize_at(self._network, frame, working_size((height, width), self.scale))
 
 
 class Stylist:
@@ -64,8 +50,7 @@ class Stylist:
         """The style of the pictures, by name."""
         self._open_style, self._clock, self._fade_seconds = open_style, clock, fade_seconds
         self._open: OrderedDict[str, Network] = OrderedDict({style: network})
-        self._working = WorkingSize(network)
-        self._stylizer = Stylizer(self._working)
+        self._stylizer = Stylizer(network)
         self._last: Frame | None = None
         self._fade_from: tuple[Frame, float] | None = None
         self._changed = threading.Condition()
@@ -91,6 +76,11 @@ class Stylist:
         """Whether the next picture of the same frame will look different."""
         return self._fade_from is not None
 
+    @property
+    def working_size(self) -> WorkingSize:
+        """At which the last frame was stylized."""
+        return self._stylizer.working_size
+
     def turn_to(self, style: str) -> bool:
         """Ask for a style; True when it takes over now.
 
@@ -110,19 +100,18 @@ class Stylist:
                 return False
             self._open.move_to_end(style)
         self.style = style
-        self._working = WorkingSize(network)
-        self._stylizer.session = self._working
+        self._stylizer.session = network
         if self._last is not None and self._fade_seconds > 0:
             self._fade_from = (self._last, self._clock())
         return True
 
     def stylize(self, frame: Frame, settings: Settings, *, scale: float = 1.0) -> Frame:
-        """Return the next frame in the style and the look; ``scale`` is that of the working size.
+        """Return the next frame in the style and the look; ``scale`` below 1 works that much smaller.
 
         Raises:
             StyleError: the style fails on it.
         """
-        self._working.scale = scale
+        self._stylizer.working_size = WorkingSize(settings.strokes / scale)
         self._stylizer.look = Look(settings.strength, settings.keep_colors)
         self._stylizer.smooth = settings.smooth
         self._last = self._faded(self._stylizer.stylize(frame))

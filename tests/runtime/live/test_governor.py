@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from live_support import ManualClock
 from stylize_video.errors import StylizeError
-from stylize_video.live.governor import SCALES, Governor, working_size
+from stylize_video.live.governor import SCALES, Governor
 
 TARGET = 30.0
 
@@ -101,11 +101,3 @@ def test_a_slow_source_is_no_reason_to_work_smaller() -> None:
 def test_targets_out_of_range(target: float) -> None:
     with pytest.raises(StylizeError, match="above 0"):
         Governor(target, ManualClock())
-
-
-@given(st.integers(16, 4000), st.integers(16, 4000), st.sampled_from(SCALES))
-def test_working_sizes_suit_styles(height: int, width: int, scale: float) -> None:
-    for side, small in zip((height, width), working_size((height, width), scale), strict=True):
-        assert 16 <= small <= side
-        assert abs(small - side * scale) <= 2 or small == 16
-    assert working_size((height, width), 1) == (height, width)
