@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from media import standard_output
+from media import standard_input, standard_output
 from stylize_video.edit import Edit
 from stylize_video.encoding import CODECS, Encoding
 from stylize_video.errors import SinkError
@@ -23,6 +23,7 @@ from stylize_video.inputs import FrameSource, open_source
 from stylize_video.look import Look
 from stylize_video.outputs import FrameSink, open_sink
 from stylize_video.pipeline import stylize_file
+from stylize_video.pipes import StreamSource
 from stylize_video.sequences import PictureSequence
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoInfo
@@ -367,6 +368,16 @@ def test_in_the_middle_of_a_pipe(make_clip: MakeClip, tmp_path: Path) -> None:
         contents.append((len(frames), sound, [float(t - frames[0]) for t in frames]))
     assert contents[0][:2] == contents[1][:2]
     assert contents[0][2] == pytest.approx(contents[1][2], abs=1e-4)
+
+
+def test_sound_that_nobody_takes_does_not_wait(make_clip: MakeClip, tmp_path: Path) -> None:
+    """A night of sound would fill the memory."""
+    source = make_clip(tmp_path / "in.ts", frames=60)
+    with standard_input(source), open_source("-") as stream:
+        assert isinstance(stream, StreamSource)
+        open_sink(tmp_path / "%d.png", stream.info, stream)
+        assert sum(1 for _ in stream) == 60
+        assert stream.others.next() is None
 
 
 def test_a_reader_that_goes_away(make_clip: MakeClip, tmp_path: Path) -> None:
