@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from stylize_video.errors import StylizeError
+from stylize_video.errors import SourceError, StylizeError
 from stylize_video.frame import TimedFrame
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ UNTIMED = (".avi",)
 _MAX_SIDE = 16_384
 _ASPECT_TOLERANCE = Fraction(1, 200)
 _LONGEST = 10**8
+_LONGEST_STILL = 86_400
 _ROUNDING = Fraction(2, 1000)
 
 
@@ -234,14 +235,18 @@ def _at_rate(
         gap, tick = 1 / info.rate, 0
         for frame in chain(frames, [None]):
             if shown:
-                if frame:
-                    gap = (frame.pts - shown.pts) * info.time_base
-                over = shown.pts * info.time_base - first + gap - slack
-                ticks = range(tick, max(tick, math.ceil(over * fps)))
+                end = info.end if frame is None else frame.pts * info.time_base
+                begin = shown.pts * info.time_base
+                if end is not None and end > begin:
+                    gap = end - begin
+                if gap > _LONGEST_STILL:
+                    hours = f"{float(gap / 3600):.0f} hours"
+                    raise SourceError(f"one frame is on screen for {hours}; leave out the frame rate")
+                after = max(tick, math.ceil((begin - first + gap - slack) * fps))
+                ticks = range(start + tick * units, start + after * units, units)
                 if ticks:
-                    pts, *again = (start + index * units for index in ticks)
-                    yield replace(shown, pts=pts, again=tuple(again))
-                tick = ticks.stop
+                    yield replace(shown, pts=ticks[0], again=ticks[1:])
+                tick = after
             shown = frame
 
     count = info.frame_count and max(1, round(info.frame_count / info.rate * fps))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,4 +26,4 @@ class TimedFrame:
     pts: int
     image: Frame
     alpha: Alpha | None = None
-    again: tuple[int, ...] = ()
+    again: Sequence[int] = ()

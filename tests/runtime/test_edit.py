@@ -269,6 +269,20 @@ def test_rounded_times_are_no_other_rate() -> None:
         assert [int(frame.image[0, 0, 0]) for frame in repeated(resampled)] == list(range(count))
 
 
+def test_a_last_frame_that_stays_is_repeated() -> None:
+    info = replace(info_of(Fraction(1, 100), Fraction(10), 0), end=Fraction(2))
+    frames = [TimedFrame(stamp, np.zeros((16, 16, 3), np.uint8)) for stamp in (0, 10, 20)]
+    resampled, _ = Edit(fps=Fraction(10)).apply(frames, info)
+    assert [frame.pts for frame in repeated(resampled)] == list(range(20))
+
+
+def test_a_gap_of_years_fills_no_disk() -> None:
+    frames = [TimedFrame(stamp, np.zeros((16, 16, 3), np.uint8)) for stamp in (0, 10**15)]
+    resampled, _ = Edit(fps=Fraction(60)).apply(frames, info_of(Fraction(1, 1000), Fraction(25), 0))
+    with pytest.raises(SourceError, match=r"on screen for \d+ hours; leave out the frame rate"):
+        list(repeated(resampled))
+
+
 def test_another_size(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
     result = stylize_file(clip, tmp_path / "out.mp4", invert, edit=Edit(scale=Scale(height=32)))
     with VideoSource(result.output) as source:
