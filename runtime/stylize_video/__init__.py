@@ -4,7 +4,7 @@
 
     from stylize_video import Look, open_session, stylize_file
 
-    session = open_session("photo")
+    session = open_session("photo", at_once=2)  # for files: several frames at a time
     stylize_file("clip.mp4", "styled.mp4", session, look=Look(strength=0.7))
 
 Everything here is loaded on first use, so that importing the package costs nothing. There
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stylize_video.source import VideoInfo, VideoSource
     from stylize_video.style import Style
     from stylize_video.stylizer import Stylizer
+    from stylize_video.working_size import WorkingSize
 
 __all__ = [
     "DeviceError",
@@ -52,6 +53,7 @@ __all__ = [
     "VideoInfo",
     "VideoSink",
     "VideoSource",
+    "WorkingSize",
     "open_session",
     "stylize_file",
     "stylize_frames",
@@ -70,6 +72,7 @@ _HOMES = {
     "source": ("VideoInfo", "VideoSource"),
     "style": ("Style",),
     "stylizer": ("Stylizer",),
+    "working_size": ("WorkingSize",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
