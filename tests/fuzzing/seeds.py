@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from media import HEVC10, Coding, write_video
 from stylize_video_assets.catalog import bundled_styles
 from support import draw_picture, save_style, write_clip
 
@@ -29,7 +31,10 @@ _KINDS = (
 
 
 def video_seeds(folder: Path) -> Path:
-    """Videos of eight frames, 64x48, of many codecs and containers; the first has sound."""
+    """Videos of eight frames, 64x48, of many codecs and containers; the first has sound.
+
+    The last two go through filters: HDR and interlaced.
+    """
     write_clip(folder / "0.mp4", frames=8, width=64, height=48)
     for name, codec, pixels in _KINDS:
         with av.open(str(folder / name), "w") as container:
@@ -43,6 +48,10 @@ def video_seeds(folder: Path) -> Path:
                 frame.pts = index
                 container.mux(stream.encode(frame.reformat(format=pixels)))
             container.mux(stream.encode(None))
+    moving = [draw_picture(index, 64, 48) / 255 for index in range(8)]
+    hdr = replace(HEVC10, colorspace=9, color_primaries=9, color_trc=16)
+    write_video(folder / "k.mp4", moving, hdr)
+    write_video(folder / "l.ts", moving, Coding(options={"x264-params": "bff=1"}))
     return folder
 
 
