@@ -18,13 +18,14 @@ MAX_FIXED_PIXELS = 2**24
 
 
 def limit_libraries() -> None:
-    """Tell OpenCV, before it is imported, how large a picture may be, and to leave talking to us.
+    """Tell OpenCV, before it is imported, how large a picture may be; it and others leave talking to us.
 
     For commands; a library leaves its process's environment alone.
     """
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PICTURE_PIXELS))
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder introduces itself in twenty lines
 
 
 def limit_memory() -> None:

@@ -55,7 +55,7 @@ CODECS: Mapping[str, Codec] = {
         alpha="yuva420p",
         alpha_suffixes=(".webm", ".mkv"),
     ),
-    "av1": Codec("libsvtav1", "yuv420p", (".mp4", ".webm", ".mkv"), 30, (0, 63), preset="10"),
+    "av1": Codec("libsvtav1", "yuv420p", (".mp4", ".webm", ".mkv"), 30, (0, 63), preset="9"),
     "prores": Codec(
         "prores_ks", "yuv422p10le", (".mov", ".mkv"), alpha="yuva444p10le", alpha_suffixes=(".mov", ".mkv")
     ),

@@ -28,7 +28,7 @@ from stylize_video.sequences import PictureSequence
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoInfo
 from stylize_video.style import Style
-from support import MakeClip, command_line, draw_picture
+from support import Command, MakeClip, command_line, draw_picture
 
 FRAMES, WIDTH, HEIGHT = 8, 65, 47
 STAMPS = [0, 100, 200, 350, 400, 900, 1000, 1100]
@@ -421,3 +421,11 @@ def test_what_cannot_go_on_later_says_so(name: str, clip: Path, invert: StyleSes
     with pytest.raises(SinkError, match="cannot be resumed: only videos made of video files can"):
         stylize_file(clip, output, invert, resume=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("codec", ["av1", "hevc"])
+def test_encoders_leave_talking_to_us(codec: str, command: Command, clip: Path, tmp_path: Path) -> None:
+    result = command(
+        "stylize-video", clip, "-o", tmp_path / "out.mp4", "-q", "--codec", codec, "--device", "cpu"
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
