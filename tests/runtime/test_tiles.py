@@ -77,7 +77,7 @@ def test_a_style_in_tiles_has_no_seams(
     frame += np.random.default_rng(0).integers(0, 20, frame.shape, np.uint8)
     whole = session.stylize(frame)
     calls = recorded(session, monkeypatch)
-    monkeypatch.setitem(session_module.MAX_PIXELS, "cpu", 60_000)
+    monkeypatch.setattr(session, "_max_pixels", 60_000)
     tiled = session.stylize(frame)
     assert len(calls) >= 4
     assert max(shape[0] * shape[1] for shape in calls) <= 60_000
@@ -88,7 +88,7 @@ def test_networks_that_look_at_everything_work_smaller(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = StyleSession(transformer_net(width=4), "cpu", input_range=1)
-    monkeypatch.setitem(session_module.MAX_PIXELS, "cpu", 5_000)
+    monkeypatch.setattr(session, "_max_pixels", 5_000)
     monkeypatch.setattr(session_module, "MAX_WHOLE_PIXELS", 12_000)
     calls = recorded(session, monkeypatch)
     medium, large = draw_picture(0, 120, 80), draw_picture(0, 200, 160)
