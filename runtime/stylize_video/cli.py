@@ -204,6 +204,7 @@ def stylize_video(
     """Stylize videos: same frames, same time stamps, same sound, in the style you choose.
 
     A picture gives a picture. In a batch, one file that fails does not stop the others.
+    In a terminal space pauses and goes on; Ctrl-C stops, and --resume goes on later.
     """
     with errors_as_sentences(debug=debug):
         limit_libraries()
@@ -299,6 +300,7 @@ def _stylize_on_cluster(
     )
     where = None if address == _LOCAL else address
     with Cluster(where, device=str(session.device)) as cluster:
+        interrupt_on_sigterm()  # Ray took that over
         if not quiet:
             how = f"{session.style.name} ({session.style.precision}) on {session.device}"
             say(f"{label} in the style {how}, {cluster.workers} at a time")

@@ -6,23 +6,33 @@ interrupted run goes on with ``--resume``, on a cluster or not, and the join is 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from stylize_video.errors import StylizeError
 from stylize_video.inputs import Source
+from stylize_video.interrupts import uninterrupted
 from stylize_video.jobs import Options, is_picture, stylize_any
 from stylize_video.pipeline import Hooks, InterruptedJobError, Job, Result, run_job
 from stylize_video.pipes import STANDARD
-from stylize_video.segment import SECONDS, Segment, SegmentJob, StyleReference, plan_segments, stylize_segment
+from stylize_video.segment import (
+    LONG_SECONDS,
+    SHORT_SECONDS,
+    Segment,
+    SegmentJob,
+    StyleReference,
+    plan_segments,
+    stylize_segment,
+)
 from stylize_video.sequences import is_pattern
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink
@@ -31,6 +41,7 @@ from stylize_video.source import VideoInfo
 _RETRIES = 3
 _POLL_SECONDS = 0.5
 _CONNECT_SECONDS = 5.0
+_SHARES = 4
 _AHEAD = 2
 """Segments that wait for each worker of a cluster, so that none is ever idle."""
 
@@ -46,13 +57,15 @@ class Cluster:
         address: of a running cluster, ``host:port`` or ``ray://host:port``; None starts one on
             this machine, or takes the one that the environment names.
         device: where each worker runs the style: ``cpu``, or ``cuda`` for one GPU each.
-        seconds: least length of a segment.
+        seconds: least length of a segment; by default what keeps all workers busy.
 
     Raises:
         ClusterError: Ray is not installed, or there is no cluster at the address.
     """
 
-    def __init__(self, address: str | None = None, *, device: str = "cpu", seconds: float = SECONDS) -> None:
+    def __init__(
+        self, address: str | None = None, *, device: str = "cpu", seconds: float | None = None
+    ) -> None:
         self._ray = _import_ray()
         self._device, self._seconds = device, seconds
         self._stop = threading.Event()
@@ -102,7 +115,8 @@ class Cluster:
         def stylize_there(job: Job) -> None:
             rest = Segment(job.done, None, job.left)
             suffix = output.suffix.lower()
-            segments = plan_segments(source, options, suffix, rest, seconds=self._seconds)
+            seconds = self._seconds or self._even_seconds(job.info)
+            segments = plan_segments(source, options, suffix, rest, seconds=seconds)
             if job.left == 0:
                 return
             jobs = (
@@ -133,6 +147,11 @@ class Cluster:
             hooks=hooks,
         )
 
+    def _even_seconds(self, info: VideoInfo) -> float:
+        """A few segments for each worker, but none so short that opening it takes longest."""
+        duration = float((info.frame_count or 0) / info.rate)
+        return min(LONG_SECONDS, max(SHORT_SECONDS, duration / (_SHARES * self.workers)))
+
     def stylize_all(
         self,
         files: Sequence[tuple[Source, Path]],
@@ -150,6 +169,7 @@ class Cluster:
             InterruptedJobError, KeyboardInterrupt: Ctrl-C; what was done of each file is kept.
         """
         shared = _one_at_a_time(hooks)
+        self._stop.clear()
 
         def work(file: tuple[Source, Path]) -> Result | StylizeError:
             source, output = file
@@ -168,11 +188,23 @@ class Cluster:
             futures = [pool.submit(work, file) for file in files]
             try:
                 return [future.result() for future in futures]
-            except BaseException:
+            except KeyboardInterrupt as interruption:
                 self.stop()
-                for future in futures:
-                    future.cancel()
-                raise
+                told = None
+                # A second Ctrl-C asks for what is being done already.
+                with contextlib.suppress(KeyboardInterrupt), uninterrupted():
+                    told = self._stop_all(futures)
+                raise told or interruption from interruption
+            finally:
+                self.stop()  # the pool waits for its threads, whatever happened
+
+    def _stop_all(self, futures: Sequence[Future[Result | StylizeError]]) -> InterruptedJobError | None:
+        """Wait until all files are stopped; what one of them has to say about it."""
+        for future in futures:
+            future.cancel()
+        ended = [future.exception() for future in futures if not future.cancelled()]
+        told = [error for error in ended if isinstance(error, InterruptedJobError)]
+        return min(told, key=lambda error: error.part is None, default=None)
 
     def _in_order(self, jobs: Iterator[SegmentJob]) -> Iterator[bytes]:
         """Results in order, while a bounded number of segments is in the works."""

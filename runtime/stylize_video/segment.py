@@ -26,8 +26,9 @@ from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from stylize_video_assets.catalog import find_bundled
 
-SECONDS = 10.0
-"""Least length of a segment: shorter ones spend their time on opening the source and seeking."""
+SHORT_SECONDS, LONG_SECONDS = 2.0, 10.0
+"""Least length of segments: shorter ones spend their time on opening the source and seeking, and
+longer ones are no faster."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class SegmentJob:
 
 
 def plan_segments(
-    source: Path, options: Options, suffix: str, segment: Segment, *, seconds: float = SECONDS
+    source: Path, options: Options, suffix: str, segment: Segment, *, seconds: float = LONG_SECONDS
 ) -> list[Segment]:
     """Cut what is left of a video, ``segment``, at keyframes of the source.
 

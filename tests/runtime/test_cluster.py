@@ -21,9 +21,10 @@ import pytest
 from stylize_video.cli import with_ray_address
 from stylize_video.cluster import Cluster, ClusterError
 from stylize_video.errors import SourceError, StylizeError
+from stylize_video.inputs import Source
 from stylize_video.jobs import Options
 from stylize_video.journal import journal_path
-from stylize_video.pipeline import Hooks, InterruptedJobError, stylize_file
+from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file
 from stylize_video.segment import Segment, plan_segments
 from stylize_video.session import StyleSession, open_session
 from stylize_video.source import VideoSource
@@ -215,6 +216,30 @@ def test_an_interrupted_cluster_job_goes_on_without_a_cluster(
     assert 24 <= resumed[0] < FRAMES
     stylize_file(source, tmp_path / "one.mp4", session)
     assert_the_same(output, tmp_path / "one.mp4")
+
+
+def test_ctrl_c_in_a_batch_keeps_what_was_done(ray: Any, tmp_path: Path) -> None:
+    source = long_clip(tmp_path / "long.mp4", 240, width=320, height=240)
+    photo = open_session("photo", device="cpu", precision="int8")
+    files: list[tuple[Source, Path]] = [(source, tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    presses = iter([signal.SIGINT])
+
+    def press(count: int) -> None:
+        if number := next(presses, None):
+            os.kill(os.getpid(), number)
+
+    hooks = Hooks(on_frames=press)
+    with (
+        Cluster(seconds=0.4) as cluster,
+        pytest.raises(InterruptedJobError, match=r"frames are kept in .*--resume") as caught,
+    ):
+        cluster.stylize_all(files, photo, Options(), hooks=hooks)
+    assert isinstance(caught.value.__cause__, KeyboardInterrupt)
+    assert not (tmp_path / "a.mp4").exists()
+    with Cluster(seconds=0.4) as cluster:
+        results = cluster.stylize_all(files, photo, Options(resume=True))
+    assert [result.frames for result in results if isinstance(result, Result)] == [240, 240]
+    assert frames_of(tmp_path / "a.mp4")[0] == frames_of(source)[0]
 
 
 def test_errors_of_workers_are_sentences(
