@@ -80,6 +80,7 @@ def test_the_wheel_holds_the_four_packages_and_the_styles(tmp_path: Path) -> Non
     bundled = {path.name for path in (ROOT / "assets/stylize_video_assets/styles").glob("*.onnx")}
     assert shipped == bundled
     assert {"photo.onnx", "photo.int8.onnx", "photo.fp16.onnx"} <= shipped
+    assert "stylize_video/live/page.html" in names
     assert all(f"{package}/py.typed" in names for package in LAYERS)
     assert wheel.stat().st_size <= 12 * 2**20
 

@@ -53,6 +53,15 @@ def stylize_camera(
     ] = "auto",
     loop: Annotated[bool, typer.Option("--loop", help="Play a video over and over.")] = False,
     no_window: Annotated[bool, typer.Option("--no-window", help="Show no window.")] = False,
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:PORT]", help="Serve a page with picture and controls.  [at 127.0.0.1:8765]"
+        ),
+    ] = None,
+    token: Annotated[
+        str | None, typer.Option(help="What requests to the page must bring; needed beyond this machine.")
+    ] = None,
     record: Annotated[Path | None, typer.Option(metavar="FILE", help="Record from the start.")] = None,
     folder: Annotated[
         Path, typer.Option(metavar="FOLDER", help="For snapshots and further recordings.")
@@ -92,6 +101,8 @@ def stylize_camera(
             loop=loop,
             target_fps=target_fps,
             window=not no_window,
+            serve=serve,
+            token=token,
             record=record,
             overwrite=overwrite,
             folder=folder,
@@ -126,6 +137,19 @@ def _parse_size(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def with_address(arguments: list[str]) -> list[str]:
+    """``--serve`` may stand alone: then it means the usual address."""
+    from stylize_video.live.address import DEFAULT_ADDRESS
+
+    complete: list[str] = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        complete.append(argument)
+        if argument == "--serve" and not re.fullmatch(r"(\[.*\]|[\w.-]*):\d+", following):
+            complete.append(DEFAULT_ADDRESS)
+    return complete
+
+
 def main() -> None:
     """Entry point of ``stylize-camera``."""
+    sys.argv[1:] = with_address(sys.argv[1:])
     run_command(stylize_camera)

@@ -52,4 +52,4 @@ def display_problem(
 def require_display() -> None:
     """Raise SinkError where no window can be shown; the sentence says what to do instead."""
     if problem := display_problem():
-        raise SinkError(f"no window can be shown: {problem}; run with --no-window")
+        raise SinkError(f"no window can be shown: {problem}; watch in a browser with --serve --no-window")

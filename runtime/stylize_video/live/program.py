@@ -12,6 +12,7 @@ from typing import Literal
 from stylize_video.contract import Precision
 from stylize_video.encoding import Encoding
 from stylize_video.errors import StylizeError
+from stylize_video.live.address import parse_address
 from stylize_video.live.cameras import CameraRequest
 from stylize_video.live.capture import Capture
 from stylize_video.live.controls import Controls, Settings
@@ -21,6 +22,7 @@ from stylize_video.live.governor import Governor
 from stylize_video.live.picture import Output
 from stylize_video.live.readers import reader_opener
 from stylize_video.live.recorder import Recorder, Snapshots
+from stylize_video.live.server import PageServer
 from stylize_video.live.statistics import Statistics, StatisticsFile
 from stylize_video.live.stylist import Stylist
 from stylize_video.live.window import Window
@@ -47,6 +49,8 @@ class Program:
         loop: play a file over and over.
         target_fps: the rate to hold by the working size; 0 works at the full size always.
         window: show a window.
+        serve: ``HOST:PORT`` to serve the page at, None for none.
+        token: what every request to the page has to bring.
         record: record into this file from the start.
         encoding: of recordings.
         overwrite: replace ``record`` where it exists.
@@ -67,6 +71,8 @@ class Program:
     loop: bool = False
     target_fps: float = 30.0
     window: bool = True
+    serve: str | None = None
+    token: str | None = None
     record: Path | None = None
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
@@ -122,7 +128,7 @@ class Program:
                 capture,
                 stylist,
                 controls,
-                outputs=self._outputs(controls, capture),
+                outputs=self._outputs(controls, capture, styles),
                 snapshots=Snapshots(controls, self.folder),
                 governor=governor,
                 statistics_file=statistics_file,
@@ -140,10 +146,14 @@ class Program:
             raise StylizeError(f"the frame rate to hold must be 0 or more, got {self.target_fps:g}")
         if self.window:
             require_display()
-        if not (self.window or self.record or self.statistics):
-            raise StylizeError("without a window nothing would come out: add --record FILE or --stats FILE")
+        if self.serve is not None:
+            parse_address(self.serve, self.token)
+        if not (self.window or self.serve or self.record or self.statistics):
+            raise StylizeError(
+                "without a window nothing would come out: add --serve, --record FILE or --stats FILE"
+            )
 
-    def _outputs(self, controls: Controls, capture: Capture) -> list[Output]:
+    def _outputs(self, controls: Controls, capture: Capture, styles: dict[str, Path]) -> list[Output]:
         source = Path(self.source)
         recorder = Recorder(
             controls,
@@ -155,7 +165,12 @@ class Program:
             fps=capture.source_fps,
         )
         # The window first: what is seen is not to wait for what is kept.
-        return [Window(controls), recorder] if self.window else [recorder]
+        outputs: list[Output] = [Window(controls)] if self.window else []
+        if self.serve is not None:
+            page = PageServer(controls, self.serve, token=self.token, styles=styles)
+            controls.say(f"the page is at {page.url}")
+            outputs.append(page)
+        return [*outputs, recorder]
 
 
 def find_styles(wanted: tuple[str, ...]) -> dict[str, Path]:

@@ -20,6 +20,7 @@ from stylize_video.live.controls import (
     key_table,
     keys_of,
 )
+from support import ROOT
 
 STYLES = ["ink", "photo", "waves"]
 SETTINGS = {field.name for field in fields(Settings)}
@@ -136,3 +137,7 @@ def test_help_and_table_name_every_control() -> None:
     table = key_table()
     assert table.count("\n") == len(key_help()) + 1
     assert "| `n` `→` | Next style |" in table
+
+
+def test_the_readme_has_the_keys_that_there_are() -> None:
+    assert key_table() in (ROOT / "README.md").read_text()

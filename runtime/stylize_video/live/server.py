@@ -1,0 +1,368 @@
+"""``--serve``: a page with the live picture and all controls, for browsers on this machine or the desk.
+
+The page asks for one frame after the other and gets the newest, so a slow network drops
+frames and never falls behind. Other programs read ``/stream.mjpg``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+import cv2
+import numpy as np
+
+from stylize_video.errors import SinkError, StylizeError
+from stylize_video.frame import Frame
+from stylize_video.live.address import DEFAULT_ADDRESS, is_loopback, parse_address
+from stylize_video.live.controls import CONTROLS, Controls, as_json
+from stylize_video.live.picture import LivePicture
+from stylize_video.style import read_metadata, read_model
+
+_LONGEST_BODY = 4096
+_JPEG_QUALITY = 85
+_LONGEST_SIDE = 1280
+_WAIT_SECONDS = 5.0
+_IDLE_SECONDS = 15.0
+_POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; " + (
+    "script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+
+class PageServer:
+    """Serves the page, from entering the loop until it closes.
+
+    Args:
+        controls: what the page changes.
+        address: ``HOST:PORT``; port 0 takes a free one.
+        token: what every request has to bring, as ``Authorization: Bearer`` or ``?token=``.
+        styles: the files of the styles, for their thumbnails.
+
+    Raises:
+        SinkError: the address is none, is taken, or needs a token.
+    """
+
+    def __init__(
+        self,
+        controls: Controls,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        token: str | None = None,
+        styles: Mapping[str, Path] | None = None,
+    ) -> None:
+        host, port = parse_address(address, token)
+        self.controls, self.token, self.styles = controls, token, dict(styles or {})
+        self.stopped = False
+        self.loopback = is_loopback(host)
+        self._picture: LivePicture | None = None
+        self._changed = threading.Condition()
+        self._encoding = threading.Lock()
+        self._encoded: dict[str, tuple[int, bytes]] = {}
+        self._thumbnails: dict[str, bytes] = {}
+        try:
+            self._server = _Server((host, port), self, ipv6=":" in host)
+        except OSError as error:
+            raise SinkError(f"cannot serve {address}: {error.strerror or error}; try another port") from error
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,), name="server", daemon=True
+        )
+        self._thread.start()
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._server.server_address[1]}/" + (f"?token={token}" if token else "")
+
+    def show(self, picture: LivePicture) -> None:
+        """Offer a picture; it is encoded only where somebody asks for it."""
+        with self._changed:
+            self._picture = picture
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        with self._changed:
+            self.stopped = True
+            self._changed.notify_all()
+        self._server.shutdown()
+        self._server.hang_up()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def picture(self) -> LivePicture | None:
+        return self._picture
+
+    def wait_for(self, after: int) -> LivePicture | None:
+        """The newest picture once its number is above ``after``; None when nothing comes for a while."""
+        with self._changed:
+            self._changed.wait_for(lambda: self.stopped or self._number > after, _WAIT_SECONDS)
+            return self._picture if self._number > after and not self.stopped else None
+
+    @property
+    def _number(self) -> int:
+        return self._picture.number if self._picture else 0
+
+    def jpeg(self, picture: LivePicture, view: str) -> bytes:
+        """A picture as JPEG, encoded once for all who watch; ``both`` has the source below it."""
+        with self._encoding:
+            number, encoded = self._encoded.get(view, (0, b""))
+            if number != picture.number:
+                image = picture.image
+                if view == "both":
+                    image = np.vstack([picture.stylized, picture.source])
+                quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
+                encoded = cv2.imencode(".jpg", _limited(image, 2 if view == "both" else 1), quality)[
+                    1
+                ].tobytes()
+                self._encoded[view] = picture.number, encoded
+            return encoded
+
+    def state(self) -> dict[str, Any]:
+        """All that the page shows besides pictures."""
+        number, notice = self.controls.notice
+        picture = self._picture
+        return {
+            "settings": asdict(self.controls.settings),
+            "style": picture.style if picture else None,
+            "source": picture.state if picture else "lost",
+            "statistics": asdict(picture.statistics) if picture else None,
+            "notice": {"number": number, "text": notice},
+        }
+
+    def thumbnail(self, style: str) -> bytes | None:
+        """The JPEG that a style file brings, None where it has none."""
+        if style not in self._thumbnails and style in self.styles:
+            path = self.styles[style]
+            try:
+                metadata = read_metadata(read_model(path), path)
+            except StylizeError:
+                metadata = None
+            self._thumbnails[style] = metadata.thumbnail if metadata else b""
+        return self._thumbnails.get(style) or None
+
+    def welcomes(self, handler: BaseHTTPRequestHandler, query: Mapping[str, list[str]]) -> bool:
+        """Whether a request may be answered.
+
+        With a token it must bring it. Without one it must have been sent to this machine by
+        its loopback name: a page elsewhere whose name was pointed here is not let in.
+        """
+        if self.token is not None:
+            given = handler.headers.get("Authorization", "").removeprefix("Bearer ")
+            given = given or query.get("token", [""])[0]
+            return hmac.compare_digest(given.encode(), self.token.encode())
+        host = handler.headers.get("Host", "").rsplit(":", 1)[0].strip("[]")
+        return is_loopback(host)
+
+
+class _Server(ThreadingHTTPServer):
+    """Knows its page, and can end the connections that browsers keep open."""
+
+    daemon_threads = False
+    block_on_close = True
+
+    def __init__(self, address: tuple[str, int], page: PageServer, *, ipv6: bool) -> None:
+        self.page = page
+        self.address_family = socket.AF_INET6 if ipv6 else socket.AF_INET
+        self._connections: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        with self._lock:
+            self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Browsers hang up whenever they like."""
+
+    def hang_up(self) -> None:
+        with self._lock:
+            for connection in self._connections:
+                try:
+                    connection.shutdown(socket.SHUT_RDWR)
+                except OSError:  # it was closed by the other side
+                    continue
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection. Reading changes nothing; what changes something is posted as JSON."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "stylize-camera"
+    sys_version = ""
+    timeout = _IDLE_SECONDS
+    server: _Server
+
+    def do_GET(self) -> None:
+        url = urlsplit(self.path)
+        query = parse_qs(url.query)
+        if not self._may(query):
+            return
+        answer = self._PAGES.get(url.path)
+        if answer:
+            answer(self, query)
+        elif match := re.fullmatch(r"/styles/([^/]+)\.jpg", url.path):
+            self._jpeg(self.server.page.thumbnail(match[1]), cached=True)
+        else:
+            self._text(HTTPStatus.NOT_FOUND, "there is nothing here")
+
+    def do_POST(self) -> None:
+        url = urlsplit(self.path)
+        if not self._may(parse_qs(url.query)):
+            return
+        page = self.server.page
+        # Pages of other sites cannot send this type without asking first, and are never allowed to.
+        if self.headers.get("Content-Type", "").split(";")[0] != "application/json":
+            self._text(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json")
+            return
+        origin = self.headers.get("Origin")
+        if origin and urlsplit(origin).netloc != self.headers.get("Host"):
+            self._text(HTTPStatus.FORBIDDEN, "this page is not ours")
+            return
+        try:
+            asked = self._body()
+            if url.path == "/set":
+                page.controls.set(asked["name"], asked["value"])
+            elif url.path == "/press":
+                if any(c.name == asked["name"] and getattr(c, "window", False) for c in CONTROLS):
+                    raise StylizeError("that is for the window alone")
+                page.controls.press(asked["name"])
+            else:
+                self._text(HTTPStatus.NOT_FOUND, "there is nothing here")
+                return
+        except (StylizeError, ValueError, KeyError, TypeError) as error:
+            self._text(HTTPStatus.BAD_REQUEST, str(error))
+            return
+        self._json(page.state())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: the terminal belongs to the live picture."""
+
+    def _may(self, query: Mapping[str, list[str]]) -> bool:
+        if self.server.page.welcomes(self, query):
+            return True
+        self.close_connection = True  # what was posted is not read
+        self._text(HTTPStatus.FORBIDDEN, "the token is missing or wrong, or this is not the right address")
+        return False
+
+    def _body(self) -> dict[str, Any]:
+        length = int(self.headers.get("Content-Length", "0"))
+        if not 0 < length <= _LONGEST_BODY:
+            self.close_connection = True
+            raise ValueError("the request is empty or too long")
+        asked = json.loads(self.rfile.read(length))
+        if not isinstance(asked, dict):
+            raise ValueError("send one JSON object")
+        return asked
+
+    def _page(self, query: Mapping[str, list[str]]) -> None:
+        page = (files("stylize_video") / "live" / "page.html").read_bytes()
+        self._answer(HTTPStatus.OK, "text/html; charset=utf-8", page)
+
+    def _controls(self, query: Mapping[str, list[str]]) -> None:
+        shown = [c for c in CONTROLS if not getattr(c, "window", False)]
+        page = self.server.page
+        self._json({"controls": as_json(shown), "styles": list(page.controls.styles)})
+
+    def _state(self, query: Mapping[str, list[str]]) -> None:
+        self._json(self.server.page.state())
+
+    def _frame(self, query: Mapping[str, list[str]]) -> None:
+        after = query.get("after", ["0"])[0]
+        picture = self.server.page.wait_for(int(after) if after.isdecimal() else 0)
+        if picture is None:
+            self._answer(HTTPStatus.NO_CONTENT, "image/jpeg", b"")
+            return
+        view = "both" if query.get("view") == ["both"] else "picture"
+        jpeg = self.server.page.jpeg(picture, view)
+        self._answer(HTTPStatus.OK, "image/jpeg", jpeg, {"X-Frame": str(picture.number)})
+
+    def _snapshot(self, query: Mapping[str, list[str]]) -> None:
+        picture = self.server.page.picture
+        if picture is None:
+            self._text(HTTPStatus.NOT_FOUND, "there is no picture yet")
+            return
+        png = cv2.imencode(".png", picture.image)[1].tobytes()
+        name = {"Content-Disposition": 'attachment; filename="camera.png"'}
+        self._answer(HTTPStatus.OK, "image/png", png, name)
+
+    def _stream(self, query: Mapping[str, list[str]]) -> None:
+        self.close_connection = True
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.send_header("Cache-Control", "no-store")
+        self.end_headers()
+        page, number = self.server.page, 0
+        while not page.stopped:
+            picture = page.wait_for(number)
+            if picture is None:
+                continue
+            number = picture.number
+            jpeg = page.jpeg(picture, "picture")
+            head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+            self.wfile.write(head.encode() + jpeg + b"\r\n")
+
+    _PAGES: ClassVar[Mapping[str, Callable[[_Handler, Mapping[str, list[str]]], None]]] = {
+        "/": _page,
+        "/controls.json": _controls,
+        "/state.json": _state,
+        "/frame.jpg": _frame,
+        "/snapshot.png": _snapshot,
+        "/stream.mjpg": _stream,
+    }
+
+    def _jpeg(self, jpeg: bytes | None, *, cached: bool) -> None:
+        if jpeg is None:
+            self._text(HTTPStatus.NOT_FOUND, "there is no picture of it")
+        else:
+            self._answer(
+                HTTPStatus.OK, "image/jpeg", jpeg, {"Cache-Control": "max-age=3600"} if cached else {}
+            )
+
+    def _json(self, value: object) -> None:
+        self._answer(HTTPStatus.OK, "application/json", json.dumps(value).encode())
+
+    def _text(self, status: HTTPStatus, text: str) -> None:
+        self._answer(status, "text/plain; charset=utf-8", text.encode())
+
+    def _answer(
+        self, status: HTTPStatus, kind: str, content: bytes, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self.send_response(status)
+        merged = {
+            "Content-Type": kind,
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": _POLICY,
+            "X-Content-Type-Options": "nosniff",
+            "Referrer-Policy": "no-referrer",
+            **(headers or {}),
+        }
+        for name, value in merged.items():
+            self.send_header(name, value)
+        if status != HTTPStatus.NO_CONTENT:
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+def _limited(image: Frame, high: int) -> Frame:
+    """No larger than a page shows it; ``high`` pictures lie one above the other."""
+    height, width = image.shape[:2]
+    scale = _LONGEST_SIDE / max(height / high, width)
+    if scale >= 1:
+        return image
+    size = (round(width * scale), round(height * scale / high) * high)
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
