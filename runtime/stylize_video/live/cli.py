@@ -62,6 +62,9 @@ def stylize_camera(
     token: Annotated[
         str | None, typer.Option(help="What requests to the page must bring; needed beyond this machine.")
     ] = None,
+    virtual_camera: Annotated[
+        bool, typer.Option("--virtual-camera", help="Be a camera for other programs.")
+    ] = False,
     record: Annotated[Path | None, typer.Option(metavar="FILE", help="Record from the start.")] = None,
     folder: Annotated[
         Path, typer.Option(metavar="FOLDER", help="For snapshots and further recordings.")
@@ -103,6 +106,7 @@ def stylize_camera(
             window=not no_window,
             serve=serve,
             token=token,
+            virtual_camera=virtual_camera,
             record=record,
             overwrite=overwrite,
             folder=folder,

@@ -25,6 +25,7 @@ from stylize_video.live.recorder import Recorder, Snapshots
 from stylize_video.live.server import PageServer
 from stylize_video.live.statistics import Statistics, StatisticsFile
 from stylize_video.live.stylist import Stylist
+from stylize_video.live.virtual_camera import VirtualCamera
 from stylize_video.live.window import Window
 from stylize_video.look import Look
 from stylize_video.session import StyleSession, open_session
@@ -51,6 +52,7 @@ class Program:
         window: show a window.
         serve: ``HOST:PORT`` to serve the page at, None for none.
         token: what every request to the page has to bring.
+        virtual_camera: send the picture to a virtual camera.
         record: record into this file from the start.
         encoding: of recordings.
         overwrite: replace ``record`` where it exists.
@@ -73,6 +75,7 @@ class Program:
     window: bool = True
     serve: str | None = None
     token: str | None = None
+    virtual_camera: bool = False
     record: Path | None = None
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
@@ -148,7 +151,7 @@ class Program:
             require_display()
         if self.serve is not None:
             parse_address(self.serve, self.token)
-        if not (self.window or self.serve or self.record or self.statistics):
+        if not (self.window or self.serve or self.virtual_camera or self.record or self.statistics):
             raise StylizeError(
                 "without a window nothing would come out: add --serve, --record FILE or --stats FILE"
             )
@@ -166,6 +169,8 @@ class Program:
         )
         # The window first: what is seen is not to wait for what is kept.
         outputs: list[Output] = [Window(controls)] if self.window else []
+        if self.virtual_camera:
+            outputs.append(VirtualCamera(controls, fps=capture.source_fps))
         if self.serve is not None:
             page = PageServer(controls, self.serve, token=self.token, styles=styles)
             controls.say(f"the page is at {page.url}")
