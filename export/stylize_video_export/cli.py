@@ -54,8 +54,11 @@ def export_onnx(
     """Export a checkpoint to one ONNX file, and prove that it computes the same as torch."""
     with errors_as_sentences(debug=debug):
         if check or show:
+            from stylize_video.guard import try_out
+            from stylize_video.style import find_style
             from stylize_video_export.inspect import check_style, describe_style
 
+            try_out([find_style(check or show or Path())])
             for line in check_style(check, device=device) if check else describe_style(show or Path()):
                 print(printable(line))
             return

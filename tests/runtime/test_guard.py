@@ -102,8 +102,15 @@ def test_the_working_folder_is_not_imported(
     guard.try_out([Path("style.onnx")])
 
 
-def test_the_command_tries_styles_out(
-    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+@pytest.mark.parametrize("name", ["stylize-video", "stylize-camera", "export-onnx"])
+def test_commands_try_styles_out(
+    name: str, command: Command, clip: Path, invert_style: Path, tmp_path: Path
 ) -> None:
-    assert command("stylize-video", clip, "-s", invert_style, "-o", tmp_path / "o.mp4").returncode == 0
+    arguments = {
+        "stylize-video": [clip, "-s", invert_style, "-o", tmp_path / "o.mp4"],
+        "stylize-camera": [clip, "-s", invert_style, "--no-window", "--record", tmp_path / "o.mp4"],
+        "export-onnx": ["--show", invert_style],
+    }
+    done = command(name, *arguments[name])
+    assert done.returncode == 0, done.stderr
     assert any(file.read_text() == "sound" for file in (tmp_path / "cache").iterdir())

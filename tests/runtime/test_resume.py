@@ -5,13 +5,11 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -33,7 +31,7 @@ from stylize_video.resume import job_facts
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
-from support import Command, MakeClip, command_line
+from support import Command, MakeClip, command_line, file_size_limit
 
 
 @pytest.fixture(scope="module")
@@ -303,17 +301,6 @@ def test_a_journal_is_private_and_never_a_link(tmp_path: Path) -> None:
 
 
 # --- disks and folders ---------------------------------------------------------------------------
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """Writing beyond ``size`` fails in this process, as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_loses_nothing(make_clip: MakeClip, invert: StyleSession, tmp_path: Path) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -27,7 +24,7 @@ from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
-from support import ROOT, MakeClip
+from support import ROOT, MakeClip, file_size_limit
 
 
 @pytest.fixture(scope="module")
@@ -362,17 +359,6 @@ def test_an_interruption_before_the_first_frame_leaves_nothing(clip: Path, tmp_p
     with pytest.raises(InterruptedJobError, match="nothing was written"):
         stylize_file(clip, tmp_path / "out.mp4", FailingSession(KeyboardInterrupt(), after=0))
     assert_nothing_left_but(tmp_path)
-
-
-@contextmanager
-def file_size_limit(size: int) -> Iterator[None]:
-    """Writing beyond ``size`` fails in this process, as it does on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [0, 2000, 20_000])

@@ -12,6 +12,7 @@ from typing import Literal
 from stylize_video.contract import Precision
 from stylize_video.encoding import Encoding
 from stylize_video.errors import StylizeError
+from stylize_video.guard import try_out
 from stylize_video.live.address import parse_address
 from stylize_video.live.cameras import CameraRequest
 from stylize_video.live.capture import Capture
@@ -30,7 +31,7 @@ from stylize_video.live.window import Window
 from stylize_video.look import Look
 from stylize_video.session import StyleSession, open_session
 from stylize_video.smoothing import check_smooth
-from stylize_video.style import find_style, style_name
+from stylize_video.style import find_style, find_variants, style_name
 from stylize_video.working_size import WorkingSize
 from stylize_video_assets.catalog import bundled_styles
 
@@ -117,6 +118,7 @@ class Program:
         controls = Controls(settings, list(styles), on_notice=on_notice)
 
         def open_style(name: str) -> StyleSession:
+            try_out(find_variants(styles[name]).values() or [styles[name]])
             return open_session(styles[name], device=self.device, precision=self.precision)
 
         session = open_style(first)
