@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stylize_video.files import replacing, temporary_beside
+from stylize_video.files import put_in_place, replacing, sole_temporary_beside, temporary_beside
 
 
 def test_the_target_appears_at_the_end(tmp_path: Path) -> None:
@@ -45,3 +45,22 @@ def test_temporary_files_are_hidden_and_keep_the_ending(tmp_path: Path) -> None:
     temporary = temporary_beside(tmp_path / "clip.mp4")
     assert temporary.name.startswith(".clip.")
     assert temporary.suffix == ".mp4"
+
+
+def test_nobody_else_reads_what_is_being_written(tmp_path: Path) -> None:
+    for make in (temporary_beside, sole_temporary_beside):
+        temporary = make(tmp_path / "clip.mp4")
+        assert temporary.stat().st_mode & 0o777 == 0o600
+        put_in_place(temporary, tmp_path / "clip.mp4")
+        plain = tmp_path / "plain"
+        plain.touch()
+        assert (tmp_path / "clip.mp4").stat().st_mode == plain.stat().st_mode
+
+
+def test_what_a_killed_writer_left_is_replaced_and_never_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / ".clip.unfinished.mp4").symlink_to(tmp_path / "precious")
+    temporary = sole_temporary_beside(tmp_path / "clip.mp4")
+    assert temporary.name == ".clip.unfinished.mp4"
+    assert not temporary.is_symlink()
+    assert (tmp_path / "precious").read_bytes() == b"precious"
