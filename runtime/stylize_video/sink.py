@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import av.error
@@ -35,6 +35,15 @@ _MUXING = {".mp4": _MOV, ".mov": _MOV, ".gif": {"loop": "0"}, ".webp": {"loop": 
 """Options of containers; pictures that move go on for ever."""
 
 
+class Track(Protocol):
+    """What is written in step with the frames."""
+
+    def copy_until(self, seconds: Fraction | None) -> None:
+        """Write what starts before ``seconds``; None writes all that is left."""
+
+    def close(self) -> None: ...
+
+
 class VideoSink:
     """One output file.
 
@@ -46,6 +55,7 @@ class VideoSink:
         copy_streams: copy sound, subtitles, chapters and metadata.
         others: where those come from, by default ``info.path``.
         journal: keeps what is encoded until the end, so that a later run can go on.
+        sound: makes a track of sound that arrives beside the frames.
 
     Raises:
         SinkError: the output exists, or its folder is missing or cannot be written.
@@ -61,6 +71,7 @@ class VideoSink:
         copy_streams: bool = True,
         others: SharedPackets | Path | None = None,
         journal: Journal | None = None,
+        sound: Callable[[av.container.OutputContainer], Track] | None = None,
     ) -> None:
         self.output = output
         self.frames = journal.frames if journal else 0
@@ -76,7 +87,7 @@ class VideoSink:
         self._last_pts: deque[int] = deque(maxlen=2)
         if journal and journal.last_pts is not None:
             self._last_pts.append(journal.last_pts)
-        self._others: StreamCopier | None = None
+        self._others: Track | None = None
         try:
             muxing = _MUXING.get(output.suffix.lower(), {})
             self._container = av.open(str(self._temporary), "w", options=muxing)
@@ -85,6 +96,8 @@ class VideoSink:
             )
             if copy_streams:
                 self._others = StreamCopier(others or info.path, self._container, window=info.window)
+            if sound:
+                self._others = sound(self._container)
             if journal:
                 journal.begin_run(self._encoder.open())
         except SinkError:

@@ -66,6 +66,9 @@ def stylize_camera(
         bool, typer.Option("--virtual-camera", help="Be a camera for other programs.")
     ] = False,
     record: Annotated[Path | None, typer.Option(metavar="FILE", help="Record from the start.")] = None,
+    microphone: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="Sound for recordings: default, or FORMAT:DEVICE.")
+    ] = None,
     folder: Annotated[
         Path, typer.Option(metavar="FOLDER", help="For snapshots and further recordings.")
     ] = Path(),
@@ -108,6 +111,7 @@ def stylize_camera(
             token=token,
             virtual_camera=virtual_camera,
             record=record,
+            microphone=microphone,
             overwrite=overwrite,
             folder=folder,
             statistics=stats,

@@ -20,6 +20,7 @@ from stylize_video.live.controls import Controls, Settings
 from stylize_video.live.display import require_display
 from stylize_video.live.engine import Engine
 from stylize_video.live.governor import Governor
+from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import Output
 from stylize_video.live.readers import reader_opener
 from stylize_video.live.recorder import Recorder, Snapshots
@@ -55,6 +56,7 @@ class Program:
         token: what every request to the page has to bring.
         virtual_camera: send the picture to a virtual camera.
         record: record into this file from the start.
+        microphone: of recordings, ``default`` or FFmpeg's ``FORMAT:DEVICE``; None records no sound.
         encoding: of recordings.
         overwrite: replace ``record`` where it exists.
         folder: where snapshots and further recordings go.
@@ -78,6 +80,7 @@ class Program:
     token: str | None = None
     virtual_camera: bool = False
     record: Path | None = None
+    microphone: str | None = None
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
     folder: Path = Path()
@@ -168,6 +171,7 @@ class Program:
             encoding=self.encoding,
             overwrite=self.overwrite,
             fps=capture.source_fps,
+            microphone=Microphone(self.microphone) if self.microphone else None,
         )
         # The window first: what is seen is not to wait for what is kept.
         outputs: list[Output] = [Window(controls)] if self.window else []

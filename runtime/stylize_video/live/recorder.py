@@ -18,6 +18,7 @@ from stylize_video.errors import SinkError, StylizeError
 from stylize_video.files import replacing
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.controls import Controls
+from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoInfo
@@ -46,6 +47,7 @@ class Recorder:
         encoding: codec and quality.
         overwrite: replace ``first`` where it exists.
         fps: a hint for the file's header.
+        microphone: gives recordings their sound; closed too.
 
     Raises:
         SinkError: ``first`` cannot be written.
@@ -61,13 +63,14 @@ class Recorder:
         encoding: Encoding = Encoding(),
         overwrite: bool = False,
         fps: float | None = None,
+        microphone: Microphone | None = None,
     ) -> None:
         if first:
             check_output(first, source or first.parent, overwrite=overwrite)
             encoding.resolved(first)
         self._controls, self._folder, self._first, self._source = controls, folder, first, source
         self._encoding, self._overwrite = encoding, overwrite
-        self._fps = fps or _USUAL_FPS
+        self._fps, self._microphone = fps or _USUAL_FPS, microphone
         self._recording: _Recording | None = None
         self._finishing: list[threading.Thread] = []
         self._begun: set[Path] = set()  # one that is not finished has no file of its name yet
@@ -97,6 +100,8 @@ class Recorder:
         self._end()
         for thread in self._finishing:
             thread.join()
+        if self._microphone:
+            self._microphone.close()
         if self._failure:
             raise self._failure
 
@@ -107,7 +112,9 @@ class Recorder:
         self._begun.add(path)
         height, width = picture.image.shape[:2]
         info = _live_info(self._source or path.parent, width, height, self._fps)
-        self._recording = _Recording(path, info, self._encoding, at=picture.at, overwrite=overwrite)
+        self._recording = _Recording(
+            path, info, self._encoding, at=picture.at, overwrite=overwrite, microphone=self._microphone
+        )
         self._shown = 0
         self._controls.say(f"recording {path.name}")
 
@@ -141,12 +148,26 @@ class _Recording:
     """One file that is being written."""
 
     def __init__(
-        self, path: Path, info: VideoInfo, encoding: Encoding, *, at: float, overwrite: bool
+        self,
+        path: Path,
+        info: VideoInfo,
+        encoding: Encoding,
+        *,
+        at: float,
+        overwrite: bool,
+        microphone: Microphone | None,
     ) -> None:
         self._size = (info.width, info.height)
         self._started = at
         self._last_pts = -1
-        self._sink = VideoSink(path, info, overwrite=overwrite, encoding=encoding, copy_streams=False)
+        self._sink = VideoSink(
+            path,
+            info,
+            overwrite=overwrite,
+            encoding=encoding,
+            copy_streams=False,
+            sound=microphone.track if microphone else None,
+        )
         self._threads = ExitStack()
         self._writer = self._threads.enter_context(WriteBehind(self._sink.write))
 

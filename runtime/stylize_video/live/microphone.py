@@ -1,0 +1,124 @@
+"""Sound for recordings, from a microphone that FFmpeg can open."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import sys
+import threading
+import time
+from fractions import Fraction
+from typing import Any
+
+import av
+import av.error
+
+from stylize_video.errors import SourceError
+from stylize_video.quiet import quiet_stderr
+
+_DEVICES = {"linux": "alsa:default", "darwin": "avfoundation::default", "win32": "dshow:audio=Microphone"}
+_QUEUED = 500
+"""Frames that wait for a recording's encoder, ten seconds or so; sound beyond that is lost."""
+
+
+class Microphone:
+    """Reads a microphone in a thread while a recording wants its sound.
+
+    Args:
+        device: FFmpeg's input format and device, such as ``alsa:hw:1``; ``default`` for the usual one.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
+
+    def __init__(self, device: str = "default") -> None:
+        if device == "default":
+            device = _DEVICES.get(sys.platform, "alsa:default")
+        form, _, name = device.partition(":")
+        try:
+            with quiet_stderr():
+                self._container = av.open(name, format=form)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise SourceError(
+                f"the microphone {device} cannot be opened: name one as FORMAT:DEVICE, such as alsa:hw:1"
+                " (arecord -l lists them), or record without --microphone"
+            ) from error
+        if not self._container.streams.audio:
+            self._container.close()
+            raise SourceError(f"{device} gives no sound")
+        self._lock = threading.Lock()
+        self._track: SoundTrack | None = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="microphone", daemon=True)
+        self._thread.start()
+
+    def track(self, target: av.container.OutputContainer) -> SoundTrack:
+        """Begin a sound track in a file that is about to be written."""
+        track = SoundTrack(target)
+        with self._lock:
+            self._track = track
+        return track
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._container.close()
+
+    def _read(self) -> None:
+        with contextlib.suppress(av.error.FFmpegError, OSError):  # unplugged: the picture goes on
+            for frame in self._container.decode(audio=0):
+                if self._stop.is_set():
+                    return
+                with self._lock:
+                    if self._track:
+                        self._track.take(frame)
+
+
+class SoundTrack:
+    """The sound of one recording: AAC (Opus in WebM), from its first moment on."""
+
+    def __init__(self, target: av.container.OutputContainer) -> None:
+        self._target = target
+        codec = "libopus" if target.format.name == "webm" else "aac"
+        self._stream: Any = target.add_stream(codec, rate=48_000, layout="stereo")
+        layout = "flt" if codec == "libopus" else "fltp"
+        self._resampler = av.AudioResampler(layout, "stereo", 48_000)
+        self._frames: queue.Queue[av.AudioFrame] = queue.Queue(_QUEUED)
+        self._began = time.perf_counter()
+        self._samples: int | None = None
+        self._closed = False
+
+    def take(self, frame: av.AudioFrame) -> None:
+        """One frame as it arrives; in the microphone's thread."""
+        if self._closed:
+            return
+        if self._samples is None:
+            late = time.perf_counter() - self._began - frame.samples / frame.sample_rate
+            self._samples = max(0, round(late * 48_000))
+        with contextlib.suppress(queue.Full):
+            self._frames.put_nowait(frame)
+
+    def copy_until(self, seconds: Fraction | None) -> None:
+        """Encode all that has arrived: it is of now, as the frames are."""
+        while True:
+            try:
+                frame = self._frames.get_nowait()
+            except queue.Empty:
+                return
+            frame.pts = None
+            for part in self._resampler.resample(frame):
+                self._put(part)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(av.error.FFmpegError, OSError):  # what failed is told by the pictures' side
+            for packet in self._stream.encode(None):
+                self._target.mux(packet)
+
+    def _put(self, part: av.AudioFrame) -> None:
+        part.pts, part.time_base = self._samples or 0, Fraction(1, 48_000)
+        self._samples = (self._samples or 0) + part.samples
+        for packet in self._stream.encode(part):
+            self._target.mux(packet)
