@@ -37,7 +37,7 @@ def test_a_file_sets_what_it_names_and_nothing_else(config: Path) -> None:
         layer_weights=(1.0, 0.5),
         steps=6000,
         learning_rate=1.0,
-        network=NetworkConfig(kind="transformer", width=32),
+        network=NetworkConfig(kind="transformer", width=32, blocks=5),
     )
     assert isinstance(recipe.learning_rate, float)
 

@@ -43,6 +43,23 @@ def test_presets_give_the_layers_asked_for(name: str) -> None:
         assert torch.isfinite(values).all(), layer
 
 
+@pytest.mark.parametrize("name", ["vgg19", "resnet50", "squeezenet1_1", "mobilenet_v3_small"])
+def test_a_shallower_part_gives_the_same_and_shares_its_weights(name: str) -> None:
+    preset = PRESETS.get(name)
+    layers = (*preset.style_layers, preset.content_layer) if preset else ("features.1", "features.3")
+    model = random_model(name, *layers)
+    layer = preset.content_layer if preset else "features.1"
+    part = model.up_to(layer)
+    pictures = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert list(part(pictures)) == [layer]
+        assert torch.equal(part(pictures)[layer], model(pictures)[layer])
+    assert len(list(part.trunk.graph.nodes)) < len(list(model.trunk.graph.nodes))
+    ours = {p.data_ptr() for p in model.parameters()}
+    assert {p.data_ptr() for p in part.parameters()} <= ours
+    assert set(model(pictures)) == set(layers), "the model itself is as it was"
+
+
 @pytest.mark.parametrize(
     ("name", "layers"),
     [

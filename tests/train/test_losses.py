@@ -65,7 +65,8 @@ def test_gram_matches_the_definition(features: Tensor) -> None:
 @given(activations)
 def test_gram_is_symmetric_and_positive(features: Tensor) -> None:
     gram = gram_matrix(features)
-    assert torch.equal(gram, gram.transpose(1, 2))
+    # Not bit for bit: some processors add up the two triangles in different orders.
+    torch.testing.assert_close(gram, gram.transpose(1, 2), atol=1e-14, rtol=1e-12)
     assert torch.linalg.eigvalsh(gram).min() > -1e-10
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from stylize_video_train.networks import MIN_SIDE, RealtimeNet, ResizeConv, StyleNetwork, build_network
-from stylize_video_train.recipe import NetworkConfig
+from stylize_video_train.recipe import NetworkConfig, Recipe
+from stylize_video_train.trainer import read_start
 
 CONFIGS = {
     "realtime": NetworkConfig(width=8, blocks=2, head=4),
@@ -141,7 +142,7 @@ def test_residual_blocks_start_as_the_identity() -> None:
 
 
 def test_transformer_has_the_parameter_names_of_public_checkpoints() -> None:
-    names = set(build_network(NetworkConfig(kind="transformer", width=32)).state_dict())
+    names = set(build_network(NetworkConfig(kind="transformer", width=32, blocks=5)).state_dict())
     assert {"conv1.conv2d.weight", "in1.weight", "res5.conv2.conv2d.bias", "deconv3.conv2d.weight"} <= names
     assert not any("running" in name for name in names)
 
@@ -175,3 +176,12 @@ def test_norm_without_statistics_cannot_be_folded() -> None:
     network.stem.norm = nn.BatchNorm2d(8, track_running_stats=False)
     with pytest.raises(ValueError, match="running statistics"):
         network.folded()
+
+
+def test_no_border_shows_on_a_plain_frame() -> None:
+    network = read_start(Recipe().resolved()).build()
+    for shade in (0.1, 0.5, 0.9):
+        with torch.no_grad():
+            plain = network(torch.full((1, 3, 121, 150), shade))
+        middle = plain[..., 60:61, 75:76]
+        assert (plain - middle).abs().max() < 1.5 / 255

@@ -20,7 +20,7 @@ from stylize_video_export.export import export_checkpoint
 from stylize_video_train import trainer
 from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from stylize_video_train.cli import main
-from stylize_video_train.data import ContentFolder, DataError
+from stylize_video_train.data import ContentFolder, DataError, read_picture
 from stylize_video_train.recipe import NetworkConfig, Recipe
 from stylize_video_train.trainer import (
     Progress,
@@ -30,6 +30,7 @@ from stylize_video_train.trainer import (
     learning_rate_factor,
     perceptual_loss,
     pick_device,
+    read_start,
     train,
 )
 from support import Command, command_line, draw_picture
@@ -108,6 +109,44 @@ def test_identity_comes_first(pictures: Path, tmp_path: Path) -> None:
     assert all(p.style == 0 for p in seen[:10])
     assert all(p.style > 0 for p in seen[10:])
     assert seen[9].total < seen[0].total
+
+
+def test_the_first_steps_imitate_a_teacher(pictures: Path, tmp_path: Path, swap_style: Path) -> None:
+    _, seen = run(pictures, tmp_path / "a.pth", steps=60, identity_share=0.9, teacher=str(swap_style))
+    assert all(p.style == 0 for p in seen[:54])
+    photo = read_picture(pictures / "photos" / "0.png")
+    with torch.no_grad():
+        learnt = load_checkpoint(tmp_path / "a.pth").build()(photo)
+    as_taught, as_seen = ((learnt - target).square().mean() for target in (photo.flip(1), photo))
+    assert as_taught < 0.7 * as_seen
+
+
+def test_a_training_starts_from_the_weights_of_another(pictures: Path, tmp_path: Path) -> None:
+    first, seen = run(pictures, tmp_path / "a.pth", steps=20)
+    _, again = run(pictures, tmp_path / "b.pth", steps=1, start=str(tmp_path / "a.pth"))
+    assert again[0].style > 0, "a network that has learnt needs no identity steps"
+    assert again[0].total < 0.9 * seen[2].total
+    assert load_checkpoint(tmp_path / "b.pth").style["start_sha256"] == first.weights_sha256()
+
+
+def test_a_start_of_another_network_is_refused(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "a.pth", steps=1)
+    wider = NetworkConfig(width=16, blocks=1, head=8)
+    with pytest.raises(TrainingError, match="holds another network"):
+        run(pictures, tmp_path / "b.pth", steps=1, start=str(tmp_path / "a.pth"), network=wider)
+    with pytest.raises(CheckpointError, match="does not exist"):
+        run(pictures, tmp_path / "b.pth", steps=1, start=str(tmp_path / "c.pth"))
+
+
+def test_the_bundled_start_has_a_style_and_fits_the_default_network(pictures: Path) -> None:
+    recipe = Recipe().resolved()
+    assert recipe.start == "bundled"
+    assert recipe.identity_share == 0
+    network = read_start(recipe).build()
+    photo = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert 0.01 < (network(photo) - photo).square().mean() < 0.2
+    assert Recipe(network=NetworkConfig(width=48)).resolved().start == "none"
 
 
 def test_the_same_seed_gives_the_same_weights(pictures: Path, tmp_path: Path) -> None:

@@ -55,8 +55,16 @@ def train_style(
     network: Annotated[
         str | None, typer.Option(help="realtime, or transformer (Johnson et al.).  [default: realtime]")
     ] = None,
-    width: Annotated[
-        int | None, typer.Option(help="Channels of the network.  [default: 48, transformer 32]")
+    width: Annotated[int | None, typer.Option(help="Channels of the network.  [default: 32]")] = None,
+    start: Annotated[
+        str | None,
+        _option(
+            "start", "Weights to start from: a checkpoint, bundled, or none.", shown="bundled where they fit"
+        ),
+    ] = None,
+    teacher: Annotated[
+        str | None,
+        _option("teacher", "A style that the first steps imitate, such as a big network's.", shown="none"),
     ] = None,
     steps: Annotated[int | None, _option("steps", "Optimizer steps.")] = None,
     batch: Annotated[int | None, _option("batch", "Pictures in a step, over all processes.")] = None,
@@ -111,6 +119,8 @@ def train_style(
             "style_layers": _names(style_layers),
             "layer_weights": _numbers("--layer-weights", layer_weights),
             "style_scales": _numbers("--style-scales", style_scales),
+            "start": start,
+            "teacher": teacher,
             "steps": steps,
             "batch": batch,
             "accumulate": accumulate,
@@ -196,7 +206,7 @@ class _Display:
         from stylize_video_train.trainer import identity_steps
 
         self._name, self._quiet = name, quiet
-        self._identity_steps = identity_steps(recipe)
+        self._identity_steps = identity_steps(recipe.resolved())
         self._line: ProgressLine | None = None
         self._learns_style = False
 

@@ -23,10 +23,10 @@ from typing import Any
 from stylize_video_train.recipe import NetworkConfig, Recipe, RecipeError
 
 _NONE = ("auto", "none")
-_NUMBERS_OR_NONE = frozenset({"style_weight", "style_memory"})
+_NUMBERS_OR_NONE = frozenset({"style_weight", "style_memory", "identity_share"})
 _LISTS_OF_TEXT = frozenset({"style_layers"})
 _LISTS_OF_NUMBERS = frozenset({"layer_weights", "style_scales"})
-_TRANSFORMER_WIDTH = 32
+_TRANSFORMER_BLOCKS = 5
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def _network(network: NetworkConfig, values: object, source: str) -> NetworkConf
         _known(name, [field.name for field in fields(NetworkConfig)], source)
         changes[name] = _converted(name, value, getattr(defaults, name), source)
     if changes.get("kind", network.kind) == "transformer" != network.kind:
-        changes.setdefault("width", _TRANSFORMER_WIDTH)
+        changes.setdefault("blocks", _TRANSFORMER_BLOCKS)
     try:
         return replace(network, **changes)
     except ValueError as error:

@@ -7,11 +7,13 @@ the model as ``torchvision.models.feature_extraction`` lists them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
@@ -94,6 +96,19 @@ class FeatureModel(nn.Module):
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         features: dict[str, Tensor] = self.trunk((pictures - self.mean) / self.std)
         return features
+
+    def up_to(self, layer: str) -> FeatureModel:
+        """A model with the same weights, not copies of them, that ends at ``layer`` and returns it alone."""
+        trunk = GraphModule(self.trunk, copy.deepcopy(self.trunk.graph))
+        output = next(node for node in trunk.graph.nodes if node.op == "output")
+        output.args = ({layer: output.args[0][layer]},)
+        trunk.graph.eliminate_dead_code()
+        trunk.delete_all_unused_submodules()
+        trunk.recompile()
+        part = copy.copy(self)
+        part.layers = (layer,)
+        part._modules = {**self._modules, "trunk": trunk}
+        return part
 
     def train(self, mode: bool = True) -> FeatureModel:
         """Feature models are never trained: batch statistics of a ResNet stay frozen."""

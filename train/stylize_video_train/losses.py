@@ -113,6 +113,7 @@ class PerceptualLoss(nn.Module):
         if len(weights) != len(style_layers):
             raise ValueError(f"{len(style_layers)} style layers need as many weights, got {len(weights)}")
         self.model = model
+        self._content_model = model.up_to(content_layer)
         self.content_layer = content_layer
         self.layer_weights = dict(zip(style_layers, weights, strict=True))
         self.scales = tuple(scales)
@@ -132,7 +133,7 @@ class PerceptualLoss(nn.Module):
     def forward(self, stylized: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Return (content loss, style loss), each averaged over layers and scales."""
         with torch.no_grad():
-            content_target = self.model(_rescale(frames, self.scales[0]))[self.content_layer]
+            content_target = self._content_model(_rescale(frames, self.scales[0]))[self.content_layer]
         content = stylized.new_zeros(())
         style = stylized.new_zeros(())
         for scale, targets, pools in zip(self.scales, self._targets, self.pools, strict=True):

@@ -1,29 +1,49 @@
 """Known motion: two looks at one picture whose true correspondence is exact.
 
-Training on them teaches steadiness without a flow network: where both looks show
-the same point, the style must look the same. Shifts that are not multiples of the
-network's stride also punish patterns locked to the pixel grid (checkerboards).
+Training on them teaches steadiness without a flow network: where both looks show the
+same point, the style must look the same. Half of the looks are moved by whole pixels,
+where nothing has to be interpolated: shifts that are no multiple of the network's stride
+punish patterns locked to the pixel grid (checkerboards). The other half turn, zoom and
+tilt (a homography), drift in brightness, and are partly hidden, as footage is.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 MAX_SHIFT = 8
 """Largest shift in pixels; twice the stride, so that every phase is met."""
 
+MAX_TURN = math.radians(2)
+MAX_ZOOM = 0.03
+MAX_TILT = 0.03
+"""Largest change of scale from the picture's middle to its border."""
+
+MAX_DRIFT = 0.08
+"""Largest change of brightness, as a factor and as an offset on 0..1."""
+
+_LUMA = (0.299, 0.587, 0.114)
+
 
 @dataclass(frozen=True)
-class ShiftedPair:
-    """Two crops of the same pictures, the second ``(dy, dx)`` pixels further on and noisy."""
+class MovingPair:
+    """Two looks ``[N, 3, H, W]`` at the same pictures; motion is the same for all of a batch.
+
+    ``places`` ``[H, W, 2]`` says where in the first look, as (x, y) in pixels, each pixel
+    of the second lies; ``visible`` ``[H, W]`` is False where the first look does not show
+    it; ``drift`` ``[N, 1, H, W]`` is how much brighter the second look is there.
+    """
 
     first: Tensor
     second: Tensor
-    dy: int
-    dx: int
+    places: Tensor
+    visible: Tensor
+    drift: Tensor
 
     @classmethod
     def draw(
@@ -32,30 +52,105 @@ class ShiftedPair:
         generator: torch.Generator,
         *,
         noise: float = 4 / 255,
+        warped_share: float = 0.5,
         share: tuple[int, int] | None = None,
-    ) -> ShiftedPair:
-        """Cut both looks from ``[N, 3, H + MAX_SHIFT, W + MAX_SHIFT]`` pictures.
+    ) -> MovingPair:
+        """Take both looks from ``[N, 3, H + MAX_SHIFT, W + MAX_SHIFT]`` pictures.
 
-        ``noise`` is the largest standard deviation of the second look's sensor noise.
-        ``share`` is (first picture, batch) where the pictures are part of a larger
-        batch: they then get the very shift and noise they get there.
+        ``noise`` is the largest standard deviation of the second look's sensor noise;
+        ``warped_share`` the part of the looks that do more than shift. ``share`` is
+        (first picture, batch) where the pictures are part of a larger batch: they then get
+        the very motion and noise they get there.
         """
-        dy, dx = (int(torch.randint(0, MAX_SHIFT + 1, (), generator=generator)) for _ in range(2))
         height, width = (side - MAX_SHIFT for side in pictures.shape[-2:])
-        second = pictures[..., dy : dy + height, dx : dx + width]
-        sigma = noise * torch.rand((), generator=generator)
+        sigma = noise * _uniform(generator)
+        grain_generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
+        dy, dx = (int(torch.randint(0, MAX_SHIFT + 1, (), generator=generator)) for _ in range(2))
+        places = _pixel_places(height, width) + torch.tensor([dx, dy], dtype=torch.float32)
+        drift = torch.zeros(len(pictures), 1, height, width)
+        visible = torch.ones(height, width, dtype=torch.bool)
+        if _uniform(generator) < warped_share:
+            places = _warped(places, generator)
+            second = _sample(pictures, places)
+            lit = second * (1 + MAX_DRIFT * _signed(generator)) + MAX_DRIFT * _signed(generator)
+            lit = lit.clamp(0, 1)
+            drift = _luma(lit) - _luma(second)
+            second, visible = _hidden(lit, generator)
+        else:
+            second = pictures[..., dy : dy + height, dx : dx + width]
         start, batch = share or (0, len(second))
-        grain = torch.randn((batch, *second.shape[1:]), generator=generator)[start : start + len(second)]
-        second = second + sigma * grain
-        return cls(pictures[..., :height, :width], second.clamp(0, 1), dy, dx)
+        grain = torch.randn((batch, *second.shape[1:]), generator=grain_generator)
+        second = (second + sigma * grain[start : start + len(second)]).clamp(0, 1)
+        return cls(pictures[..., :height, :width], second, places, visible, drift)
 
     def steadiness_loss(self, first: Tensor, second: Tensor, *, border: int = 16) -> Tensor:
         """Mean squared difference of two stylized looks where they show the same point.
 
-        ``border`` pixels are left out: there the two looks see different surroundings.
+        The style may get as much brighter as its source did (the relaxed luminance
+        constraint of ReCoNet, Gao et al. 2018). ``border`` pixels are left out: there the two
+        looks see different surroundings.
         """
-        height, width = first.shape[-2] - self.dy, first.shape[-1] - self.dx
-        a = first[..., self.dy :, self.dx :]
-        b = second[..., :height, :width]
-        inner = (..., slice(border, height - border), slice(border, width - border))
-        return (a[inner] - b[inner]).square().mean()
+        height, width = first.shape[-2:]
+        own, there = _pixel_places(height, width), self.places
+        counts = self.visible
+        for places in (own, there):
+            counts = counts & ((places >= border) & (places <= _last(height, width) - border)).all(-1)
+        counts = counts.to(first.device)
+        difference = second - self.drift.to(second) - _sample(first, there.to(first))
+        return (difference.square() * counts).sum() / (counts.sum() * difference[:, :, 0, 0].numel()).clamp(1)
+
+
+def _pixel_places(height: int, width: int) -> Tensor:
+    """``[H, W, 2]``: each pixel's own (x, y)."""
+    y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    return torch.stack([x, y], -1).float()
+
+
+def _last(height: int, width: int) -> Tensor:
+    return torch.tensor([width - 1, height - 1])
+
+
+def _warped(places: Tensor, generator: torch.Generator) -> Tensor:
+    """``places`` turned, zoomed and tilted about the middle, and moved by a part of a pixel."""
+    height, width = places.shape[:2]
+    middle = _last(height, width) / 2
+    turn, zoom = MAX_TURN * _signed(generator), 1 + MAX_ZOOM * _signed(generator)
+    tilt = torch.stack([_signed(generator), _signed(generator)]) * MAX_TILT / middle
+    matrix = zoom * torch.stack([turn.cos(), -turn.sin(), turn.sin(), turn.cos()]).reshape(2, 2)
+    part = torch.stack([_signed(generator), _signed(generator)]) / 2
+    centred = places - middle
+    return middle + part + centred @ matrix.T / (1 + centred @ tilt)[..., None]
+
+
+def _sample(pictures: Tensor, places: Tensor) -> Tensor:
+    """``pictures`` at ``places``, bicubic: a linear look would blur, and teach the style to blur."""
+    scale = 2 / _last(*pictures.shape[-2:]).to(places)
+    grid = (places * scale - 1).expand(len(pictures), *places.shape)
+    return F.grid_sample(pictures, grid, "bicubic", padding_mode="reflection", align_corners=True)
+
+
+def _hidden(pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A plain rectangle of up to a third of each side before the pictures, and what is seen beside it."""
+    height, width = pictures.shape[-2:]
+    h, w = (1 + int(_uniform(generator) * side / 3) for side in (height, width))
+    top, left = (int(_uniform(generator) * (side - s)) for side, s in ((height, h), (width, w)))
+    color = torch.rand(3, 1, 1, generator=generator)
+    hidden = pictures.clone()
+    hidden[..., top : top + h, left : left + w] = color.to(pictures)
+    visible = torch.ones(height, width, dtype=torch.bool)
+    # Strokes near an edge change with what is beyond it.
+    near = MAX_SHIFT
+    visible[max(0, top - near) : top + h + near, max(0, left - near) : left + w + near] = False
+    return hidden, visible
+
+
+def _luma(pictures: Tensor) -> Tensor:
+    return (pictures * torch.tensor(_LUMA).to(pictures)[:, None, None]).sum(1, keepdim=True)
+
+
+def _uniform(generator: torch.Generator) -> Tensor:
+    return torch.rand((), generator=generator)
+
+
+def _signed(generator: torch.Generator) -> Tensor:
+    return 2 * _uniform(generator) - 1

@@ -45,12 +45,15 @@ class StyleNetwork(nn.Module):
 
 
 def pad_to_stride(frames: Tensor, margin: int = 0) -> Tensor:
-    """Reflect-pad by ``margin`` on every side, and right and below to a multiple of the stride."""
+    """Pad by ``margin`` on every side, and right and below to a multiple of the stride.
+
+    A margin repeats the outermost pixels: reflecting them needs a frame larger than the margin.
+    """
     height, width = frames.shape[-2:]
     return F.pad(
         frames,
         (margin, margin + (-width) % STRIDE, margin, margin + (-height) % STRIDE),
-        mode="reflect",
+        mode="replicate" if margin else "reflect",
     )
 
 
@@ -144,12 +147,13 @@ class RealtimeNet(StyleNetwork):
     rest of the frame (as it does with instance normalisation: flicker, tiles that do not
     match), and the exported graph is convolutions, ReLU and two pixel shuffles.
 
-    Convolutions pad with zeros, which costs nothing at run time; the frame is
-    reflect-padded once by :data:`MARGIN` pixels and the margin cropped at the end, in
-    training as in use, so no border shows.
+    Convolutions pad with zeros, which costs nothing at run time; the frame is padded once
+    by :data:`MARGIN` pixels and the margin cropped at the end. What the zeros change reaches
+    further in than that, but fades: trained networks drew a frame of up to 43 of 255 levels
+    around a plain picture with a margin of 12, of 10 with 20, and of less than 1 with 24.
     """
 
-    MARGIN = 12
+    MARGIN = 24
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)

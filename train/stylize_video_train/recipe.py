@@ -26,13 +26,13 @@ class NetworkConfig:
 
     ``width`` is the number of channels of the first convolution of the
     ``transformer`` and of the whole body of ``realtime``; ``blocks`` counts the
-    residual blocks; ``head`` is the number of channels at half size in
+    residual blocks (Johnson et al. have five); ``head`` is the number of channels at half size in
     ``realtime``. ``pixel_range`` is 1, or 255 for checkpoints trained on 0..255.
     """
 
     kind: NetworkKind = "realtime"
-    width: int = 48
-    blocks: int = 5
+    width: int = 32
+    blocks: int = 4
     head: int = 16
     pixel_range: int = 1
 
@@ -64,6 +64,11 @@ PRESETS: Mapping[str, FeaturePreset] = {
     "squeezenet1_1": FeaturePreset("features.6", ("features.1", "features.4", "features.7", "features.12")),
 }
 """Defaults for the models that were tried; any other torchvision model needs its layers named."""
+
+
+AUTO_START, BUNDLED_START, NO_START = "auto", "bundled", "none"
+
+_IDENTITY_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -103,10 +108,17 @@ class Recipe:
     accumulate: int = 1
     """Compute a step in this many parts, to save memory. Batch normalisation and pooled
     style then see one part at a time."""
-    steps: int = 3000
-    identity_share: float = 0.1
-    """The first steps (this fraction) teach the network to give its input back, at a tenth of
-    the cost; style is then learnt from a network that keeps light and shade."""
+    steps: int = 1500
+    start: str = AUTO_START
+    """The weights to start from: a checkpoint, ``bundled`` or ``none``; ``auto`` takes the bundled
+    ones where they fit the network. A network that has one style already learns another in a
+    fraction of the steps."""
+    teacher: str = ""
+    """A style (file or bundled name) that the first steps imitate; empty: the photo itself."""
+    identity_share: float | None = None
+    """The first steps (this fraction) teach the network to give its input back (or what the
+    teacher makes of it), at a tenth of the cost; style is then learnt from a network that
+    keeps light and shade. None: a tenth for a fresh network, nothing for one that has learnt."""
     learning_rate: float = 2e-3
     schedule: Schedule = "cosine"
     """After a short warm-up: ``cosine`` down to a twentieth, or ``constant``."""
@@ -129,8 +141,16 @@ class Recipe:
             raise RecipeError(
                 f"there is no layer preset for {self.features}: pass --content-layer and --style-layers"
             )
+        start = self.start
+        if start == AUTO_START:
+            start = BUNDLED_START if self.network == NetworkConfig() else NO_START
+        identity_share = self.identity_share
+        if identity_share is None:
+            identity_share = _IDENTITY_SHARE if self.teacher or start == NO_START else 0.0
         recipe = replace(
             self,
+            start=start,
+            identity_share=identity_share,
             content_layer=self.content_layer or (preset.content_layer if preset else ""),
             style_layers=self.style_layers or (preset.style_layers if preset else ()),
         )
@@ -150,7 +170,7 @@ class Recipe:
             if not (getattr(self, name) or 0) >= 0:
                 raise RecipeError(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name in ("identity_share", "freeze_norm_at"):
-            if not 0 <= getattr(self, name) <= 1:
+            if not 0 <= (getattr(self, name) or 0) <= 1:
                 raise RecipeError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.style_memory is not None and not 0 <= self.style_memory < 1:
             raise RecipeError(f"style_memory must be from 0 to below 1, got {self.style_memory}")

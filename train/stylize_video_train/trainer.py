@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from importlib.resources import files
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,13 +25,14 @@ from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
 from stylize_video_train.data import ContentFolder, read_picture, resize_short_side
 from stylize_video_train.features import FeatureModel
 from stylize_video_train.losses import PerceptualLoss, total_variation
-from stylize_video_train.motion import MAX_SHIFT, ShiftedPair
+from stylize_video_train.motion import MAX_SHIFT, MovingPair
 from stylize_video_train.networks import StyleNetwork, build_network
 from stylize_video_train.parallel import average_gradients, process_count, process_index
 from stylize_video_train.precision import effective_precision, feature_precision
 from stylize_video_train.preview import Preview
-from stylize_video_train.recipe import Recipe
+from stylize_video_train.recipe import BUNDLED_START, NO_START, Recipe
 from stylize_video_train.report import TrainingReport, tensorboard_writer
+from stylize_video_train.teacher import Teacher
 
 
 class TrainingError(StylizeError):
@@ -156,6 +158,11 @@ class _Training:
         self.style, self.data = style, data
         torch.manual_seed(recipe.seed)
         self.network = build_network(recipe.network).to(device).to(memory_format=torch.channels_last)
+        if recipe.start != NO_START:
+            start = read_start(recipe)
+            self.network.load_state_dict(dict(start.weights))
+            self.style = {**style, "start_sha256": start.weights_sha256()}
+        self._teacher = Teacher(recipe.teacher) if recipe.teacher else None
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=recipe.learning_rate)
         self.done = 0
         self.saved = 0
@@ -193,21 +200,23 @@ class _Training:
             step, recipe.steps, **dict(zip(LOSS_NAMES, values, strict=False)), seconds=self.seconds
         )
 
-    def _pair(self, step: int, part: int, pictures: Tensor) -> ShiftedPair:
+    def _pair(self, step: int, part: int, pictures: Tensor) -> MovingPair:
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
         first = (part * process_count() + process_index()) * len(pictures)
-        return ShiftedPair.draw(pictures, generator, share=(first, self.recipe.batch))
+        return MovingPair.draw(pictures, generator, share=(first, self.recipe.batch))
 
-    def _losses(self, pair: ShiftedPair, *, learn_style: bool) -> dict[str, Tensor]:
+    def _losses(self, pair: MovingPair, *, learn_style: bool) -> dict[str, Tensor]:
         """The terms of one step; without style the frames themselves are the target."""
         recipe = self.recipe
+        if not learn_style:
+            frames = pair.first.to(self.device, memory_format=torch.channels_last)
+            target = frames if self._teacher is None else self._teacher(frames)
+            difference = nn.functional.mse_loss(self.network(frames), target)
+            zero = torch.zeros(())
+            return {"content": difference, "style": zero, "steadiness": zero, "total": difference}
         both = torch.cat([pair.first, pair.second]).to(self.device, memory_format=torch.channels_last)
         first, second = self.network(both).chunk(2)
         frames = both[: len(first)]
-        if not learn_style:
-            difference = nn.functional.mse_loss(first, frames)
-            zero = torch.zeros(())
-            return {"content": difference, "style": zero, "steadiness": zero, "total": difference}
         with feature_precision(recipe.precision, self.device):
             content, style = self.loss(first, frames)
         steadiness = pair.steadiness_loss(first, second)
@@ -265,6 +274,23 @@ class _Training:
         self.history = [tuple(row) for row in state["history"].tolist()]
         self._seconds_before = state["seconds"]
         self.done = self.saved = checkpoint.step
+
+
+def read_start(recipe: Recipe) -> Checkpoint:
+    """The checkpoint that a resolved ``recipe`` starts from.
+
+    Raises:
+        TrainingError: it holds another network.
+        CheckpointError: it cannot be read.
+    """
+    bundled = Path(str(files("stylize_video_train") / "start.pth"))
+    path = bundled if recipe.start == BUNDLED_START else Path(recipe.start)
+    start = load_checkpoint(path)
+    if start.network != recipe.network:
+        raise TrainingError(
+            f"{path} holds another network ({start.network}), not {recipe.network}: pass --start none"
+        )
+    return start
 
 
 def calibrated_style_weight(
@@ -346,7 +372,7 @@ def pick_device(name: str) -> str:
 
 def identity_steps(recipe: Recipe) -> int:
     """How many steps at the start teach the network to give its input back."""
-    return math.floor(recipe.identity_share * recipe.steps)
+    return math.floor((recipe.identity_share or 0) * recipe.steps)
 
 
 def _resumed_recipe(recipe: Recipe, checkpoint: Checkpoint, path: Path) -> Recipe:
