@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from stylize_video.jobs import Options
     from stylize_video.session import StyleSession
     from stylize_video.source import VideoInfo
+    from stylize_video_assets.catalog import BundledStyle
 
 
 _LOOK, _EDIT, _ENCODING, _DEVICE = "Look", "Part, rate and size", "Encoding", "Device"
@@ -34,12 +35,25 @@ _LOCAL = "local"
 _ADDRESS = re.compile(r"auto|local|(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+")
 
 
+def _styles_table(styles: Sequence[BundledStyle]) -> str:
+    """One line a style: its name, what it is after, its licence, how steady it is, its variants."""
+    rows = [("style", "after", "licence", "flicker", "variants")]
+    for style in styles:
+        after = ", ".join(part for part in (style.author, style.title, style.year) if part)
+        variants = sorted(path.name.split(".")[1] for path in style.path.parent.glob(f"{style.name}.*.onnx"))
+        flicker = "" if style.warping_error is None else f"{style.warping_error:.1f}x"
+        rows.append((style.name, after, style.licence, flicker, " ".join(["fp32", *variants])))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
 def _list_styles(wanted: bool) -> None:
     if wanted:
         from stylize_video_assets.catalog import bundled_styles
 
-        for style in bundled_styles():
-            print(style.name)
+        print(_styles_table(bundled_styles()))
         raise typer.Exit
 
 

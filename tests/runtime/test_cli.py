@@ -63,7 +63,12 @@ def test_an_existing_output_needs_y(command: Command, source: Path, tmp_path: Pa
 def test_listing_styles_and_the_version(command: Command) -> None:
     listed = command("stylize-video", "--list-styles")
     assert listed.returncode == 0
-    assert "photo" in listed.stdout.split()
+    header, *rows = listed.stdout.splitlines()
+    assert header.split() == ["style", "after", "licence", "flicker", "variants"]
+    photo = next(row for row in rows if row.startswith("photo "))
+    assert "MIT" in photo
+    assert photo.endswith("fp32 fp16 int8")
+    assert re.search(r"\d\.\dx", photo)
     assert command("stylize-video", "--version").stdout.strip().count(".") == 2
 
 

@@ -1,0 +1,1 @@
+"""``train-gallery``: the shipped styles, trained, exported, measured and shown from recipes kept as files."""

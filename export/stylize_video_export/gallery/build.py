@@ -1,0 +1,77 @@
+"""One shipped style from its recipe: trained, then exported in every precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from stylize_video.contract import PRECISIONS
+from stylize_video_export.export import Export, export_checkpoint, proof_devices
+from stylize_video_export.gallery.recipes import GalleryRecipe
+from stylize_video_export.pictures import read_pictures, thumbnail
+from stylize_video_export.variants import CALIBRATION_PICTURES
+from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
+from stylize_video_train.trainer import Progress, train
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What every training of the gallery uses.
+
+    ``content`` is the folder of photos to learn on and to calibrate with, ``checkpoints``
+    the folder where trainings are kept, ``feature_weights`` the feature model's state dict
+    (None: torchvision downloads it), ``device`` where torch computes.
+    """
+
+    content: Path
+    checkpoints: Path
+    feature_weights: Path | None = None
+    device: str = "cpu"
+    random_features: bool = False
+    """Tests only."""
+
+    def checkpoint_of(self, recipe: GalleryRecipe) -> Path:
+        return self.checkpoints / f"{recipe.name}.pth"
+
+
+def train_style(
+    recipe: GalleryRecipe, workshop: Workshop, *, on_progress: Callable[[Progress], None] = lambda _: None
+) -> Checkpoint:
+    """Train one style; goes on where an earlier training of the same recipe was interrupted.
+
+    Raises:
+        StylizeError: as :func:`stylize_video_train.trainer.train`.
+    """
+    output = workshop.checkpoint_of(recipe)
+    begun = output.is_file() and bool(load_checkpoint(output).state)
+    return train(
+        recipe.recipe,
+        style_picture=recipe.picture,
+        content=workshop.content,
+        output=output,
+        weights_file=workshop.feature_weights,
+        random_features=workshop.random_features,
+        device=workshop.device,
+        resume=begun,
+        report=True,
+        on_progress=on_progress,
+    )
+
+
+def export_style(
+    recipe: GalleryRecipe, checkpoint: Checkpoint, workshop: Workshop, styles: Path, *, device: str = "auto"
+) -> Export:
+    """Write ``NAME.onnx`` and its variants into the folder ``styles``.
+
+    Raises:
+        StylizeError: as :func:`stylize_video_export.export.export_checkpoint`.
+    """
+    return export_checkpoint(
+        checkpoint,
+        styles / f"{recipe.name}.onnx",
+        metadata=recipe.metadata(thumbnail(recipe.picture)),
+        precisions=PRECISIONS,
+        pictures=read_pictures(workshop.content, count=CALIBRATION_PICTURES),
+        devices=proof_devices(device),
+    )

@@ -1,0 +1,82 @@
+"""A contact sheet: styles down, photos across."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stylize_video.frame import Frame
+from stylize_video.session import StyleSession, open_session
+from stylize_video.source import VideoSource
+from stylize_video_export.pictures import PictureError
+
+_GAP = 6
+_CAPTION = 26
+_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+
+def read_samples(paths: Sequence[Path], *, height: int) -> list[Frame]:
+    """Photos, and the middle frame of videos, BGR at ``height`` pixels.
+
+    Raises:
+        PictureError: a photo cannot be read.
+        SourceError: a video cannot be read.
+    """
+    return [_at_height(_read(path), height) for path in paths]
+
+
+def contact_sheet(styles: Mapping[str, Path], samples: Sequence[Frame]) -> NDArray[np.uint8]:
+    """BGR: a row for the samples themselves and one for each style, each with its name above it.
+
+    Args:
+        styles: style files by the caption of their row.
+        samples: of one height.
+    """
+    rows = [_row("source", samples)]
+    for caption, path in styles.items():
+        session: StyleSession = open_session(path, device="cpu", precision="fp32")
+        rows.append(_row(caption, [session.stylize(sample) for sample in samples]))
+    return np.concatenate(rows)
+
+
+def write_sheet(sheet: NDArray[np.uint8], output: Path, *, quality: int = 82) -> None:
+    """Write a JPEG.
+
+    Raises:
+        PictureError: it cannot be written.
+    """
+    if not cv2.imwrite(str(output), sheet, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+        raise PictureError(f"cannot write {output}")
+
+
+def _read(path: Path) -> Frame:
+    if path.suffix.lower() in _PICTURES:
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise PictureError(f"{path} is no picture that can be read")
+        return np.asarray(picture, np.uint8)
+    with VideoSource(path) as video:
+        middle = (video.info.frame_count or 1) // 2
+        frame = next(f.image for index, f in enumerate(video) if index >= middle)
+    return frame
+
+
+def _at_height(picture: Frame, height: int) -> Frame:
+    width = round(picture.shape[1] * height / picture.shape[0])
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _row(caption: str, pictures: Sequence[Frame]) -> NDArray[np.uint8]:
+    height = pictures[0].shape[0]
+    width = sum(p.shape[1] + _GAP for p in pictures) - _GAP
+    row = np.full((_CAPTION + height, width, 3), 255, np.uint8)
+    cv2.putText(row, caption, (2, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (40, 40, 40), 1, cv2.LINE_AA)
+    left = 0
+    for picture in pictures:
+        row[_CAPTION:, left : left + picture.shape[1]] = picture
+        left += picture.shape[1] + _GAP
+    return row

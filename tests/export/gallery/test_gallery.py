@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from stylize_video.style import Style
+from stylize_video_export.gallery.build import Workshop, export_style, train_style
+from stylize_video_export.gallery.catalogue import steadiness, update_catalogue
+from stylize_video_export.gallery.recipes import GalleryRecipe, read_recipes
+from stylize_video_export.gallery.sheet import contact_sheet, read_samples
+from stylize_video_train.recipe import RecipeError
+from stylize_video_train.trainer import Progress
+from support import ROOT, Command, draw_picture, write_clip
+
+TOY = """
+[style]
+title = "Stripes"
+author = "Nobody"
+year = "2026"
+licence = "CC0-1.0"
+source = "drawn by the test"
+picture = "stripes.png"
+
+[recipe]
+features = "squeezenet1_1"
+content_layer = "features.1"
+style_layers = ["features.1"]
+style_size = 64
+style_weight = 5
+image_size = 64
+batch = 2
+steps = 4
+identity_share = 0.5
+
+[recipe.network]
+width = 16
+blocks = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``recipes/toy.toml``, ``pictures/stripes.png`` and a folder ``photos``."""
+    folder = tmp_path_factory.mktemp("gallery")
+    for name in ("recipes", "pictures", "photos", "styles", "runs"):
+        (folder / name).mkdir()
+    (folder / "recipes" / "toy.toml").write_text(TOY)
+    stripes = draw_picture(0, 80, 80)
+    stripes[::6] = 255
+    cv2.imwrite(str(folder / "pictures" / "stripes.png"), stripes)
+    for index in range(4):
+        cv2.imwrite(str(folder / "photos" / f"{index}.png"), draw_picture(3 * index, 96, 80))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recipe(folder: Path) -> GalleryRecipe:
+    (recipe,) = read_recipes(folder / "recipes", folder / "pictures")
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def style(folder: Path, recipe: GalleryRecipe) -> Path:
+    workshop = Workshop(folder / "photos", folder / "runs", random_features=True)
+    export_style(recipe, train_style(recipe, workshop), workshop, folder / "styles", device="cpu")
+    return folder / "styles" / "toy.onnx"
+
+
+def test_a_style_is_made_from_its_recipe_alone(style: Path, recipe: GalleryRecipe) -> None:
+    metadata = Style.load(style).metadata
+    assert metadata is not None
+    assert metadata.name == "toy"
+    assert metadata.author == "Nobody, Stripes (2026)"
+    assert metadata.licence == "CC0-1.0"
+    assert metadata.recipe["steps"] == 4
+    thumbnail = cv2.imdecode(np.frombuffer(metadata.thumbnail, np.uint8), cv2.IMREAD_COLOR)
+    assert thumbnail is not None
+    assert thumbnail.shape == (80, 80, 3)
+    assert style.with_name("toy.fp16.onnx").is_file()
+
+
+def test_an_interrupted_training_goes_on(folder: Path, recipe: GalleryRecipe, tmp_path: Path) -> None:
+    workshop = Workshop(folder / "photos", tmp_path, random_features=True)
+
+    def stop(at: Progress) -> None:
+        if at.step == 2:
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        train_style(recipe, workshop, on_progress=stop)
+    # Nothing was saved so early: the training begins anew, and ends like one never interrupted.
+    whole = train_style(recipe, Workshop(folder / "photos", folder / "runs", random_features=True))
+    assert train_style(recipe, workshop).weights_sha256() == whole.weights_sha256()
+
+
+def test_the_catalogue_says_where_a_style_is_from_and_how_steady_it_is(
+    style: Path, recipe: GalleryRecipe, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", width=96, height=64, sound=False)
+    catalogue = tmp_path / "catalog.json"
+    catalogue.write_text(json.dumps({"other": {"title": "kept"}}))
+    update_catalogue(catalogue, recipe, style, [clip])
+    entries = json.loads(catalogue.read_text())
+    assert entries["other"] == {"title": "kept"}
+    assert entries["toy"]["title"] == "Stripes"
+    assert entries["toy"]["warping_error"] == steadiness(style, [clip])["warping_error"] > 0
+    update_catalogue(catalogue, recipe, style, [])
+    assert json.loads(catalogue.read_text()) == entries, "figures stay until they are measured anew"
+
+
+def test_the_sheet_shows_every_style_on_every_sample(
+    invert_style: Path, swap_style: Path, folder: Path, tmp_path: Path
+) -> None:
+    clip = write_clip(tmp_path / "clip.mp4", sound=False)
+    samples = read_samples([folder / "photos" / "0.png", clip], height=40)
+    sheet = contact_sheet({"invert": invert_style, "swap": swap_style}, samples)
+    rows = np.split(sheet, 3)
+    source, inverted = (row[-40:, : samples[0].shape[1]] for row in rows[:2])
+    assert np.array_equal(source, samples[0])
+    assert np.abs(255 - source.astype(int) - inverted).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[style]\ntitle = 'x'\n", "needs a table"),
+        ("not toml", "no recipe that can be read"),
+        (TOY.replace("stripes.png", "gone.png"), "there is no picture"),
+        (TOY.replace("steps = 4", "stepz = 4"), "did you mean steps"),
+    ],
+)
+def test_a_bad_recipe_is_one_sentence(folder: Path, tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(RecipeError, match=sentence):
+        read_recipes(tmp_path, folder / "pictures")
+
+
+def test_an_unknown_name_lists_what_there_is(command: Command, folder: Path) -> None:
+    result = command("train-gallery", "nobody", "--content", folder, cwd=ROOT)
+    assert result.returncode == 2
+    assert "no recipe 'nobody'" in result.stderr
+    assert "photo" in result.stderr
+
+
+def test_every_shipped_style_has_a_recipe_and_its_picture() -> None:
+    recipes = read_recipes(ROOT / "assets/gallery/recipes", ROOT / "assets/pictures")
+    shipped = {p.name.split(".")[0] for p in (ROOT / "assets/stylize_video_assets/styles").glob("*.onnx")}
+    assert {recipe.name for recipe in recipes} >= shipped
+    catalogue = json.loads((ROOT / "assets/stylize_video_assets/catalog.json").read_text())
+    assert set(catalogue) == shipped
+    sources = (ROOT / "assets/SOURCES.md").read_text()
+    for recipe in recipes:
+        assert recipe.picture.name in sources
+        assert recipe.origin.licence
