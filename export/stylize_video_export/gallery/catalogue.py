@@ -9,6 +9,7 @@ from statistics import mean
 
 from stylize_video.errors import StylizeError
 from stylize_video.eval.measure import IDENTITY, Candidate, evaluate
+from stylize_video.files import replacing
 from stylize_video.session import open_session
 from stylize_video_export.gallery.recipes import GalleryRecipe
 
@@ -21,9 +22,9 @@ def steadiness(style: Path, clips: Sequence[Path], *, max_frames: int | None = N
     Raises:
         StylizeError: a clip or the style cannot be used.
     """
+    network = open_session(style, device="cpu", precision="fp32")
     errors, gains = [], []
     for clip in clips:
-        network = open_session(style, device="cpu", precision="fp32")
         rows = evaluate(clip, [Candidate("style", network)], max_frames=max_frames).rows
         own, source = rows["style"], rows[IDENTITY]
         if own.warping_error is None or not source.warping_error or own.noise_gain is None:
@@ -44,7 +45,7 @@ def update_catalogue(
     """Write where ``recipe``'s picture comes from, and its figures where ``clips`` are given.
 
     Raises:
-        StylizeError: as :func:`steadiness`.
+        StylizeError: as :func:`steadiness`, or the catalogue cannot be written.
     """
     entries = json.loads(catalogue.read_text(encoding="utf-8")) if catalogue.is_file() else {}
     origin = recipe.origin
@@ -52,4 +53,9 @@ def update_catalogue(
     entry |= {"title": origin.title, "author": origin.author, "year": origin.year, "licence": origin.licence}
     if clips:
         entry |= steadiness(style, clips, max_frames=max_frames)
-    catalogue.write_text(json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
+    text = json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False)
+    try:
+        with replacing(catalogue) as temporary:
+            temporary.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise StylizeError(f"cannot write {catalogue}: {error.strerror}") from error

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stylize_video.files import replacing
 from stylize_video.frame import Frame
-from stylize_video.session import StyleSession, open_session
+from stylize_video.pictures import PICTURES, read_picture
+from stylize_video.session import open_session
 from stylize_video.source import VideoSource
 from stylize_video_export.pictures import PictureError
 
 _GAP = 6
 _CAPTION = 26
-_PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 
 
 def read_samples(paths: Sequence[Path], *, height: int) -> list[Frame]:
     """Photos, and the middle frame of videos, BGR at ``height`` pixels.
 
     Raises:
-        PictureError: a photo cannot be read.
-        SourceError: a video cannot be read.
+        SourceError: a photo or a video cannot be read.
     """
     return [_at_height(_read(path), height) for path in paths]
 
@@ -38,7 +40,7 @@ def contact_sheet(styles: Mapping[str, Path], samples: Sequence[Frame]) -> NDArr
     """
     rows = [_row("source", samples)]
     for caption, path in styles.items():
-        session: StyleSession = open_session(path, device="cpu", precision="fp32")
+        session = open_session(path, device="cpu", precision="fp32")
         rows.append(_row(caption, [session.stylize(sample) for sample in samples]))
     return np.concatenate(rows)
 
@@ -49,20 +51,22 @@ def write_sheet(sheet: NDArray[np.uint8], output: Path, *, quality: int = 82) ->
     Raises:
         PictureError: it cannot be written.
     """
-    if not cv2.imwrite(str(output), sheet, [cv2.IMWRITE_JPEG_QUALITY, quality]):
-        raise PictureError(f"cannot write {output}")
+    try:
+        with replacing(output) as temporary:
+            if not cv2.imwrite(str(temporary), sheet, [cv2.IMWRITE_JPEG_QUALITY, quality]):
+                raise PictureError(f"cannot write {output}")
+    except (OSError, cv2.error) as error:
+        raise PictureError(f"cannot write {output}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _read(path: Path) -> Frame:
-    if path.suffix.lower() in _PICTURES:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None:
-            raise PictureError(f"{path} is no picture that can be read")
-        return np.asarray(picture, np.uint8)
+    if path.suffix.lower() in PICTURES:
+        return read_picture(path)[0]
     with VideoSource(path) as video:
         middle = (video.info.frame_count or 1) // 2
-        frame = next(f.image for index, f in enumerate(video) if index >= middle)
-    return frame
+        # Counts are estimates: of a shorter video it is the last frame.
+        (frame,) = deque(islice(video, middle + 1), maxlen=1)
+    return frame.image
 
 
 def _at_height(picture: Frame, height: int) -> Frame:
