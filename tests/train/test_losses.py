@@ -215,6 +215,8 @@ def perceptual(
     layers: Sequence[str] = ("features.1", "features.4"),
     weights: Sequence[float] | None = None,
     scales: Sequence[float] = (1.0,),
+    content_scale: float | None = None,
+    window: float = 1.0,
     memory: float | None = None,
 ) -> PerceptualLoss:
     return PerceptualLoss(
@@ -224,6 +226,8 @@ def perceptual(
         style_layers=layers,
         layer_weights=weights,
         scales=scales,
+        content_scale=content_scale,
+        window=window,
         memory=memory,
     )
 
@@ -256,6 +260,51 @@ def test_scales_are_averaged(model: FeatureModel) -> None:
         perceptual(model, style, scales=scales)(frames, frames)[1] for scales in ((1.0,), (0.5,), (1.0, 0.5))
     )
     torch.testing.assert_close(both, (full + half) / 2)
+
+
+def test_content_is_compared_at_its_scale(model: FeatureModel) -> None:
+    style, frames = pictures(seed=1), pictures(2, seed=2)
+    # Noise that changes from pixel to pixel all but vanishes at half the size.
+    grain = 0.1 * (-1.0) ** torch.arange(40, dtype=torch.float64)
+    full, half = (
+        perceptual(model, style, scales=(1.0, 0.5), content_scale=scale)(frames + grain, frames)[0]
+        for scale in (1.0, 0.5)
+    )
+    assert half < full / 3
+    with pytest.raises(ValueError, match="one of"):
+        perceptual(model, style, content_scale=0.25)
+
+
+def test_a_window_sees_a_part_at_the_first_scale_only(model: FeatureModel) -> None:
+    style, frames = pictures(seed=1), pictures(2, seed=2)
+    stylized = pictures(2, seed=3).requires_grad_()
+    loss = perceptual(model, style, window=0.4)
+    content, distance = loss(stylized, frames, torch.Generator().manual_seed(0))
+    torch.autograd.backward(content + distance)
+    assert stylized.grad is not None
+    seen = stylized.grad.abs().sum((0, 1)) > 0
+    # A sixth of the picture; a stride may leave out the last row and column of the 16.
+    assert 14**2 <= seen.sum() <= 16**2
+    hidden = (~torch.nn.functional.max_pool2d(seen[None].double(), 5, 1, 2).bool()).double()
+    repainted = stylized.detach() * (1 - hidden) + 0.5 * hidden
+    torch.testing.assert_close(loss(repainted, frames, torch.Generator().manual_seed(0)), (content, distance))
+    both = perceptual(model, style, window=0.4, scales=(1.0, 0.5), content_scale=0.5)
+    again = stylized.detach().requires_grad_()
+    content, distance = both(again, frames)
+    torch.autograd.backward(content + distance)
+    assert again.grad is not None
+    assert (again.grad.abs().sum((0, 1)) > 0).float().mean() > 0.9
+
+
+def test_the_generator_alone_places_the_window(model: FeatureModel) -> None:
+    loss = perceptual(model, pictures(seed=1), window=0.4)
+    frames = pictures(2, seed=2)
+
+    def cost(seed: int) -> float:
+        return float(loss(frames, frames, torch.Generator().manual_seed(seed))[1])
+
+    assert cost(0) == cost(0)
+    assert len({cost(seed) for seed in range(8)}) > 1
 
 
 def test_perceptual_gradient_agrees_with_finite_differences(model: FeatureModel) -> None:

@@ -40,6 +40,9 @@ def test_a_model_without_preset_needs_layers() -> None:
         ({"identity_share": 1.5}, "identity_share"),
         ({"precision": "fp8"}, "precision"),
         ({"image_size": 32}, "image_size"),
+        ({"window": 0.0}, "window"),
+        ({"content_scale": 0.25}, "one of style_scales"),
+        ({"style_scales": ()}, "style_scales"),
     ],
 )
 def test_values_out_of_range_are_errors(values: dict[str, Any], words: str) -> None:

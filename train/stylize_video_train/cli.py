@@ -52,6 +52,13 @@ def train_style(
     style_scales: Annotated[
         str | None, _option("style_scales", "Sizes at which style is compared.", shown="1,0.5")
     ] = None,
+    content_scale: Annotated[
+        float | None,
+        _option("content_scale", "The one of them at which content is compared.", shown="the smallest"),
+    ] = None,
+    window: Annotated[
+        float | None, _option("window", "Part of each side that the first of them looks at.")
+    ] = None,
     network: Annotated[
         str | None, typer.Option(help="realtime, or transformer (Johnson et al.).  [default: realtime]")
     ] = None,
@@ -119,6 +126,8 @@ def train_style(
             "style_layers": _names(style_layers),
             "layer_weights": _numbers("--layer-weights", layer_weights),
             "style_scales": _numbers("--style-scales", style_scales),
+            "content_scale": content_scale,
+            "window": window,
             "start": start,
             "teacher": teacher,
             "steps": steps,

@@ -23,7 +23,7 @@ from typing import Any
 from stylize_video_train.recipe import NetworkConfig, Recipe, RecipeError
 
 _NONE = ("auto", "none")
-_NUMBERS_OR_NONE = frozenset({"style_weight", "style_memory", "identity_share"})
+_NUMBERS_OR_NONE = frozenset({"style_weight", "style_memory", "identity_share", "content_scale"})
 _LISTS_OF_TEXT = frozenset({"style_layers"})
 _LISTS_OF_NUMBERS = frozenset({"layer_weights", "style_scales"})
 _TRANSFORMER_BLOCKS = 5

@@ -92,7 +92,11 @@ class PerceptualLoss(nn.Module):
         style_layers: the set J where Gram matrices are compared.
         layer_weights: one weight a style layer; equal ones by default.
         scales: sizes at which style is compared, as fractions of the frame's side; a
-            second, half-size look sees strokes twice as large. Content is compared at the first.
+            second, half-size look sees strokes twice as large.
+        content_scale: the one of ``scales`` at which content is compared, by default the first;
+            a half-size look leaves the strokes free and holds what they depict.
+        window: at the first scale, look only at a part of the frames with this fraction of
+            their sides. Fine strokes are known by a quarter of the picture, at a quarter of the cost.
         memory: compare the style of all pictures together, see :class:`PooledGram`;
             None compares each picture's, as the paper does.
     """
@@ -106,6 +110,8 @@ class PerceptualLoss(nn.Module):
         style_layers: Sequence[str],
         layer_weights: Sequence[float] | None = None,
         scales: Sequence[float] = (1.0, 0.5),
+        content_scale: float | None = None,
+        window: float = 1.0,
         memory: float | None = None,
     ) -> None:
         super().__init__()
@@ -117,6 +123,10 @@ class PerceptualLoss(nn.Module):
         self.content_layer = content_layer
         self.layer_weights = dict(zip(style_layers, weights, strict=True))
         self.scales = tuple(scales)
+        self.content_scale = self.scales[0] if content_scale is None else content_scale
+        if self.content_scale not in self.scales:
+            raise ValueError(f"content_scale must be one of {self.scales}, got {content_scale}")
+        self.window = window
         with torch.no_grad():
             self._targets: list[Mapping[str, Tensor]] = []
             for scale in self.scales:
@@ -130,22 +140,41 @@ class PerceptualLoss(nn.Module):
             for grams in self._targets
         )
 
-    def forward(self, stylized: Tensor, frames: Tensor) -> tuple[Tensor, Tensor]:
-        """Return (content loss, style loss), each averaged over layers and scales."""
-        with torch.no_grad():
-            content_target = self._content_model(_rescale(frames, self.scales[0]))[self.content_layer]
+    def forward(
+        self, stylized: Tensor, frames: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return (content loss, style loss), each averaged over layers and scales.
+
+        ``generator`` places the window.
+        """
         content = stylized.new_zeros(())
         style = stylized.new_zeros(())
         for scale, targets, pools in zip(self.scales, self._targets, self.pools, strict=True):
-            features = self.model(_rescale(stylized, scale))
-            if scale == self.scales[0]:
-                content = content_loss(features[self.content_layer], content_target)
+            seen = slice(None), slice(None)
+            if scale == self.scales[0] and self.window < 1:
+                seen = _draw_window(stylized, self.window, generator)
+            features = self.model(_rescale(stylized[..., seen[0], seen[1]], scale))
+            if scale == self.content_scale:
+                with torch.no_grad():
+                    target = self._content_model(_rescale(frames[..., seen[0], seen[1]], scale))
+                content = content_loss(features[self.content_layer], target[self.content_layer])
             for (layer, weight), pool in zip(
                 self.layer_weights.items(), cast(nn.ModuleList, pools), strict=True
             ):
                 gram = pool(gram_matrix(features[layer]))
                 style = style + weight * style_loss(gram, targets[layer])
         return content, style / (sum(self.layer_weights.values()) * len(self.scales))
+
+
+def _draw_window(pictures: Tensor, fraction: float, generator: torch.Generator | None) -> tuple[slice, slice]:
+    """A random part of ``pictures`` with this fraction of their sides, in whole cells of 8 pixels."""
+    sides = [min(side, max(8, round(side * fraction / 8) * 8)) for side in pictures.shape[-2:]]
+    starts = [
+        int(torch.randint(whole - side + 1, (), generator=generator))
+        for whole, side in zip(pictures.shape[-2:], sides, strict=True)
+    ]
+    top, left = (slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+    return top, left
 
 
 def _full_precision(values: Tensor) -> Tensor:

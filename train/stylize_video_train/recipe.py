@@ -88,7 +88,13 @@ class Recipe:
     layer_weights: tuple[float, ...] = ()
     """One a style layer; empty: all equal."""
     style_scales: tuple[float, ...] = (1.0, 0.5)
-    style_size: int = 320
+    content_scale: float | None = None
+    """The one of ``style_scales`` at which content is compared; None: the smallest. Half size
+    holds what is depicted and leaves the strokes free; full size keeps a photo's detail."""
+    window: float = 0.5
+    """At the first style scale, look at a random part of each picture with this fraction of its
+    sides: a quarter of the cost for fine strokes, which are alike everywhere."""
+    style_size: int = 400
     """Short side, in pixels, of the style picture: smaller gives finer strokes."""
     style_memory: float | None = 0.0
     """Compare the style of all pictures together, this share of it of earlier batches; None
@@ -96,19 +102,19 @@ class Recipe:
     content_weight: float = 1.0
     style_weight: float | None = None
     """None: calibrated to ``style_balance`` before the training, and then written here."""
-    style_balance: float = 2.3
+    style_balance: float = 6.0
     """How much the style of an untouched photo is to cost, where 1 is the cost of a lost photo.
     A painting far from photos (night, ink on paper) gets a lower style weight by it, so that
     its style does not drown the picture."""
     tv_weight: float = 0.5
-    steadiness_weight: float = 20.0
-    image_size: int = 208
+    steadiness_weight: float = 50.0
+    image_size: int = 176
     batch: int = 4
     """Pictures in a step, over all processes and parts."""
     accumulate: int = 1
     """Compute a step in this many parts, to save memory. Batch normalisation and pooled
     style then see one part at a time."""
-    steps: int = 1500
+    steps: int = 1100
     start: str = AUTO_START
     """The weights to start from: a checkpoint, ``bundled`` or ``none``; ``auto`` takes the bundled
     ones where they fit the network. A network that has one style already learns another in a
@@ -153,6 +159,9 @@ class Recipe:
             identity_share=identity_share,
             content_layer=self.content_layer or (preset.content_layer if preset else ""),
             style_layers=self.style_layers or (preset.style_layers if preset else ()),
+            content_scale=min(self.style_scales, default=None)
+            if self.content_scale is None
+            else self.content_scale,
         )
         if recipe.layer_weights and len(recipe.layer_weights) != len(recipe.style_layers):
             raise RecipeError(
@@ -174,8 +183,14 @@ class Recipe:
                 raise RecipeError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.style_memory is not None and not 0 <= self.style_memory < 1:
             raise RecipeError(f"style_memory must be from 0 to below 1, got {self.style_memory}")
+        if not 0 < self.window <= 1:
+            raise RecipeError(f"window must be above 0 and at most 1, got {self.window}")
         if not self.style_scales or not all(0 < scale <= 1 for scale in self.style_scales):
             raise RecipeError(f"style_scales must be above 0 and at most 1, got {self.style_scales}")
+        if self.content_scale not in self.style_scales:
+            raise RecipeError(
+                f"content_scale must be one of style_scales {self.style_scales}, got {self.content_scale}"
+            )
         if any(not weight >= 0 for weight in self.layer_weights) or (
             self.layer_weights and not sum(self.layer_weights) > 0
         ):

@@ -185,8 +185,9 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(len(LOSS_NAMES), device=self.device)
         for index, pictures in enumerate(parts):
-            pair = self._pair(step, index, pictures)
-            terms = self._losses(pair, learn_style=step > identity_steps(recipe))
+            generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
+            pair = self._pair(generator, index, pictures)
+            terms = self._losses(pair, generator, learn_style=step > identity_steps(recipe))
             torch.autograd.backward(terms["total"] / len(parts))
             sums += torch.stack([terms[name].detach().to(self.device) for name in LOSS_NAMES]) / len(parts)
         average_gradients(self.network.parameters())
@@ -200,12 +201,13 @@ class _Training:
             step, recipe.steps, **dict(zip(LOSS_NAMES, values, strict=False)), seconds=self.seconds
         )
 
-    def _pair(self, step: int, part: int, pictures: Tensor) -> MovingPair:
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
+    def _pair(self, generator: torch.Generator, part: int, pictures: Tensor) -> MovingPair:
         first = (part * process_count() + process_index()) * len(pictures)
         return MovingPair.draw(pictures, generator, share=(first, self.recipe.batch))
 
-    def _losses(self, pair: MovingPair, *, learn_style: bool) -> dict[str, Tensor]:
+    def _losses(
+        self, pair: MovingPair, generator: torch.Generator, *, learn_style: bool
+    ) -> dict[str, Tensor]:
         """The terms of one step; without style the frames themselves are the target."""
         recipe = self.recipe
         if not learn_style:
@@ -214,12 +216,13 @@ class _Training:
             difference = nn.functional.mse_loss(self.network(frames), target)
             zero = torch.zeros(())
             return {"content": difference, "style": zero, "steadiness": zero, "total": difference}
-        both = torch.cat([pair.first, pair.second]).to(self.device, memory_format=torch.channels_last)
-        first, second = self.network(both).chunk(2)
-        frames = both[: len(first)]
+        # A second look that counts nothing would cost as much of the network as the first.
+        looks = [pair.first, pair.second] if recipe.steadiness_weight else [pair.first]
+        frames = torch.cat(looks).to(self.device, memory_format=torch.channels_last)
+        first, *moved = self.network(frames).split(len(pair.first))
         with feature_precision(recipe.precision, self.device):
-            content, style = self.loss(first, frames)
-        steadiness = pair.steadiness_loss(first, second)
+            content, style = self.loss(first, frames[: len(first)], generator)
+        steadiness = pair.steadiness_loss(first, moved[0]) if moved else first.new_zeros(())
         total = (
             recipe.content_weight * content
             + (recipe.style_weight or 0) * style
@@ -305,8 +308,9 @@ def calibrated_style_weight(
     crops = torch.stack([folder[k] for k in range(_CALIBRATION_PICTURES)])
     crops = crops[..., : recipe.image_size, : recipe.image_size].to(device, memory_format=torch.channels_last)
     pools = {name: value.clone() for name, value in loss.pools.state_dict().items()}
+    place = torch.Generator().manual_seed(recipe.seed)
     with torch.no_grad(), feature_precision(recipe.precision, device):
-        distance = loss(crops, crops)[1].item()
+        distance = loss(crops, crops, place)[1].item()
     loss.pools.load_state_dict(pools)
     # A picture whose style is that of a photo already must not get a boundless weight.
     return float(f"{recipe.style_balance / max(distance, _LEAST_DISTANCE):.4g}")
@@ -340,6 +344,8 @@ def perceptual_loss(
         style_layers=recipe.style_layers,
         layer_weights=recipe.layer_weights or None,
         scales=recipe.style_scales,
+        content_scale=recipe.content_scale,
+        window=recipe.window,
         memory=recipe.style_memory,
     ).to(device)
 

@@ -12,13 +12,14 @@
 
     [recipe]                     # anything that train-style --config takes
     style_weight = 12
+    start = "starts/night.pth"   # a checkpoint beside the recipe, or as for train-style
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,4 +89,7 @@ def _read(path: Path, pictures: Path) -> GalleryRecipe:
         raise RecipeError(f"{path}: there is no picture {picture}")
     origin: dict[str, Any] = {name: str(about[name]) for name in wanted - {"picture"}}
     recipe = with_values(Recipe(), content.get("recipe", {}), source=str(path))
+    beside = path.parent / recipe.start
+    if beside.is_file():
+        recipe = replace(recipe, start=str(beside))
     return GalleryRecipe(path.stem, picture, Origin(**origin), recipe)

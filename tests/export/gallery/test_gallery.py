@@ -83,6 +83,18 @@ def test_a_style_is_made_from_its_recipe_alone(style: Path, recipe: GalleryRecip
     assert style.with_name("toy.fp16.onnx").is_file()
 
 
+def test_a_start_may_lie_beside_the_recipe(folder: Path, tmp_path: Path) -> None:
+    text = (folder / "recipes" / "toy.toml").read_text()
+    (tmp_path / "toy.toml").write_text(text.replace("[recipe]", '[recipe]\nstart = "before.pth"', 1))
+
+    def start() -> str:
+        return read_recipes(tmp_path, folder / "pictures")[0].recipe.start
+
+    assert start() == "before.pth"
+    (tmp_path / "before.pth").touch()
+    assert start() == str(tmp_path / "before.pth")
+
+
 def test_an_interrupted_training_goes_on(folder: Path, recipe: GalleryRecipe, tmp_path: Path) -> None:
     workshop = Workshop(folder / "photos", tmp_path, random_features=True)
 

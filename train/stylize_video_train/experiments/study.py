@@ -77,6 +77,9 @@ OTHER_MODELS = ("squeezenet1_1", "vgg16", "resnet101")
 TRANSFORMER_WIDTHS = (8, 16, 32)
 YARDSTICKS = ("vgg19", "squeezenet1_1")
 MEASURED_PHOTOS = 12
+STYLE_BALANCE = 2.3
+STEADINESS_WEIGHT = 20.0
+"""Milder than the defaults: with a strong style every answer would be "blank paint"."""
 
 
 def plan(size: Size, *, seed: int = 0) -> list[Run]:
@@ -88,6 +91,10 @@ def plan(size: Size, *, seed: int = 0) -> list[Run]:
         batch=size.batch,
         image_size=size.image_size,
         style_size=size.style_size,
+        style_balance=STYLE_BALANCE,
+        steadiness_weight=STEADINESS_WEIGHT,
+        content_scale=1.0,
+        window=1.0,
         seed=seed,
     )
     runs = [
@@ -150,7 +157,9 @@ def yardsticks(
     """Losses to measure every run with, whatever it was trained on; models without weights are left out."""
     found = {}
     for name in YARDSTICKS:
-        recipe = Recipe(features=name, style_size=size.style_size, style_memory=0.0).resolved()
+        recipe = Recipe(
+            features=name, style_size=size.style_size, style_memory=0.0, content_scale=1.0, window=1.0
+        ).resolved()
         try:
             found[name] = perceptual_loss(
                 recipe, style_picture, weights_file=weights.get(name), random_features=random_features
