@@ -102,11 +102,12 @@ def _make(recipe: GalleryRecipe, workshop: Workshop, styles: Path, catalogue: Pa
 
 def _draw(sheet: Path, styles: list[Path], samples: list[Path], height: int) -> None:
     from stylize_video.errors import StylizeError
-    from stylize_video_export.gallery.sheet import contact_sheet, read_samples, write_sheet
+    from stylize_video_export.gallery.sheet import WORKING_HEIGHT, contact_sheet, read_samples, write_sheet
 
     if not samples:
         raise StylizeError("name photos or videos to draw the styles on with --sample")
-    drawn = contact_sheet({path.stem: path for path in styles}, read_samples(samples, height=height))
+    pictures = read_samples(samples, height=max(height, WORKING_HEIGHT))
+    drawn = contact_sheet({path.stem: path for path in styles}, pictures, height=height)
     write_sheet(drawn, sheet)
 
 

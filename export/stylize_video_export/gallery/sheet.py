@@ -21,6 +21,9 @@ from stylize_video_export.pictures import PictureError
 _GAP = 6
 _CAPTION = 26
 
+WORKING_HEIGHT = 360
+"""Height in pixels at which a sheet's samples are stylized at least: that of a small video."""
+
 
 def read_samples(paths: Sequence[Path], *, height: int) -> list[Frame]:
     """Photos, and the middle frame of videos, BGR at ``height`` pixels.
@@ -31,17 +34,21 @@ def read_samples(paths: Sequence[Path], *, height: int) -> list[Frame]:
     return [_at_height(_read(path), height) for path in paths]
 
 
-def contact_sheet(styles: Mapping[str, Path], samples: Sequence[Frame]) -> NDArray[np.uint8]:
+def contact_sheet(
+    styles: Mapping[str, Path], samples: Sequence[Frame], *, height: int | None = None
+) -> NDArray[np.uint8]:
     """BGR: a row for the samples themselves and one for each style, each with its name above it.
 
     Args:
         styles: style files by the caption of their row.
-        samples: of one height.
+        samples: of one height, at which they are stylized.
+        height: of the pictures on the sheet; by default that of the samples.
     """
-    rows = [_row("source", samples)]
+    shown = height or samples[0].shape[0]
+    rows = [_row("source", samples, shown)]
     for caption, path in styles.items():
         session = open_session(path, device="cpu", precision="fp32")
-        rows.append(_row(caption, [session.stylize(sample) for sample in samples]))
+        rows.append(_row(caption, [session.stylize(sample) for sample in samples], shown))
     return np.concatenate(rows)
 
 
@@ -74,8 +81,8 @@ def _at_height(picture: Frame, height: int) -> Frame:
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _row(caption: str, pictures: Sequence[Frame]) -> NDArray[np.uint8]:
-    height = pictures[0].shape[0]
+def _row(caption: str, pictures: Sequence[Frame], height: int) -> NDArray[np.uint8]:
+    pictures = [p if p.shape[0] == height else _at_height(p, height) for p in pictures]
     width = sum(p.shape[1] + _GAP for p in pictures) - _GAP
     row = np.full((_CAPTION + height, width, 3), 255, np.uint8)
     cv2.putText(row, caption, (2, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (40, 40, 40), 1, cv2.LINE_AA)

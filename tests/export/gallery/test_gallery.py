@@ -134,6 +134,9 @@ def test_the_sheet_shows_every_style_on_every_sample(
     source, inverted = (row[-40:, : samples[0].shape[1]] for row in rows[:2])
     assert np.array_equal(source, samples[0])
     assert np.abs(255 - source.astype(int) - inverted).max() <= 1
+    small = contact_sheet({"invert": invert_style}, samples, height=20)
+    source, inverted = (row[-20:, : samples[0].shape[1] // 2] for row in np.split(small, 2))
+    assert np.abs(255 - source.astype(int) - inverted).max() <= 1, "stylized as they were, shown smaller"
 
 
 @pytest.mark.parametrize(
