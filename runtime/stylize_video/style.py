@@ -70,7 +70,7 @@ class Style:
 
 
 def find_style(name_or_path: str | Path) -> Path:
-    """A path that exists, else the bundled style of that name.
+    """A file that exists, else the bundled style of that name (a folder may have its name too).
 
     Raises:
         StyleError: neither is there; the sentence lists the bundled ones.
@@ -78,10 +78,12 @@ def find_style(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    if path.is_dir():
-        raise StyleError(f"{path} is a folder; --style takes an .onnx file or the name of a bundled style")
     bundled = find_bundled(str(name_or_path))
     if bundled is None:
+        if path.is_dir():
+            raise StyleError(
+                f"{path} is a folder; --style takes an .onnx file or the name of a bundled style"
+            )
         names = ", ".join(style.name for style in bundled_styles()) or "none"
         raise StyleError(
             f"there is no style {str(name_or_path)!r}: no such file, and the bundled styles are {names}"

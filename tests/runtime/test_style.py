@@ -26,6 +26,14 @@ def test_bundled_styles_by_name(name: str, tmp_path: Path, monkeypatch: pytest.M
     assert find_style(name).name == "photo.onnx"
 
 
+def test_a_folder_of_the_same_name_hides_no_bundled_style(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_style("photo").name == "photo.onnx"
+
+
 def test_a_path_wins_over_a_bundled_name(
     invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -130,6 +130,7 @@ def test_mistakes_are_one_sentence(
 
 def test_each_run_differs_from_an_earlier_one_in_one_thing() -> None:
     runs = study.plan(study.SIZES["small"])
+    assert all(run.recipe.start == "none" for run in runs), "no run may know more than another"
     recipes = [run.recipe.to_dict() for run in runs]
     for index, recipe in enumerate(recipes[1:], start=1):
         changes = [

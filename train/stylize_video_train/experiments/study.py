@@ -15,7 +15,7 @@ from stylize_video_train.data import ContentFolder
 from stylize_video_train.features import FeatureError
 from stylize_video_train.losses import PerceptualLoss
 from stylize_video_train.networks import StyleNetwork
-from stylize_video_train.recipe import NetworkConfig, Recipe
+from stylize_video_train.recipe import NO_START, NetworkConfig, Recipe
 from stylize_video_train.trainer import Progress, perceptual_loss, train
 
 Weights = Mapping[str, Path]
@@ -95,6 +95,7 @@ def plan(size: Size, *, seed: int = 0) -> list[Run]:
         steadiness_weight=STEADINESS_WEIGHT,
         content_scale=1.0,
         window=1.0,
+        start=NO_START,  # a network that had seen one model's style would answer for that model
         seed=seed,
     )
     runs = [
