@@ -7,6 +7,7 @@ the same as fp32 and run faster: the exporter measures the one and the other.
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import tempfile
 import time
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
+    CalibrationMethod,
     QuantFormat,
     QuantType,
     quantize_static,
@@ -38,6 +40,7 @@ CALIBRATION_PICTURES = 24
 """More pictures change the ranges no further; the folder's first ones, evenly spread, are taken."""
 
 _FLOAT32_OPERATORS = frozenset({"InstanceNormalization"})
+_CALIBRATION_PERCENTILE = 99.99
 _SPEED_SIZE = (360, 640)
 
 
@@ -103,6 +106,9 @@ def to_int8(model: onnx.ModelProto, pictures: Sequence[Pixels]) -> onnx.ModelPro
     rounding is what one would see, and with 3 channels they are faster in float too. What
     comes after the last one stays in float with it; pixel shuffles before it move bytes.
 
+    The ranges of activations leave out one value in ten thousand: the few largest are far from
+    the rest, and would cost all others their precision (up to 7 dB).
+
     Args:
         model: an fp32 style.
         pictures: real pictures that the ranges of activations are taken from.
@@ -118,6 +124,8 @@ def to_int8(model: onnx.ModelProto, pictures: Sequence[Pixels]) -> onnx.ModelPro
             str(prepared),
             str(quantized),
             _Pictures(pictures),
+            calibrate_method=CalibrationMethod.Percentile,
+            extra_options={"CalibPercentile": _CALIBRATION_PERCENTILE},
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
@@ -146,12 +154,20 @@ def measure_speed(
 
 
 class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types
+    """The pictures, mirrored beyond their edges to one size: histograms want that."""
+
     def __init__(self, pictures: Sequence[Pixels]) -> None:
-        self._left = iter(pictures)
+        height, width = (max(picture.shape[axis] for picture in pictures) for axis in (-2, -1))
+        self._left = iter([_mirrored(picture, height, width) for picture in pictures])
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         picture = next(self._left, None)
         return None if picture is None else {INPUT_NAME: picture}
+
+
+def _mirrored(picture: Pixels, height: int, width: int) -> Pixels:
+    more = ((0, height - picture.shape[-2]), (0, width - picture.shape[-1]))
+    return np.pad(picture, ((0, 0), (0, 0), *more), mode="symmetric")
 
 
 def _clean(model: onnx.ModelProto, *, like: onnx.ModelProto) -> onnx.ModelProto:
@@ -180,12 +196,12 @@ def _replace(field: Any, items: Iterable[Any]) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantisation tools advise on the root logger and through warnings."""
+    """The quantisation tools advise on the root logger, through warnings and on stdout."""
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

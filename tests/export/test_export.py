@@ -203,6 +203,19 @@ def test_int8_cannot_overflow_on_cpus_without_vnni() -> None:
     np.testing.assert_allclose(runner(int8)(bright[1]), runner(model)(bright[1]), atol=0.03)
 
 
+def test_a_few_bright_points_cost_int8_no_precision() -> None:
+    model = overflowing_style()
+    dark = 0.02 * np.random.default_rng(0).random((1, 3, 400, 400), np.float32)
+    glint = dark.copy()
+    glint[..., 200, 200] = 1
+    small = dark[..., :300, :100]  # pictures may differ in size
+    errors = [
+        np.abs(runner(to_int8(model, [picture, small]))(dark) - runner(model)(dark)).mean()
+        for picture in (dark, glint)
+    ]
+    assert errors[1] < 2 * errors[0]
+
+
 def overflowing_style() -> onnx.ModelProto:
     """Three convolutions; in the middle one all weights are large and all activations too."""
     shapes = [(16, 3, 3, 3), (16, 16, 3, 3), (3, 16, 3, 3)]
