@@ -150,13 +150,14 @@ class PerceptualLoss(nn.Module):
         content = stylized.new_zeros(())
         style = stylized.new_zeros(())
         for scale, targets, pools in zip(self.scales, self._targets, self.pools, strict=True):
-            seen = slice(None), slice(None)
+            seen, source = stylized, frames
             if scale == self.scales[0] and self.window < 1:
-                seen = _draw_window(stylized, self.window, generator)
-            features = self.model(_rescale(stylized[..., seen[0], seen[1]], scale))
+                rows, columns = _draw_window(stylized, self.window, generator)
+                seen, source = seen[..., rows, columns], source[..., rows, columns]
+            features = self.model(_rescale(seen, scale))
             if scale == self.content_scale:
                 with torch.no_grad():
-                    target = self._content_model(_rescale(frames[..., seen[0], seen[1]], scale))
+                    target = self._content_model(_rescale(source, scale))
                 content = content_loss(features[self.content_layer], target[self.content_layer])
             for (layer, weight), pool in zip(
                 self.layer_weights.items(), cast(nn.ModuleList, pools), strict=True

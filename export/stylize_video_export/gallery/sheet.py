@@ -82,7 +82,7 @@ def _at_height(picture: Frame, height: int) -> Frame:
 
 
 def _row(caption: str, pictures: Sequence[Frame], height: int) -> NDArray[np.uint8]:
-    pictures = [p if p.shape[0] == height else _at_height(p, height) for p in pictures]
+    pictures = [_at_height(picture, height) for picture in pictures]
     width = sum(p.shape[1] + _GAP for p in pictures) - _GAP
     row = np.full((_CAPTION + height, width, 3), 255, np.uint8)
     cv2.putText(row, caption, (2, 18), cv2.FONT_HERSHEY_SIMPLEX, 0.55, (40, 40, 40), 1, cv2.LINE_AA)
