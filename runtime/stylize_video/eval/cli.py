@@ -25,7 +25,13 @@ _WIDTHS = (12, 10, 9, 12, 9, 12, 8)
 
 
 def stylize_eval(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="The video before it was stylized.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="The video before it was stylized; or a picture, that a camera passes over.",
+        ),
+    ],
     stylized: Annotated[
         Path | None, typer.Argument(metavar="[STYLIZED]", help="The same video stylized, frame for frame.")
     ] = None,
@@ -40,6 +46,12 @@ def stylize_eval(
         list[str] | None,
         typer.Option(metavar="STYLE", help="A style that the others are compared with. Repeatable."),
     ] = None,
+    equal_sharpness: Annotated[
+        bool,
+        typer.Option(
+            "--equal-sharpness", help="Blur all to the least sharp one's sharpness, and compare then."
+        ),
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, fp16 or int8, of each --style.")] = "auto",
     max_frames: Annotated[int | None, typer.Option(min=2, help="Stop after so many frames.")] = None,
@@ -56,7 +68,8 @@ def stylize_eval(
     point, followed by the optical flow of the source (Lai et al. 2018); the row of the
     source itself is what the measure makes of a video that no style has touched. Noise
     gain is how much of a still picture's sensor noise comes out; sharpness guards
-    against steadiness that is blur.
+    against steadiness that is blur. The motion of a picture is that of a camera passing
+    over it, which shifts, turns and zooms: it is known, not estimated.
     """
     with errors_as_sentences(debug=debug):
         if stylized is None and not style and not baseline:
@@ -71,6 +84,10 @@ def stylize_eval(
         for video in (source, stylized):
             if video and not video.is_file():
                 raise SourceError(f"the video {video} does not exist")
+        from stylize_video.pictures import PICTURES
+
+        if stylized and source.suffix.lower() in PICTURES:
+            raise SourceError(f"{source} is a picture; a finished video is measured beside its source video")
         from stylize_video.eval.measure import evaluate
         from stylize_video.eval.plot import save_plot
         from stylize_video.smoothing import check_smooth
@@ -88,6 +105,7 @@ def stylize_eval(
                 list(found.values()),
                 stylized=stylized,
                 max_frames=max_frames,
+                equal_sharpness=equal_sharpness,
                 on_frame=progress.advance,
             )
         _print_table(source, evaluation, next(iter(found), None) or list(evaluation.rows)[1])
@@ -133,6 +151,8 @@ def _print_table(source: Path, evaluation: Evaluation, reference: str) -> None:
         print(f"{name:{label}}" + "".join(f"{c:>{w}}" for c, w in zip(cells, _WIDTHS, strict=True)))
     print(f"first: {reference}")
     for name, row in list(rows.items())[1:]:
+        if row.softened:
+            print(f"{name} was blurred by {row.softened:.2f} pixels, for equal sharpness")
         if row.sharpness < _BLURRED * rows[reference].sharpness:
             print(f"{name} is less sharp: steadiness is to be compared at equal sharpness")
     sys.stdout.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -12,12 +12,13 @@ from pathlib import Path
 from stylize_video.cuts import CutDetector
 from stylize_video.errors import SourceError
 from stylize_video.eval.metrics import noise_gain, sharpness, warping_error
-from stylize_video.eval.motion import Motion, MotionEstimator
+from stylize_video.eval.motion import Motion
+from stylize_video.eval.scene import Footage, Scene, open_scene
+from stylize_video.eval.softening import Samples, sigma_for, soften
 from stylize_video.eval.trace import Trace
 from stylize_video.frame import Frame
 from stylize_video.luma import small_luma
 from stylize_video.network import Network
-from stylize_video.source import VideoSource
 from stylize_video.stylizer import Stylizer
 
 IDENTITY = "source"
@@ -44,6 +45,7 @@ class Steadiness:
         noise_gain: see :func:`~stylize_video.eval.metrics.noise_gain`; None for a finished
             video, which cannot be stylized again.
         trace: the error of each pair of successive frames.
+        softened: pixels of blur under which all this was measured, for equal sharpness.
     """
 
     warping_error: float | None
@@ -51,6 +53,7 @@ class Steadiness:
     sharpness: float
     noise_gain: float | None
     trace: Trace
+    softened: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,7 @@ def evaluate(
     *,
     stylized: Path | None = None,
     max_frames: int | None = None,
+    equal_sharpness: bool = False,
     on_frame: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Measure styles, and a stylized video, on the motion of one source.
@@ -101,44 +105,93 @@ def evaluate(
     Memory does not depend on the video's length.
 
     Args:
-        source: the video whose motion counts.
+        source: the video whose motion counts, or a picture, over which a camera passes: its
+            motion is not estimated but known (:class:`~stylize_video.eval.scene.PassedOver`).
         candidates: stylized as it goes on, from names that differ.
         stylized: a finished video, frame for frame beside the source; the shorter one ends.
         max_frames: stop after so many.
+        equal_sharpness: look at all sequences twice, the second time blurred by as much as
+            takes each of them down to the sharpness of the least sharp one.
         on_frame: called after each frame.
 
     Raises:
         StylizeError: a video cannot be read, has one frame only, or another size; a style fails.
     """
-    stylizers = {candidate.name: candidate.stylizer() for candidate in candidates}
-    stills: list[Frame] = []
+    measurement = _Measurement(open_scene(source), candidates, stylized, max_frames, on_frame)
+    blur = _equalising_blur(measurement.outputs({})) if equal_sharpness else {}
+    meters, shape, frames, cuts = _follow(measurement.outputs(blur), measurement.scene)
+    gains = measurement.noise_gains(blur)
+    rows = {name: meter.result(gains.get(name), blur.get(name, 0.0)) for name, meter in meters.items()}
+    return Evaluation(shape[1], shape[0], frames, cuts, rows)
 
-    def outputs() -> Iterator[tuple[Frame, Mapping[str, Frame]]]:
+
+_Outputs = Iterator[tuple[Frame, Mapping[str, Frame]]]
+
+
+@dataclass
+class _Measurement:
+    """What is measured; see :func:`evaluate`."""
+
+    scene: Scene
+    candidates: Sequence[Candidate]
+    stylized: Path | None
+    max_frames: int | None
+    on_frame: Callable[[], None]
+    _stills: list[Frame] = field(default_factory=list)
+
+    def outputs(self, blur: Mapping[str, float]) -> _Outputs:
+        """Each frame of the source, and what every sequence shows there, under so many pixels of blur."""
+        stylizers = {candidate.name: candidate.stylizer() for candidate in self.candidates}
+        self._stills.clear()
         with ExitStack() as opened:
-            frames = (frame.image for frame in opened.enter_context(VideoSource(source)))
+            frames = opened.enter_context(closing(self.scene.frames()))
             finished = None
-            if stylized is not None:
-                finished = (frame.image for frame in opened.enter_context(VideoSource(stylized)))
-            for index, frame in enumerate(islice(frames, max_frames)):
+            if self.stylized is not None:
+                finished = opened.enter_context(closing(Footage(self.stylized).frames()))
+            for index, frame in enumerate(islice(frames, self.max_frames)):
                 made = {IDENTITY: frame}
-                if stylized is not None and finished is not None:
+                if self.stylized is not None and finished is not None:
                     other = next(finished, None)
                     if other is None:
                         return
-                    made[stylized.name] = _same_size(other, frame, stylized)
+                    made[self.stylized.name] = _same_size(other, frame, self.stylized)
                 made.update(_stylized(frame, stylizers))
                 if index in _STILLS:
-                    stills.append(frame)
-                yield frame, made
-                on_frame()
+                    self._stills.append(frame)
+                yield frame, {name: soften(image, blur.get(name, 0.0)) for name, image in made.items()}
+                self.on_frame()
 
-    meters, shape, frames, cuts = _follow(outputs())
-    gains: dict[str, float] = {IDENTITY: 1.0}
-    for candidate in candidates:
-        each = [noise_gain(still, candidate.stylizer().stylize) for still in stills]
-        gains[candidate.name] = sum(each) / len(each)
-    rows = {name: meter.result(gains.get(name)) for name, meter in meters.items()}
-    return Evaluation(shape[1], shape[0], frames, cuts, rows)
+    def noise_gains(self, blur: Mapping[str, float]) -> dict[str, float]:
+        """The mean noise gain of each style over the stills that :meth:`outputs` came across."""
+        gains = {IDENTITY: 1.0}
+        for candidate in self.candidates:
+            sigma = blur.get(candidate.name, 0.0)
+            each = [noise_gain(still, _softened(candidate.stylizer(), sigma)) for still in self._stills]
+            gains[candidate.name] = sum(each) / len(each)
+        return gains
+
+
+def _softened(stylizer: Stylizer, sigma: float) -> Callable[[Frame], Frame]:
+    return lambda frame: soften(stylizer.stylize(frame), sigma)
+
+
+def _equalising_blur(outputs: _Outputs) -> dict[str, float]:
+    """Pixels of blur for each stylized sequence, after which all are as sharp as the least sharp one."""
+    sharp: dict[str, _Mean] = {}
+    samples: dict[str, Samples] = {}
+    for _, made in outputs:
+        for name, image in made.items():
+            if name != IDENTITY:
+                sharp.setdefault(name, _Mean()).add(sharpness(image))
+                samples.setdefault(name, Samples()).add(image)
+    least = min((mean.value or 0.0 for mean in sharp.values()), default=0.0)
+    blur = {}
+    for name, mean in sharp.items():
+        seen = samples[name].frames
+        # The samples stand for the sequence: what they are to lose is what it is to lose.
+        share = least / mean.value if mean.value else 1.0
+        blur[name] = sigma_for(seen, share * sum(map(sharpness, seen)) / len(seen))
+    return blur
 
 
 @dataclass
@@ -165,33 +218,34 @@ class _Meter:
     sharp: _Mean = field(default_factory=_Mean)
     trace: Trace = field(default_factory=Trace)
 
-    def result(self, gain: float | None) -> Steadiness:
-        return Steadiness(self.short.value, self.long.value, self.sharp.value or 0.0, gain, self.trace)
+    def result(self, gain: float | None, softened: float) -> Steadiness:
+        sharp = self.sharp.value or 0.0
+        return Steadiness(self.short.value, self.long.value, sharp, gain, self.trace, softened)
 
 
 def _follow(
-    outputs: Iterable[tuple[Frame, Mapping[str, Frame]]],
+    outputs: Iterable[tuple[Frame, Mapping[str, Frame]]], scene: Scene
 ) -> tuple[dict[str, _Meter], tuple[int, ...], int, list[int]]:
     """Meters of all sequences, the frames' shape and number, and where the cuts are."""
     meters: dict[str, _Meter] = {}
-    estimator, detector = MotionEstimator(), CutDetector()
-    shot: deque[tuple[Frame, Mapping[str, Frame]]] = deque(maxlen=LONG_RANGE)
+    detector = CutDetector()
+    shot: deque[tuple[int, Frame, Mapping[str, Frame]]] = deque(maxlen=LONG_RANGE)
     cuts: list[int] = []
     frames, shape = 0, (0, 0)
     for frame, made in outputs:
         if detector.is_cut(small_luma(frame)):
             cuts.append(frames)
             shot.clear()
-        motion = estimator.between(shot[-1][0], frame) if shot else None
-        far = estimator.between(shot[0][0], frame) if len(shot) == LONG_RANGE else None
+        motion = scene.motion(shot[-1][:2], (frames, frame)) if shot else None
+        far = scene.motion(shot[0][:2], (frames, frame)) if len(shot) == LONG_RANGE else None
         for name, output in made.items():
             meter = meters.setdefault(name, _Meter())
-            error = _error(shot[-1][1][name], output, motion) if shot else None
+            error = _error(shot[-1][2][name], output, motion) if shot else None
             meter.short.add(error)
             meter.trace.add(error)
-            meter.long.add(_error(shot[0][1][name], output, far) if shot else None)
+            meter.long.add(_error(shot[0][2][name], output, far) if shot else None)
             meter.sharp.add(sharpness(output))
-        shot.append((frame, made))
+        shot.append((frames, frame, made))
         frames, shape = frames + 1, frame.shape[:2]
     if frames < 2:
         raise SourceError(f"steadiness needs at least two frames of both videos, there are {frames}")

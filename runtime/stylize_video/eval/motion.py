@@ -35,6 +35,13 @@ class Motion:
         return cls(flow, _inside(flow))
 
     @classmethod
+    def affine(cls, way: NDArray[np.float64], *, height: int, width: int) -> Motion:
+        """The point at (x, y) is at ``way`` ``[2, 3]`` times (x, y, 1) of the other frame."""
+        positions = grid(height, width)
+        flow = np.asarray(positions @ way[:, :2].T + way[:, 2] - positions, np.float32)
+        return cls(flow, _inside(flow))
+
+    @classmethod
     def consistent(cls, forward: NDArray[np.float32], backward: NDArray[np.float32]) -> Motion:
         """The motion ``forward``, visible where ``backward``, the flow of the other frame, agrees.
 

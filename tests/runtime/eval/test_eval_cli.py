@@ -12,13 +12,28 @@ import pytest
 from scenes import Texture, noisy, write_frames
 from stylize_video.eval.plot import plot
 from stylize_video.eval.trace import Trace
-from support import Command
+from support import Command, save_style
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frames = (Texture(4).at(2 * i, i, width=96, height=64) for i in range(8))
     return write_frames(tmp_path_factory.mktemp("eval") / "clip.mkv", frames)
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "still.png"
+    cv2.imwrite(str(path), Texture(4).at(0, 0, width=300, height=200))
+    return path
+
+
+@pytest.fixture(scope="module")
+def pale_style(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A style of half the contrast, and so of half the sharpness."""
+    weight = np.zeros((3, 3, 3, 3), np.float32)
+    weight[range(3), range(3), 1, 1] = 0.5
+    return save_style(tmp_path_factory.mktemp("style") / "pale.onnx", weight, np.full(3, 0.25, np.float32))
 
 
 def test_styles_baselines_and_a_finished_video_in_one_table(
@@ -51,6 +66,22 @@ def test_styles_baselines_and_a_finished_video_in_one_table(
     assert picture.shape[1] == 1000
 
 
+def test_a_picture_moves_and_sharpness_can_be_made_equal(
+    command: Command, still: Path, invert_style: Path, pale_style: Path, tmp_path: Path
+) -> None:
+    result = command(
+        "stylize-eval", still, "-s", invert_style, "-s", pale_style, "--equal-sharpness",
+        "--max-frames", 6, "--device", "cpu", "--json", tmp_path / "e.json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("still.png: 6 frames of 640x360, 0 cuts\n")
+    rows = json.loads((tmp_path / "e.json").read_text())["rows"]
+    blur = rows["invert (fp32)"]["softened"]
+    assert f"invert (fp32) was blurred by {blur:.2f} pixels, for equal sharpness" in result.stdout
+    assert rows["pale (fp32)"]["softened"] == 0
+    assert "is less sharp" not in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -61,14 +92,16 @@ def test_styles_baselines_and_a_finished_video_in_one_table(
         (["CLIP", "-s", "photo", "--smooth", "2"], "smooth must be between 0"),
         (["CLIP", "-s", "foto"], "no style 'foto'"),
         (["CLIP", "--baseline", "foto"], "no style 'foto'"),
+        (["STILL", "CLIP"], "is a picture; a finished video is measured beside its source video"),
         (["CLIP", "CLIP", "--plot", "e.jpg"], "plots are PNG files"),
         (["CLIP", "CLIP", "--json", "nowhere/e.json"], "the folder nowhere does not exist"),
     ],
 )
 def test_bad_input_is_one_sentence(
-    arguments: list[str], sentence: str, command: Command, source: Path, tmp_path: Path
+    arguments: list[str], sentence: str, command: Command, source: Path, still: Path, tmp_path: Path
 ) -> None:
-    result = command("stylize-eval", *[str(source) if a == "CLIP" else a for a in arguments], cwd=tmp_path)
+    places = {"CLIP": str(source), "STILL": str(still)}
+    result = command("stylize-eval", *[places.get(a, a) for a in arguments], cwd=tmp_path)
     assert result.returncode == 2
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr

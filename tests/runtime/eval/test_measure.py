@@ -97,6 +97,20 @@ def test_blur_is_found_out(evaluation: Evaluation) -> None:
     assert evaluation.rows["blurred"].sharpness < 0.8 * evaluation.rows[IDENTITY].sharpness
 
 
+def test_sequences_can_be_compared_at_equal_sharpness(panning: Path, evaluation: Evaluation) -> None:
+    """The sharper ones are blurred, a finished video too; the source stays as it is."""
+    candidates = [Candidate("blurred", Blurred(12)), Candidate("flicker", Flickering(12))]
+    equal = evaluate(panning, candidates, stylized=panning, equal_sharpness=True).rows
+    least = equal["blurred"].sharpness
+    for name in ("flicker", panning.name):
+        assert equal[name].sharpness == pytest.approx(least, rel=0.05)
+        assert equal[name].softened > 1
+    assert equal["blurred"].softened == 0
+    assert equal["flicker"].warping_error == pytest.approx(equal["blurred"].warping_error, rel=0.3)
+    assert (equal["flicker"].noise_gain or 9) < 0.3 * (evaluation.rows["flicker"].noise_gain or 0)
+    assert equal[IDENTITY] == evaluation.rows[IDENTITY]
+
+
 def test_the_trace_has_one_point_for_each_frame(evaluation: Evaluation) -> None:
     points = evaluation.rows["flicker"].trace.points
     assert points[0] is None

@@ -1,0 +1,104 @@
+"""What steadiness is measured on: footage, or a picture that a camera passes over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stylize_video.eval.motion import Motion, MotionEstimator
+from stylize_video.frame import Frame
+from stylize_video.pictures import PICTURES, read_picture
+from stylize_video.source import VideoSource
+
+_VIEW = 360, 640
+_REACH = 64
+"""Pixels that the camera goes to each side."""
+
+_TURN = math.radians(2)
+_ZOOM = 1.15
+_ROUND = 60
+"""Frames until the camera is back where it began."""
+
+
+class Scene(Protocol):
+    """Frames, and how their points move from one to the other."""
+
+    def frames(self) -> Generator[Frame, None, None]:
+        """The frames, from the first on, uint8 ``[H, W, 3]`` BGR."""
+
+    def motion(self, one: tuple[int, Frame], other: tuple[int, Frame]) -> Motion:
+        """From one frame to another, each with its number."""
+
+
+def open_scene(path: Path) -> Scene:
+    """The scene of a video, or of a picture.
+
+    Raises:
+        SourceError: it cannot be read.
+    """
+    return PassedOver(read_picture(path)[0]) if path.suffix.lower() in PICTURES else Footage(path)
+
+
+class Footage:
+    """A video, whose motion is estimated."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._estimator = MotionEstimator()
+
+    def frames(self) -> Generator[Frame, None, None]:
+        with VideoSource(self._path) as video:
+            for frame in video:
+                yield frame.image
+
+    def motion(self, one: tuple[int, Frame], other: tuple[int, Frame]) -> Motion:
+        return self._estimator.between(one[1], other[1])
+
+
+class PassedOver:
+    """A picture in a camera's view of 640x360 that shifts, turns and zooms over it: motion known exactly.
+
+    One round of 60 frames, at up to eight pixels a frame, rarely whole ones.
+    """
+
+    def __init__(self, picture: Frame) -> None:
+        height, width = picture.shape[:2]
+        # At the least zoom the view, turned and shifted all the way, still lies inside.
+        needed = [side + 2 * _REACH + math.sin(_TURN) * max(_VIEW) + 2 for side in _VIEW]
+        scale = max(needed[0] / height, needed[1] / width)
+        size = math.ceil(width * scale), math.ceil(height * scale)
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        self._picture = np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
+
+    def frames(self) -> Generator[Frame, None, None]:
+        for index in range(_ROUND + 1):
+            view = self._to_picture(index)[:2]
+            method = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+            yield np.asarray(cv2.warpAffine(self._picture, view, _VIEW[::-1], flags=method), np.uint8)
+
+    def motion(self, one: tuple[int, Frame], other: tuple[int, Frame]) -> Motion:
+        way = np.linalg.inv(self._to_picture(other[0])) @ self._to_picture(one[0])
+        return Motion.affine(way[:2], height=_VIEW[0], width=_VIEW[1])
+
+    def _to_picture(self, index: int) -> NDArray[np.float64]:
+        """Where the view's pixels are in the picture at frame ``index``, ``[3, 3]``."""
+        angle = 2 * math.pi * index / _ROUND
+        turn = _TURN * math.sin(angle)
+        zoom = 1 + (_ZOOM - 1) * (1 - math.cos(angle)) / 2
+        cos, sin = math.cos(turn) / zoom, math.sin(turn) / zoom
+        x, y = (side / 2 for side in self._picture.shape[1::-1])
+        x, y = x + _REACH * math.sin(angle), y + _REACH * math.sin(2 * angle) / 4
+        middle_x, middle_y = (_VIEW[1] - 1) / 2, (_VIEW[0] - 1) / 2
+        return np.array(
+            [
+                [cos, -sin, x - 0.5 - cos * middle_x + sin * middle_y],
+                [sin, cos, y - 0.5 - sin * middle_x - cos * middle_y],
+                [0, 0, 1],
+            ]
+        )
