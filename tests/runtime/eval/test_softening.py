@@ -15,7 +15,7 @@ from stylize_video.eval.softening import MAX_SIGMA, Samples, sigma_for, soften
 @pytest.mark.parametrize("share", [0.95, 0.6, 0.3])
 def test_frames_get_the_sharpness_that_is_wanted(share: float) -> None:
     frames = [noisy(Texture(seed).at(0, 0), 20, seed=seed) for seed in range(3)]
-    wanted = share * np.mean([sharpness(frame) for frame in frames])
+    wanted = share * float(np.mean([sharpness(frame) for frame in frames]))
     sigma = sigma_for(frames, wanted)
     assert 0 < sigma < MAX_SIGMA
     reached = np.mean([sharpness(soften(frame, sigma)) for frame in frames])
