@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from stylize_video_train.features import FeatureModel
 from stylize_video_train.losses import (
     PerceptualLoss,
-    PooledGram,
+    PooledStatistic,
     content_loss,
     gram_matrix,
+    moments,
     style_loss,
     total_variation,
 )
+from stylize_video_train.recipe import StyleStatistics
 
 activations = st.builds(
     lambda n, c, h, w, seed: torch.randn(
@@ -108,6 +110,39 @@ def test_gram_of_half_precision_is_exact_under_autocast() -> None:
     torch.testing.assert_close(gram, gram_matrix(features.double()).float())
 
 
+# --- Moments ---------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(activations)
+def test_moments_match_numpy_and_add_up_to_the_gram_matrix(features: Tensor) -> None:
+    covariance, mean = moments(features)
+    channels = features.shape[1]
+    for picture, values in enumerate(features.flatten(2).numpy()):
+        expected = np.cov(values, bias=True).reshape(channels, channels) / channels
+        np.testing.assert_allclose(covariance[picture], expected, atol=1e-12)
+        np.testing.assert_allclose(mean[picture, 0], values.mean(1))
+    squared = mean.transpose(1, 2) @ mean / channels
+    torch.testing.assert_close(covariance + squared, gram_matrix(features))
+
+
+@settings(max_examples=25, deadline=None)
+@given(activations, st.floats(-10, 10))
+def test_only_the_mean_knows_how_bright_it_is(features: Tensor, light: float) -> None:
+    covariance, mean = moments(features)
+    brighter = moments(features + light)
+    torch.testing.assert_close(brighter[0], covariance, atol=1e-10, rtol=1e-7)
+    torch.testing.assert_close(brighter[1], mean + light)
+
+
+def test_moments_of_half_precision_are_exact_under_autocast() -> None:
+    features = torch.randn(1, 8, 40, 40).bfloat16() + 100
+    with torch.autocast("cpu", torch.bfloat16):
+        found = moments(features)
+    for half, exact in zip(found, moments(features.double()), strict=True):
+        torch.testing.assert_close(half, exact.float(), atol=1e-4, rtol=1e-4)
+
+
 # --- Single terms ----------------------------------------------------------------------
 
 
@@ -153,6 +188,7 @@ def test_total_variation_matches_a_slow_reference() -> None:
 
 def test_gradients_agree_with_finite_differences() -> None:
     target = leaf(2, 3, 3, 4, seed=5).detach()
+    assert torch.autograd.gradcheck(moments, leaf(2, 3, 3, 4))
     gram = gram_matrix(leaf(1, 3, 3, 4, seed=6).detach())[0]
     x = leaf(2, 3, 3, 4)
     assert torch.autograd.gradcheck(gram_matrix, x)
@@ -165,14 +201,14 @@ def test_gradients_agree_with_finite_differences() -> None:
 
 
 def test_pool_without_memory_is_the_mean_of_the_batch() -> None:
-    pool = PooledGram(3, 0.0).double()
+    pool = PooledStatistic((3, 3), 0.0).double()
     for seed in range(3):
         gram = gram_matrix(leaf(4, 3, 5, 5, seed=seed).detach())
         torch.testing.assert_close(pool(gram), gram.mean(0, keepdim=True))
 
 
 def test_pool_is_the_unbiased_exponential_mean() -> None:
-    pool = PooledGram(2, 0.8).double()
+    pool = PooledStatistic((2, 2), 0.8).double()
     grams = [gram_matrix(leaf(2, 2, 4, 4, seed=seed).detach()) for seed in range(5)]
     for count, gram in enumerate(grams, start=1):
         weights = [0.8 ** (count - 1 - k) for k in range(count)]
@@ -181,7 +217,7 @@ def test_pool_is_the_unbiased_exponential_mean() -> None:
 
 
 def test_pool_gives_the_gradient_of_the_batch() -> None:
-    pool = PooledGram(3, 0.9).double()
+    pool = PooledStatistic((3, 3), 0.9).double()
     pool(gram_matrix(leaf(2, 3, 4, 4, seed=3).detach()))
     pool.eval()
     x = leaf(2, 3, 4, 4)
@@ -193,7 +229,7 @@ def test_pool_gives_the_gradient_of_the_batch() -> None:
 
 
 def test_pool_remembers_in_training_only() -> None:
-    pool = PooledGram(3, 0.5).eval()
+    pool = PooledStatistic((3, 3), 0.5).eval()
     pool(torch.ones(2, 3, 3))
     assert pool.weight == 0
     assert torch.equal(pool.mean, torch.zeros(1, 3, 3))
@@ -218,6 +254,7 @@ def perceptual(
     content_scale: float | None = None,
     window: float = 1.0,
     memory: float | None = None,
+    statistics: StyleStatistics = "gram",
 ) -> PerceptualLoss:
     return PerceptualLoss(
         model,
@@ -229,6 +266,7 @@ def perceptual(
         content_scale=content_scale,
         window=window,
         memory=memory,
+        statistics=statistics,
     )
 
 
@@ -236,9 +274,14 @@ def pictures(n: int = 1, *, size: int = 40, seed: int = 0) -> Tensor:
     return torch.rand(n, 3, size, size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def test_perfect_pictures_cost_nothing(model: FeatureModel) -> None:
+@pytest.mark.parametrize("statistics", ["moments", "gram"])
+@pytest.mark.parametrize("memory", [None, 0.0, 0.5])
+def test_perfect_pictures_cost_nothing(
+    statistics: StyleStatistics, memory: float | None, model: FeatureModel
+) -> None:
     style = pictures(seed=1)
-    content, distance = perceptual(model, style, scales=(1.0, 0.5))(style, style)
+    loss = perceptual(model, style, scales=(1.0, 0.5), memory=memory, statistics=statistics).double()
+    content, distance = loss(style, style)
     assert content.item() == 0
     assert distance.item() == pytest.approx(0, abs=1e-12)
 
@@ -252,6 +295,14 @@ def test_perceptual_loss_is_the_sum_of_its_parts(model: FeatureModel) -> None:
         style_loss(gram_matrix(features[k]), gram_matrix(targets[k])[0]) for k in ("features.1", "features.4")
     ]
     torch.testing.assert_close(distance, (parts[0] + 3 * parts[1]) / 4)
+
+
+def test_moments_count_alike(model: FeatureModel) -> None:
+    style, frames, stylized = pictures(seed=1), pictures(2, seed=2), pictures(2, seed=3)
+    layer = "features.1"
+    distance = perceptual(model, style, layers=(layer,), statistics="moments")(stylized, frames)[1]
+    parts = zip(moments(model(stylized)[layer]), moments(model(style)[layer]), strict=True)
+    torch.testing.assert_close(distance, sum(style_loss(a, b[0]) for a, b in parts) / 2)
 
 
 def test_scales_are_averaged(model: FeatureModel) -> None:

@@ -82,6 +82,10 @@ def train_style(
     style_size: Annotated[
         int | None, _option("style_size", "Short side of PICTURE, in pixels: smaller gives finer strokes.")
     ] = None,
+    style_statistics: Annotated[
+        str | None,
+        _option("style_statistics", "What style is at a layer: moments, or gram (Johnson et al.)."),
+    ] = None,
     style_weight: Annotated[
         float | None, _option("style_weight", "Style against content.", shown="calibrated to --style-balance")
     ] = None,
@@ -135,6 +139,7 @@ def train_style(
             "accumulate": accumulate,
             "image_size": image_size,
             "style_size": style_size,
+            "style_statistics": style_statistics,
             "style_weight": style_weight,
             "style_balance": style_balance,
             "content_weight": content_weight,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from stylize_video_train.features import FeatureModel
 from stylize_video_train.parallel import mean_over_processes
+from stylize_video_train.recipe import StyleStatistics
 
 _TINY = 1e-8
 
@@ -29,6 +30,23 @@ def gram_matrix(features: Tensor) -> Tensor:
         return flat @ flat.transpose(1, 2) / (channels * height * width)
 
 
+def moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Covariances ``[N, C, C]``, divided by C, and means ``[N, 1, C]`` of activations ``[N, C, H, W]``.
+
+    A Gram matrix is their sum, the covariance and the square of the mean, and the mean is most of
+    it: matching the sum, a network may trade texture for colour and still be paid (Risser et al.,
+    arXiv 1701.08893, call it the instability of Gram matrices). Matched apart, colours become
+    those of the painting, and strokes count as much as they do.
+    """
+    mean = _full_precision(features).mean((2, 3), keepdim=True)
+    return gram_matrix(_full_precision(features) - mean), mean.flatten(1)[:, None]
+
+
+def style_statistics(features: Tensor, kind: StyleStatistics) -> tuple[Tensor, ...]:
+    """What is compared of a layer: its :func:`gram_matrix`, or its :func:`moments`."""
+    return (gram_matrix(features),) if kind == "gram" else moments(features)
+
+
 def content_loss(features: Tensor, target: Tensor) -> Tensor:
     """Squared distance of activations, as a fraction of the target's energy."""
     target = _full_precision(target)
@@ -36,13 +54,16 @@ def content_loss(features: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(_full_precision(features), target) / (energy + _TINY)
 
 
-def style_loss(gram: Tensor, target: Tensor) -> Tensor:
-    """Squared distance of Gram matrices ``[N, C, C]`` to ``[C, C]``, as a fraction of the target's energy."""
-    return (gram - target).square().sum((1, 2)).mean() / (target.square().sum() + _TINY)
+def style_loss(statistic: Tensor, target: Tensor) -> Tensor:
+    """Squared distance of Gram matrices ``[N, C, C]`` to ``[C, C]``, as a fraction of the target's energy.
+
+    Or of any other statistic of two dimensions.
+    """
+    return (statistic - target).square().sum((1, 2)).mean() / (target.square().sum() + _TINY)
 
 
-class PooledGram(nn.Module):
-    """The Gram matrix of many pictures, of which the current batch is the latest part.
+class PooledStatistic(nn.Module):
+    """A style statistic of many pictures, of which the current batch is the latest part.
 
     Johnson et al. ask each picture for the style's whole statistics, which only a network
     that sees the whole picture (instance normalisation) can give: one that does not
@@ -52,21 +73,21 @@ class PooledGram(nn.Module):
     and makes the training swing: 0.9 diverged within 300 steps where 0 did not.
 
     Args:
-        channels: C of the activations.
+        shape: of the statistic: (C, C) for Gram matrices of C channels.
         memory: share of the past in the mean, 0 for the current batch alone.
     """
 
-    def __init__(self, channels: int, memory: float) -> None:
+    def __init__(self, shape: Sequence[int], memory: float) -> None:
         super().__init__()
         self.memory = memory
-        self.register_buffer("mean", torch.zeros(1, channels, channels))
+        self.register_buffer("mean", torch.zeros(1, *shape))
         self.register_buffer("weight", torch.zeros(()))
         self.mean: Tensor
         self.weight: Tensor
 
-    def forward(self, gram: Tensor) -> Tensor:
+    def forward(self, statistic: Tensor) -> Tensor:
         """Return ``[1, C, C]`` for the Gram matrices ``[N, C, C]`` of a batch."""
-        batch = mean_over_processes(gram.mean(0, keepdim=True))
+        batch = mean_over_processes(statistic.mean(0, keepdim=True))
         new = batch.detach()
         if self.training:
             self.weight += (1 - self.memory) * (1 - self.weight)
@@ -89,7 +110,7 @@ class PerceptualLoss(nn.Module):
         model: returns at least ``content_layer`` and every style layer.
         style_picture: RGB ``[1, 3, H, W]`` in 0..1.
         content_layer: where content is compared.
-        style_layers: the set J where Gram matrices are compared.
+        style_layers: the set J where style is compared.
         layer_weights: one weight a style layer; equal ones by default.
         scales: sizes at which style is compared, as fractions of the frame's side; a
             second, half-size look sees strokes twice as large.
@@ -97,8 +118,9 @@ class PerceptualLoss(nn.Module):
             a half-size look leaves the strokes free and holds what they depict.
         window: at the first scale, look only at a part of the frames with this fraction of
             their sides. Fine strokes are known by a quarter of the picture, at a quarter of the cost.
-        memory: compare the style of all pictures together, see :class:`PooledGram`;
+        memory: compare the style of all pictures together, see :class:`PooledStatistic`;
             None compares each picture's, as the paper does.
+        statistics: what style is, see :func:`style_statistics`.
     """
 
     def __init__(
@@ -113,6 +135,7 @@ class PerceptualLoss(nn.Module):
         content_scale: float | None = None,
         window: float = 1.0,
         memory: float | None = None,
+        statistics: StyleStatistics = "gram",
     ) -> None:
         super().__init__()
         weights = tuple(layer_weights or (1.0,) * len(style_layers))
@@ -127,17 +150,26 @@ class PerceptualLoss(nn.Module):
         if self.content_scale not in self.scales:
             raise ValueError(f"content_scale must be one of {self.scales}, got {content_scale}")
         self.window = window
+        self.statistics = statistics
         with torch.no_grad():
-            self._targets: list[Mapping[str, Tensor]] = []
+            self._targets: list[Mapping[str, Sequence[Tensor]]] = []
             for scale in self.scales:
                 features = model(_rescale(style_picture, scale))
-                self._targets.append({layer: gram_matrix(features[layer])[0] for layer in style_layers})
+                self._targets.append(
+                    {
+                        layer: [found[0] for found in style_statistics(features[layer], statistics)]
+                        for layer in style_layers
+                    }
+                )
         self.pools = nn.ModuleList(
             nn.ModuleList(
-                nn.Identity() if memory is None else PooledGram(len(grams[layer]), memory)
+                nn.ModuleList(
+                    nn.Identity() if memory is None else PooledStatistic(target.shape, memory)
+                    for target in targets[layer]
+                )
                 for layer in style_layers
             )
-            for grams in self._targets
+            for targets in self._targets
         )
 
     def forward(
@@ -162,8 +194,10 @@ class PerceptualLoss(nn.Module):
             for (layer, weight), pool in zip(
                 self.layer_weights.items(), cast(nn.ModuleList, pools), strict=True
             ):
-                gram = pool(gram_matrix(features[layer]))
-                style = style + weight * style_loss(gram, targets[layer])
+                found = style_statistics(features[layer], self.statistics)
+                each = zip(cast(nn.ModuleList, pool), found, targets[layer], strict=True)
+                losses = [style_loss(pooled(value), target) for pooled, value, target in each]
+                style = style + weight * torch.stack(losses).mean()
         return content, style / (sum(self.layer_weights.values()) * len(self.scales))
 
 

@@ -14,6 +14,7 @@ from stylize_video.errors import StylizeError
 NetworkKind = Literal["realtime", "transformer"]
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["cosine", "constant"]
+StyleStatistics = Literal["moments", "gram"]
 
 
 class RecipeError(StylizeError):
@@ -96,9 +97,12 @@ class Recipe:
     sides: a quarter of the cost for fine strokes, which are alike everywhere."""
     style_size: int = 400
     """Short side, in pixels, of the style picture: smaller gives finer strokes."""
+    style_statistics: StyleStatistics = "moments"
+    """What style is at a layer: ``moments``, the mean and the covariance of its activations, which
+    gives a painting's colours and strokes their due; or ``gram``, the Gram matrix of the paper."""
     style_memory: float | None = 0.0
     """Compare the style of all pictures together, this share of it of earlier batches; None
-    compares each picture's. See :class:`stylize_video_train.losses.PooledGram`."""
+    compares each picture's. See :class:`stylize_video_train.losses.PooledStatistic`."""
     content_weight: float = 1.0
     style_weight: float | None = None
     """None: calibrated to ``style_balance`` before the training, and then written here."""
@@ -197,6 +201,8 @@ class Recipe:
             raise RecipeError(f"layer_weights must be 0 or more and not all 0, got {self.layer_weights}")
         if self.precision not in ("auto", "fp32", "bf16"):
             raise RecipeError(f"precision must be auto, fp32 or bf16, got {self.precision}")
+        if self.style_statistics not in ("moments", "gram"):
+            raise RecipeError(f"style_statistics must be moments or gram, got {self.style_statistics}")
         if self.schedule not in ("cosine", "constant"):
             raise RecipeError(f"schedule must be cosine or constant, got {self.schedule}")
         if self.batch % self.accumulate:

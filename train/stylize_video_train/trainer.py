@@ -347,6 +347,7 @@ def perceptual_loss(
         content_scale=recipe.content_scale,
         window=recipe.window,
         memory=recipe.style_memory,
+        statistics=recipe.style_statistics,
     ).to(device)
 
 

@@ -91,6 +91,7 @@ def plan(size: Size, *, seed: int = 0) -> list[Run]:
         batch=size.batch,
         image_size=size.image_size,
         style_size=size.style_size,
+        style_statistics="gram",
         style_balance=STYLE_BALANCE,
         steadiness_weight=STEADINESS_WEIGHT,
         content_scale=1.0,
@@ -159,7 +160,12 @@ def yardsticks(
     found = {}
     for name in YARDSTICKS:
         recipe = Recipe(
-            features=name, style_size=size.style_size, style_memory=0.0, content_scale=1.0, window=1.0
+            features=name,
+            style_size=size.style_size,
+            style_statistics="gram",
+            style_memory=0.0,
+            content_scale=1.0,
+            window=1.0,
         ).resolved()
         try:
             found[name] = perceptual_loss(
