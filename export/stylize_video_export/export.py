@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -203,9 +204,14 @@ def _completed(given: StyleMetadata, checkpoint: Checkpoint, output: Path) -> St
     return replace(
         given,
         name=given.name or checkpoint.style.get("name", "") or output.stem,
-        recipe=checkpoint.recipe,
+        recipe=_public(checkpoint.recipe),
         checkpoint_sha256=checkpoint.weights_sha256(),
     )
+
+
+def _public(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """``recipe`` without the folders of the machine it was trained on."""
+    return {**recipe, **{key: Path(recipe[key]).name for key in ("start", "teacher") if key in recipe}}
 
 
 def _write(model: onnx.ModelProto, metadata: StyleMetadata, file: ExportedFile) -> ExportedFile:

@@ -155,6 +155,14 @@ def test_every_file_carries_its_proof_and_its_story(checkpoint: Checkpoint, expo
         assert golden_problem(StyleSession(style, "cpu")) is None
 
 
+def test_a_style_does_not_tell_where_it_was_trained(toy: Checkpoint, tmp_path: Path) -> None:
+    recipe = {**toy.recipe, "start": "/home/someone/secret/first.pth", "teacher": str(tmp_path / "big.onnx")}
+    export_checkpoint(replace(toy, recipe=recipe), tmp_path / "toy.onnx")
+    metadata = Style.load(tmp_path / "toy.onnx").metadata
+    assert metadata is not None
+    assert (metadata.recipe["start"], metadata.recipe["teacher"]) == ("first.pth", "big.onnx")
+
+
 def test_half_is_close_and_float_at_the_border(exported: Exported) -> None:
     file = exported.file("fp16")
     assert file.psnr is not None
