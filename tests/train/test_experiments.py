@@ -1,18 +1,25 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
 
-from stylize_video_train.experiments import study
-from stylize_video_train.experiments.cli import main_compare_losses, main_train_experiments
+from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from stylize_video_train.experiments import duel, study
+from stylize_video_train.experiments.cli import (
+    main_compare_losses,
+    main_compare_networks,
+    main_train_experiments,
+)
 from stylize_video_train.experiments.gallery import agreement, results_table, write_grid
 from stylize_video_train.experiments.matrix import as_markdown, loss_matrix, read_for_matrix
 from stylize_video_train.features import FeatureModel
-from stylize_video_train.recipe import Recipe
+from stylize_video_train.networks import build_network
+from stylize_video_train.recipe import NetworkConfig, Recipe
 from support import Command, draw_picture
 
 LAYERS = ("features.1", "features.4", "features.7", "features.12")
@@ -190,6 +197,71 @@ def test_a_study_trains_measures_and_marks_what_is_missing(pictures: Path, tmp_p
     assert grid.shape[0] == 260
 
 
+@pytest.fixture(scope="module")
+def rivals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A network with fresh weights, and one whose every picture is grey."""
+    folder = tmp_path_factory.mktemp("rivals")
+    recipe = Recipe(
+        network=NetworkConfig(width=8, blocks=1),
+        features="squeezenet1_1",
+        content_layer="features.4",
+        style_layers=("features.1", "features.4"),
+        style_scales=(1.0,),
+        style_weight=3.0,
+        style_memory=0.5,
+    ).resolved()
+    for name, grey in (("plain", False), ("grey", True)):
+        torch.manual_seed(1)
+        weights = build_network(recipe.network).state_dict()
+        if grey:
+            weights["up2.weight"].zero_()
+            weights["up2.bias"].fill_(0.5)
+        Checkpoint(recipe.network, weights, recipe.to_dict(), {"name": name}, 1).save(folder / f"{name}.pth")
+    return [folder / "plain.pth", folder / "grey.pth"]
+
+
+def test_networks_are_compared_by_the_first_ones_losses(
+    pictures: Path, rivals: list[Path], squeeze_weights: Path
+) -> None:
+    photos = duel.unseen_photos(pictures / "unseen", size=64, most=3)
+    assert photos.shape == (3, 3, 64, 64)
+    scores = duel.score(rivals, pictures / "style.png", photos, weights_file=squeeze_weights)
+    assert [each.name for each in scores] == ["plain", "grey"]
+    grey = scores[1]
+    assert grey.variation == 0
+    assert grey.total == pytest.approx(grey.content + 3 * grey.style)
+    alone = duel.score(rivals[1:], pictures / "style.png", photos, weights_file=squeeze_weights)
+    assert alone == [grey]  # whoever was measured before
+    nameless = rivals[0].with_name("nameless.pth")
+    replace(load_checkpoint(rivals[0]), recipe={}).save(nameless)
+    with pytest.raises(CheckpointError, match="does not say how it was trained"):
+        duel.score([nameless], pictures / "style.png", photos)
+    lines = duel.as_table(scores).splitlines()
+    assert lines[2].endswith("| 1.00 |")
+    assert lines[3].endswith(f"| {grey.total / scores[0].total:.2f} |")
+
+
+def test_compare_networks_prints_a_table(
+    pictures: Path,
+    rivals: list[Path],
+    squeeze_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["compare-networks", pictures / "style.png", *rivals, "--photos", pictures / "unseen"]
+    given += ["--size", 64, "--feature-weights", squeeze_weights]
+    monkeypatch.setattr(sys, "argv", list(map(str, given)))
+    with pytest.raises(SystemExit) as end:
+        main_compare_networks()
+    assert end.value.code == 0
+    assert "| grey |" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*map(str, given[:2]), "none.pth", *map(str, given[4:])])
+    with pytest.raises(SystemExit) as end:
+        main_compare_networks()
+    assert end.value.code == 2
+    assert "none.pth" in capsys.readouterr().err
+
+
 def test_experiments_refuse_an_unknown_size(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -201,6 +273,6 @@ def test_experiments_refuse_an_unknown_size(
     assert "small" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["compare-losses", "train-experiments"])
+@pytest.mark.parametrize("name", ["compare-losses", "compare-networks", "train-experiments"])
 def test_help(command: Command, name: str) -> None:
     assert "--feature-weights" in command(name, "--help").stdout

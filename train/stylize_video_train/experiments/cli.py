@@ -1,4 +1,4 @@
-"""``compare-losses`` and ``train-experiments``: the questions about losses, with numbers and pictures."""
+"""``compare-losses``, ``compare-networks`` and ``train-experiments``: questions, numbers and pictures."""
 
 from __future__ import annotations
 
@@ -51,6 +51,25 @@ def compare_losses(
         print(text)
         if output is not None:
             output.write_text(text, encoding="utf-8")
+
+
+def compare_networks(
+    style: Annotated[Path, typer.Argument(metavar="PICTURE", help="The style picture of all of them.")],
+    checkpoints: Annotated[list[Path], typer.Argument(metavar="CHECKPOINT…", help="From train-style.")],
+    photos: Annotated[Path, typer.Option(help="Folder of photos that none of them was trained on.")],
+    count: Annotated[int, typer.Option(min=1, help="The first so many of them.")] = 12,
+    size: Annotated[int, typer.Option(min=64, help="Side of their middles, in pixels.")] = 256,
+    feature_weights: Annotated[
+        Path | None, typer.Option(help="The feature model's state dict.  [default: torchvision downloads it]")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
+) -> None:
+    """Print what trained networks cost on unseen photos, by the losses that the first was trained with."""
+    with errors_as_sentences(debug=debug):
+        from stylize_video_train.experiments.duel import as_table, score, unseen_photos
+
+        seen = unseen_photos(photos, size=size, most=count)
+        print(as_table(score(checkpoints, style, seen, weights_file=feature_weights)))
 
 
 def train_experiments(
@@ -186,6 +205,11 @@ def _write_results(
 def main_compare_losses() -> None:
     """Entry point of ``compare-losses``."""
     run_command(compare_losses)
+
+
+def main_compare_networks() -> None:
+    """Entry point of ``compare-networks``."""
+    run_command(compare_networks)
 
 
 def main_train_experiments() -> None:

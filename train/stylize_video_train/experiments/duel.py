@@ -1,0 +1,94 @@
+"""Trained networks against each other: what each one costs on photos that none has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from stylize_video_train.data import ContentFolder, read_picture, resize_short_side
+from stylize_video_train.losses import PerceptualLoss, total_variation
+from stylize_video_train.recipe import Recipe
+from stylize_video_train.trainer import perceptual_loss
+
+
+@dataclass(frozen=True)
+class Score:
+    """The losses of one network, and their weighted sum ``total``."""
+
+    name: str
+    content: float
+    style: float
+    variation: float
+    total: float
+
+
+def unseen_photos(folder: Path, *, size: int, most: int) -> Tensor:
+    """The middles ``[N, 3, size, size]`` of the first photos in ``folder``.
+
+    Raises:
+        DataError: there are none.
+    """
+    paths = ContentFolder(folder, size=size).paths[:most]
+    return torch.cat([_middle(resize_short_side(read_picture(path), size)) for path in paths])
+
+
+def score(
+    paths: Sequence[Path],
+    style_picture: Path,
+    photos: Tensor,
+    *,
+    weights_file: Path | None = None,
+    random_features: bool = False,
+) -> list[Score]:
+    """Measure checkpoints by the losses and weights that the first of them was trained with.
+
+    Style is pooled over all photos where it was in training; the whole of each photo counts.
+
+    Raises:
+        StylizeError: a checkpoint, the picture or the feature model cannot be used.
+    """
+    checkpoints = [load_checkpoint(path) for path in paths]
+    if not checkpoints[0].recipe:
+        raise CheckpointError(f"{paths[0]} does not say how it was trained; name another one first")
+    trained = Recipe.from_dict(checkpoints[0].recipe)
+    # Nothing may be remembered of the network measured before.
+    memory = None if trained.style_memory is None else 0.0
+    recipe = replace(trained, window=1.0, style_memory=memory)
+    loss = perceptual_loss(recipe, style_picture, weights_file=weights_file, random_features=random_features)
+    return [
+        _score(path.stem, each, recipe, loss, photos) for path, each in zip(paths, checkpoints, strict=True)
+    ]
+
+
+def _score(name: str, checkpoint: Checkpoint, recipe: Recipe, loss: PerceptualLoss, photos: Tensor) -> Score:
+    network = checkpoint.build().eval()
+    with torch.no_grad():
+        stylized = torch.cat([network(photo[None]).clamp(0, 1) for photo in photos])
+        content, style = loss(stylized, photos)
+        variation = total_variation(stylized)
+    total = (
+        recipe.content_weight * content + (recipe.style_weight or 0) * style + recipe.tv_weight * variation
+    )
+    return Score(name, content.item(), style.item(), variation.item(), total.item())
+
+
+def as_table(scores: Sequence[Score]) -> str:
+    """Markdown, with each total as a multiple of the first one's."""
+    lines = ["| | content | style | variation | total | x first |", "|---|---|---|---|---|---|"]
+    for each in scores:
+        numbers = (each.content, each.style, each.variation, each.total)
+        cells = " | ".join(f"{number:.4g}" for number in numbers)
+        lines.append(f"| {each.name} | {cells} | {each.total / scores[0].total:.2f} |")
+    return "\n".join(lines)
+
+
+def _middle(picture: Tensor) -> Tensor:
+    height, width = picture.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[..., top : top + side, left : left + side]
