@@ -129,7 +129,7 @@ def _add_candidates(
     session = open_session(style, device=device, precision=parse_precision(precision))
     name = f"{session.style.name} ({session.style.precision})"
     if name in found:
-        name = f"{style} ({session.style.precision})"
+        name = f"{session.style.path} ({session.style.precision})"
     for amount in dict.fromkeys((0.0, *smooth)):
         label = f"{name}, smooth {amount:g}" if amount else name
         found[label] = Candidate(label, session, amount)

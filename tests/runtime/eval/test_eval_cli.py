@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -80,6 +81,20 @@ def test_a_picture_moves_and_sharpness_can_be_made_equal(
     assert f"invert (fp32) was blurred by {blur:.2f} pixels, for equal sharpness" in result.stdout
     assert rows["pale (fp32)"]["softened"] == 0
     assert "is less sharp" not in result.stdout
+
+
+def test_styles_of_one_name_have_rows_of_their_own(
+    command: Command, source: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    mine = tmp_path / "photo.onnx"
+    shutil.copy(invert_style, mine)
+    result = command(
+        "stylize-eval", source, "-s", mine, "-s", "photo", "--precision", "fp32", "--max-frames", 3
+    )
+    assert result.returncode == 0, result.stderr
+    rows = [line.split(" (fp32)")[0] for line in result.stdout.splitlines() if " (fp32) " in line]
+    assert rows[0] == "photo"
+    assert rows[1].endswith("/styles/photo.onnx")
 
 
 @pytest.mark.parametrize(
