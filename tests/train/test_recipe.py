@@ -29,9 +29,17 @@ def test_a_model_without_preset_needs_layers() -> None:
     Recipe(features="densenet121", content_layer="a", style_layers=("b",)).resolved()
 
 
+def test_recipes_from_before_moments_were_trained_by_gram_matrices() -> None:
+    values = Recipe().to_dict()
+    assert Recipe.from_dict(values).style_statistics == "moments"
+    del values["style_statistics"]
+    assert Recipe.from_dict(values).style_statistics == "gram"
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [
+        ({"style_statistics": "mean"}, "style_statistics must be moments or gram"),
         ({"layer_weights": (1.0,)}, "layer weights"),
         ({"steps": 0}, "steps"),
         ({"batch": -1}, "batch"),

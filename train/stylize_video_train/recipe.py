@@ -219,4 +219,5 @@ class Recipe:
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "network"
         }
+        fields.setdefault("style_statistics", "gram")  # recipes from before there was a choice
         return cls(network=NetworkConfig(**values["network"]), **fields)
