@@ -72,7 +72,14 @@ class PassedOver:
         # At the least zoom the view, turned and shifted all the way, still lies inside.
         needed = [side + 2 * _REACH + math.sin(_TURN) * max(_VIEW) + 2 for side in _VIEW]
         scale = max(needed[0] / height, needed[1] / width)
-        size = math.ceil(width * scale), math.ceil(height * scale)
+        # What the camera never sees is cut away: enlarged, a strip of a picture would fill the memory.
+        wide, high = (
+            min(side, math.ceil(most / scale))
+            for side, most in zip((width, height), needed[::-1], strict=True)
+        )
+        top, left = (height - high) // 2, (width - wide) // 2
+        picture = picture[top : top + high, left : left + wide]
+        size = math.ceil(wide * scale), math.ceil(high * scale)
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         self._picture = np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import cv2
@@ -59,6 +60,16 @@ def test_no_border_comes_into_view(width: int, height: int) -> None:
         if index % 6 == 0:
             assert frame.shape == (360, 640, 3)
             assert frame.min() == frame.max() == 200
+
+
+def test_a_strip_of_a_picture_takes_no_more_memory_than_what_is_seen_of_it() -> None:
+    strip = np.full((20, 30_000, 3), 90, np.uint8)
+    tracemalloc.start()
+    frame = next(PassedOver(strip).frames())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert frame.min() == frame.max() == 90
+    assert peak < 50e6
 
 
 def test_pictures_are_passed_over_and_videos_followed(tmp_path: Path) -> None:
