@@ -14,6 +14,7 @@ import torch
 from stylize_video.contract import GoldenPair, Precision, StyleMetadata
 from stylize_video.errors import StylizeError
 from stylize_video.files import replacing
+from stylize_video.neighbourhood import find_neighbourhood
 from stylize_video.session import cuda_problem
 from stylize_video.style import variant_path
 from stylize_video_export.parity import FP32_TOLERANCE, Comparison, Pixels, compare, parity_inputs, runner
@@ -92,7 +93,7 @@ def export_checkpoint(
     network = ContractNetwork(checkpoint.build())
     graph = to_onnx(network, opset=opset)
     rows = _prove(network, graph, pictures, devices, tolerance, output) if verify else []
-    complete = _completed(metadata or StyleMetadata(), checkpoint, output)
+    complete = _completed(metadata or StyleMetadata(), checkpoint, graph, output)
 
     files: list[ExportedFile] = []
     refused: list[str] = []
@@ -101,7 +102,7 @@ def export_checkpoint(
     for precision in precisions:
         if precision == "fp32":
             continue
-        variant = to_half(graph) if precision == "fp16" else to_int8(graph, pictures)
+        variant = to_half(graph) if precision == "fp16" else _to_int8(checkpoint, graph, opset, pictures)
         quality = _mean_psnr(graph, variant, pictures)
         if quality < VARIANT_PSNR:
             refused.append(
@@ -161,6 +162,16 @@ def write_model(model: onnx.ModelProto, output: Path) -> None:
         raise ExportError(f"cannot write {output}: {error.strerror}") from error
 
 
+def _to_int8(
+    checkpoint: Checkpoint, graph: onnx.ModelProto, opset: int, pictures: Sequence[Pixels]
+) -> onnx.ModelProto:
+    """int8 of the form that a network has for it, else of ``graph``."""
+    network = checkpoint.build().for_bytes()
+    if network is None:
+        return to_int8(graph, pictures)
+    return to_int8(to_onnx(ContractNetwork(network), opset=opset), pictures, whole=True)
+
+
 def _prove(
     network: ContractNetwork,
     graph: onnx.ModelProto,
@@ -200,12 +211,16 @@ def _mean_psnr(graph: onnx.ModelProto, variant: onnx.ModelProto, pictures: Seque
     return float(np.mean(np.minimum(values, 99.0)))  # equal pictures have infinite PSNR
 
 
-def _completed(given: StyleMetadata, checkpoint: Checkpoint, output: Path) -> StyleMetadata:
+def _completed(
+    given: StyleMetadata, checkpoint: Checkpoint, graph: onnx.ModelProto, output: Path
+) -> StyleMetadata:
+    neighbourhood = find_neighbourhood(graph)
     return replace(
         given,
         name=given.name or checkpoint.style.get("name", "") or output.stem,
         recipe=_public(checkpoint.recipe),
         checkpoint_sha256=checkpoint.weights_sha256(),
+        neighbourhood=(neighbourhood.radius, neighbourhood.step) if neighbourhood else None,
     )
 
 

@@ -39,6 +39,9 @@ VARIANT_PSNR = 38.0
 CALIBRATION_PICTURES = 24
 """More pictures change the ranges no further; the folder's first ones, evenly spread, are taken."""
 
+_MOVING = ("Pad", "Transpose", "Reshape", "Slice", "DepthToSpace")
+"""Operators that move values and compute nothing."""
+
 _FLOAT32_OPERATORS = frozenset({"InstanceNormalization"})
 _CALIBRATION_PERCENTILE = 99.99
 _SPEED_SIZE = (360, 640)
@@ -96,15 +99,15 @@ def _in_float32(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     ]
 
 
-def to_int8(model: onnx.ModelProto, pictures: Sequence[Pixels]) -> onnx.ModelProto:
+def to_int8(model: onnx.ModelProto, pictures: Sequence[Pixels], *, whole: bool = False) -> onnx.ModelProto:
     """A copy with int8 weights (per channel) and uint8 activations, in QDQ form.
 
     Weights use 7 of their 8 bits: the pairwise products that CPUs without VNNI add up in
     16 bits then never overflow, and every CPU gives the same picture. That costs 0.15 dB.
 
-    The first and the last convolution stay in float: they touch pixels, so that their
-    rounding is what one would see, and with 3 channels they are faster in float too. What
-    comes after the last one stays in float with it; pixel shuffles before it move bytes.
+    The first and the last convolution of a network like any other stay in float: with 3 channels
+    they are faster so, and what comes after the last one stays in float with it. Pixel shuffles
+    before it move bytes.
 
     The ranges of activations leave out one value in ten thousand: the few largest are far from
     the rest, and would cost all others their precision (up to 7 dB).
@@ -112,29 +115,73 @@ def to_int8(model: onnx.ModelProto, pictures: Sequence[Pixels]) -> onnx.ModelPro
     Args:
         model: an fp32 style.
         pictures: real pictures that the ranges of activations are taken from.
+        whole: compute the first and the last convolution in 8 bits too. Frames are bytes, and what
+            rounds to the same 256 levels loses nothing: from end to end the graph then
+            holds nothing but bytes. Pays for networks in the form of :meth:`StyleNetwork.for_bytes`.
     """
     with _quiet(), tempfile.TemporaryDirectory() as folder:
         plain, prepared, quantized = (Path(folder) / f"{n}.onnx" for n in ("plain", "prepared", "int8"))
         onnx.save_model(model, str(plain))
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
-        nodes = onnx.load_model(str(prepared)).graph.node
+        graph = onnx.load_model(str(prepared)).graph
+        nodes = list(graph.node)
         convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
-        border = [nodes[convolutions[0]], *list(nodes)[convolutions[-1] :]]
+        border = [] if whole else [nodes[convolutions[0]], *nodes[convolutions[-1] :]]
+        pixels = [{"rmin": np.float32(0), "rmax": np.float32(1)}]
+        levels = dict.fromkeys(_of_pixels(graph), pixels) if whole else {}
         quantize_static(
             str(prepared),
             str(quantized),
             _Pictures(pictures),
             calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": _CALIBRATION_PERCENTILE},
+            extra_options={"CalibPercentile": _CALIBRATION_PERCENTILE, "TensorQuantOverrides": levels},
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Add", "Relu", "DepthToSpace"],
+            op_types_to_quantize=["Conv", "Add", "Relu", *(_MOVING if whole else ("DepthToSpace",))],
             nodes_to_exclude=[node.name for node in border],
         )
-        return _clean(onnx.load_model(str(quantized)), like=model)
+        result = onnx.load_model(str(quantized))
+        return _clean(_moving_bytes(result) if whole else result, like=model)
+
+
+def _of_pixels(graph: onnx.GraphProto) -> Iterator[str]:
+    """The values before the first convolution and after the last: pixels in 0..1, moved about."""
+    makers = {output: node for node in graph.node for output in node.output}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    name = convolutions[0].input[0]
+    while name in makers:
+        yield name
+        name = makers[name].input[0]
+    yield name
+    name = graph.output[0].name
+    if makers[name].op_type == "Clip":
+        name = makers[name].input[0]
+    while makers[name] is not convolutions[-1]:
+        yield name
+        name = makers[name].input[0]
+    yield name
+
+
+def _moving_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """``model`` with what only moves values moving bytes, instead of floats between two conversions."""
+    graph = model.graph
+    makers = {output: node for node in graph.node for output in node.output}
+    dropped: set[str] = set()
+    for node in graph.node:
+        mover = makers.get(node.input[0])
+        if node.op_type == "Shape" and mover is not None and mover.op_type == "DequantizeLinear":
+            node.input[0] = makers[mover.input[0]].input[0]  # as large as what was rounded
+        elif node.op_type == "QuantizeLinear" and mover is not None and mover.op_type in _MOVING:
+            mover.input[0] = makers[mover.input[0]].input[0]
+            mover.output[0] = node.output[0]
+            dropped.add(node.name)
+    kept = [node for node in graph.node if node.name not in dropped]
+    used = {name for node in kept for name in node.input} | {graph.output[0].name}
+    _replace(graph.node, [node for node in kept if used.intersection(node.output)])
+    return model
 
 
 def measure_speed(

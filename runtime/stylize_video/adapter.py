@@ -4,12 +4,13 @@ Video frames are uint8 ``[N, H, W, 3]`` BGR; styles read float32 ``[N, 3, H, W]`
 The conversion there and back is added to the graph itself: ONNX Runtime does it
 several times faster than numpy, and on a GPU only a quarter of the bytes cross the bus.
 Only operators that every opset since 7 defines alike are used, so that old files
-need no conversion.
+need no conversion. A style that makes bytes of its input itself gets bytes instead.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,87 @@ def adapt_to_frames(
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(STYLIZED, TensorProto.UINT8, shape))
     return adapted
+
+
+def adapt_to_bytes(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """A copy of ``model`` that maps uint8 RGB to uint8 RGB, None where it would not be all bytes.
+
+    A style may begin by rounding its input to 256 levels and end by making numbers of as many:
+    int8 styles of this project do. Both are left out here, as frames are such bytes already.
+
+    The result maps ``[N, H, W, 3]`` to ``[N, H, W, 3]``, or to ``[N, H, W, 4]`` where the fourth
+    channel is there only because four bytes are moved faster than three, and means nothing.
+    """
+    adapted = onnx.ModelProto()
+    adapted.CopyFrom(model)
+    graph = adapted.graph
+    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+    source = next(i for i in graph.input if i.name not in constants)
+    readers = [node for node in graph.node if source.name in node.input]
+    rounding = [node for node in readers if _is_of_bytes(node, "QuantizeLinear", constants)]
+    makers = {output: node for node in graph.node for output in node.output}
+    last = makers[graph.output[0].name]
+    clamp = None
+    if last.op_type == "Clip" and [constants.get(name) for name in last.input[1:]] == [0, 1]:
+        clamp, last = last, makers.get(last.input[0], last)  # bytes are within it anyway
+    if (
+        len(rounding) != 1
+        or any(node.op_type != "Shape" for node in readers if node is not rounding[0])
+        or not _is_of_bytes(last, "DequantizeLinear", constants)
+    ):
+        return None
+    nodes = [node for node in graph.node if not any(node is n for n in (rounding[0], last, clamp))]
+    bytes_in = rounding[0].output[0]
+    for node in readers:
+        if node.op_type == "Shape":
+            node.input[0] = bytes_in
+    nodes.insert(0, helper.make_node("Transpose", [FRAMES], [bytes_in], FRAMES, perm=[0, 3, 1, 2]))
+    cut = makers.get(last.input[0])
+    turned = makers.get(cut.input[0]) if cut is not None else None
+    if cut is not None and turned is not None and _takes_three_channels(cut, turned, constants):
+        nodes = [node for node in nodes if node is not cut and node is not turned]
+        nodes.append(helper.make_node("Identity", [turned.input[0]], [STYLIZED], STYLIZED))
+    else:
+        nodes.append(helper.make_node("Transpose", [last.input[0]], [STYLIZED], STYLIZED, perm=[0, 2, 3, 1]))
+    del graph.node[:]
+    graph.node.extend(nodes)
+    batch, _, height, width = (_dimension(d) for d in source.type.tensor_type.shape.dim)
+    graph.input.remove(source)
+    graph.input.insert(0, helper.make_tensor_value_info(FRAMES, TensorProto.UINT8, [batch, height, width, 3]))
+    del graph.output[:]
+    graph.output.append(
+        helper.make_tensor_value_info(STYLIZED, TensorProto.UINT8, [batch, height, width, None])
+    )
+    return adapted
+
+
+def _is_of_bytes(node: onnx.NodeProto, kind: str, constants: Mapping[str, np.ndarray]) -> bool:
+    """Whether ``node`` turns 0..1 into 0..255 as uint8, or back."""
+    if node.op_type != kind or len(node.input) < 3:
+        return False
+    scale, zero = (constants.get(name) for name in node.input[1:3])
+    return (
+        scale is not None
+        and zero is not None
+        and zero.dtype == np.uint8
+        and scale.size == zero.size == 1
+        and bool(np.isclose(scale * 255, 1, atol=1e-6).all())
+        and not zero.any()
+    )
+
+
+def _takes_three_channels(
+    cut: onnx.NodeProto, turned: onnx.NodeProto, constants: Mapping[str, np.ndarray]
+) -> bool:
+    """Whether ``cut`` keeps the first three of the channels that ``turned`` brought to the front."""
+    if cut.op_type != "Slice" or turned.op_type != "Transpose" or len(cut.input) < 4:
+        return False
+    perm = onnx.helper.get_attribute_value(turned.attribute[0]) if turned.attribute else []
+    starts, ends, axes = (constants.get(name) for name in cut.input[1:4])
+    wanted = ((starts, 0), (ends, 3), (axes, 1))
+    return list(perm) == [0, 3, 1, 2] and all(
+        value is not None and value.tolist() == [number] for value, number in wanted
+    )
 
 
 def _rearranging_tail(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

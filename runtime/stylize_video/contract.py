@@ -38,6 +38,7 @@ MAX_METADATA = 2**23
 """Characters that a file may say about itself; a golden pair and a thumbnail take some 200,000."""
 
 _MAX_GOLDEN_SIDE = 512
+_LARGEST_NEIGHBOURHOOD = 4096
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class StyleMetadata:
     ``recipe`` is the training's recipe, ``checkpoint_sha256`` the hash of the weights
     it was exported from, ``thumbnail`` a JPEG. ``psnr`` compares an fp16 or int8 variant
     with fp32 in dB; ``faster_on`` names the devices (``cpu``, ``cuda``) where the exporter
-    measured it to be the faster of the two.
+    measured it to be the faster of the two. ``neighbourhood`` is what fp32's graph tells of how
+    far the network looks: (radius, step) as in :class:`stylize_video.neighbourhood.Neighbourhood`.
     """
 
     name: str = ""
@@ -93,6 +95,7 @@ class StyleMetadata:
     precision: Precision = "fp32"
     psnr: float | None = None
     faster_on: tuple[str, ...] = ()
+    neighbourhood: tuple[int, int] | None = None
     contract: int = CONTRACT_VERSION
 
     def to_props(self) -> dict[str, str]:
@@ -109,6 +112,7 @@ class StyleMetadata:
             "precision": self.precision,
             "psnr": f"{self.psnr:.2f}" if self.psnr is not None else "",
             "faster_on": ",".join(self.faster_on),
+            "neighbourhood": "{},{}".format(*self.neighbourhood) if self.neighbourhood else "",
         }
         return {METADATA_PREFIX + key: value for key, value in values.items() if value}
 
@@ -140,4 +144,15 @@ class StyleMetadata:
             precision=precision,
             psnr=float(values["psnr"]) if "psnr" in values else None,
             faster_on=tuple(name for name in values.get("faster_on", "").split(",") if name),
+            neighbourhood=_pair(values.get("neighbourhood", "")),
         )
+
+
+def _pair(text: str) -> tuple[int, int] | None:
+    """``12,4`` as two numbers above 0, None for nothing."""
+    if not text:
+        return None
+    first, second = (int(number) for number in text.split(","))
+    if not (0 <= first <= _LARGEST_NEIGHBOURHOOD and 0 < second <= _LARGEST_NEIGHBOURHOOD):
+        raise ValueError(f"a neighbourhood of {text}")
+    return first, second

@@ -303,9 +303,7 @@ class StyleSession:
     def _reopen(self) -> None:
         with self._opening:
             self._computation = None  # so that its memory is free for the new one
-            on_cpu = self.device.kind == "cpu"
-            model = self.style.frames_model(pixel_range=self.input_range, round_early=on_cpu)
-            self._computation = _open(self.style, model, self.device, self._threads)
+            self._computation = _open(self.style, self.device, self.input_range, self._threads)
 
     def stylize(self, frame: Frame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
@@ -397,7 +395,10 @@ class StyleSession:
 
     @cached_property
     def _neighbourhood(self) -> Neighbourhood | None:
-        return find_neighbourhood(self.style.model)
+        found = find_neighbourhood(self.style.model)
+        told = self.style.metadata.neighbourhood if self.style.metadata else None
+        # int8 graphs that move bytes about do not show it.
+        return found or (Neighbourhood(*told) if told else None)
 
     def _run(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]
@@ -435,9 +436,21 @@ class _OnCpu:
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
 
-    def run(self, batch: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        result: NDArray[np.uint8] = self._session.run([STYLIZED], {FRAMES: batch})[0]
+    def run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Stylize ``frames``, uint8 ``[1, H, W, 3]`` BGR."""
+        result: NDArray[np.uint8] = self._session.run([STYLIZED], {FRAMES: frames})[0]
         return result
+
+
+class _OnCpuInBytes(_OnCpu):
+    """The same for a graph by :func:`adapt_to_bytes`: OpenCV reorders colours faster than a graph."""
+
+    def run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        stylized = super().run(cv2.cvtColor(frames[0], cv2.COLOR_BGR2RGB)[None])
+        if stylized.ndim != 4 or stylized.shape[3] not in (3, 4):
+            return stylized  # no picture: told by the caller
+        method = cv2.COLOR_RGB2BGR if stylized.shape[3] == 3 else cv2.COLOR_RGBA2BGR
+        return np.asarray(cv2.cvtColor(stylized[0], method), np.uint8)[None]
 
 
 def cuda_problem() -> str | None:
@@ -532,10 +545,15 @@ def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
     return np.asarray(cv2.resize(frame, size[::-1], interpolation=method), np.uint8)
 
 
-def _open(style: Style, model: bytes, device: Device, threads: int) -> _OnCpu | CudaRunner:
+def _open(style: Style, device: Device, input_range: int, threads: int) -> _OnCpu | CudaRunner:
     """What runs frames, tried out where it is on a GPU: with CUDA graphs if they work, else without."""
     if device.kind == "cpu":
+        in_bytes = style.bytes_model() if input_range == 1 else None
+        if in_bytes is not None:
+            return _OnCpuInBytes(_create_session(style, in_bytes, device, threads))
+        model = style.frames_model(pixel_range=input_range, round_early=True)
         return _OnCpu(_create_session(style, model, device, threads))
+    model = style.frames_model(pixel_range=input_range)
     for graphs in (True, False):
         try:
             session = _create_session(style, model, device, threads, graphs=graphs)

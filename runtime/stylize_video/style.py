@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from stylize_video.adapter import adapt_to_frames
+from stylize_video.adapter import adapt_to_bytes, adapt_to_frames
 from stylize_video.bounds import MAX_SIDE
 from stylize_video.contract import (
     CONTRACT_VERSION,
@@ -67,6 +67,11 @@ class Style:
         return adapt_to_frames(
             self.model, pixel_range=pixel_range, round_early=round_early
         ).SerializeToString()
+
+    def bytes_model(self) -> bytes | None:
+        """The serialized graph on bytes of RGB by :func:`adapt_to_bytes`, where it can be had."""
+        adapted = adapt_to_bytes(self.model)
+        return adapted.SerializeToString() if adapted else None
 
 
 def find_style(name_or_path: str | Path) -> Path:

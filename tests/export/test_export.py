@@ -8,13 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from networks_support import CONFIGS, checkpoint_of, random_network
+from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision, StyleMetadata
+from stylize_video.neighbourhood import find_neighbourhood
 from stylize_video.session import StyleSession, golden_problem
 from stylize_video.style import Style
 from stylize_video_export.export import Export, ExportedFile, ExportError, export_checkpoint, proof_devices
@@ -22,6 +25,7 @@ from stylize_video_export.parity import SHAPES, Pixels, compare, parity_inputs, 
 from stylize_video_export.to_onnx import ContractNetwork, to_onnx
 from stylize_video_export.variants import to_int8
 from stylize_video_train.checkpoint import Checkpoint
+from stylize_video_train.recipe import NetworkConfig
 from support import draw_picture
 
 PICTURES: Sequence[Pixels] = [
@@ -196,7 +200,41 @@ def test_int8_is_close_and_small_or_refused(checkpoint: Checkpoint, exported: Ex
     assert measured == pytest.approx(file.psnr, abs=0.1)
     assert measured >= 38
     stored = [t for t in int8.graph.initializer if len(t.dims) == 4]
-    assert sum(t.data_type == onnx.TensorProto.INT8 for t in stored) == len(stored) - 2
+    in_float = 0 if checkpoint.network.kind == "realtime" else 2
+    assert sum(t.data_type == onnx.TensorProto.INT8 for t in stored) == len(stored) - in_float
+
+
+def test_int8_of_the_realtime_network_is_bytes_from_end_to_end(tmp_path: Path) -> None:
+    network = random_network(NetworkConfig(blocks=1))
+    export_checkpoint(
+        checkpoint_of(network), tmp_path / "toy.onnx", precisions=("fp32", "int8"), pictures=PICTURES
+    )
+    whole, int8 = (Style.load(tmp_path / name) for name in ("toy.onnx", "toy.int8.onnx"))
+    assert whole.bytes_model() is None
+    model = int8.bytes_model()
+    assert model is not None
+    adapted = onnx.load_model_from_string(model)
+    assert not {"QuantizeLinear", "Cast", "Mul"} & {
+        n.op_type for n in adapted.graph.node if FRAMES in n.input
+    }
+    in_bytes, around = (
+        ort.InferenceSession(m, providers=["CPUExecutionProvider"]) for m in (model, int8.frames_model())
+    )
+    for height, width in ((16, 16), (37, 90), (64, 41)):
+        frame = draw_picture(3, width, height)
+        got = in_bytes.run([STYLIZED], {FRAMES: frame[None, ..., ::-1]})[0]
+        assert got.shape == (1, height, width, 4)
+        expected = around.run([STYLIZED], {FRAMES: frame[None]})[0]
+        np.testing.assert_array_equal(got[..., 2::-1], expected)
+        np.testing.assert_array_equal(StyleSession(int8, "cpu").stylize(frame), expected[0])
+
+
+def test_every_variant_tells_how_far_the_network_looks(exported: Exported) -> None:
+    found = find_neighbourhood(exported.graph)
+    for file in exported.export.files:
+        metadata = Style.load(file.path).metadata
+        assert metadata is not None
+        assert metadata.neighbourhood == ((found.radius, found.step) if found else None)
 
 
 def test_int8_cannot_overflow_on_cpus_without_vnni() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from stylize_video.adapter import FRAMES, STYLIZED, adapt_to_frames
+from stylize_video.adapter import FRAMES, STYLIZED, adapt_to_bytes, adapt_to_frames
 
 
 def run(model: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:
@@ -117,3 +118,56 @@ def test_the_model_itself_is_left_alone(invert_style: Path) -> None:
     before = model.SerializeToString()
     adapt_to_frames(model)
     assert model.SerializeToString() == before
+
+
+def rounding_model(**changes: Any) -> onnx.ModelProto:
+    """Rounds to 256 levels, shifts the picture by a pixel, makes numbers of it again."""
+    settings_ = {"scale": 1 / 255, "zero": 0, "reader": "Shape", "low": 0.0, **changes}
+    nodes = [
+        helper.make_node("QuantizeLinear", ["frames", "scale", "zero"], ["levels"]),
+        helper.make_node(settings_["reader"], ["frames"], ["size"]),
+        helper.make_node("Pad", ["levels", "pads"], ["larger"], mode="edge"),
+        helper.make_node("Slice", ["larger", "starts", "size", "axes"], ["moved"]),
+        helper.make_node("DequantizeLinear", ["moved", "scale", "zero"], ["numbers"]),
+        helper.make_node("Clip", ["numbers", "low", "high"], ["stylized"]),
+    ]
+    if settings_["reader"] != "Shape":
+        nodes[3].input[2] = "ends"
+    constants: dict[str, np.ndarray] = {
+        "scale": np.array(settings_["scale"], np.float32),
+        "zero": np.array(settings_["zero"], np.uint8),
+        "pads": np.array([0, 0, 1, 1, 0, 0, 0, 0]),
+        "starts": np.array([0, 0, 0, 0]),
+        "ends": np.array([9, 3, 16, 20]),
+        "axes": np.array([0, 1, 2, 3]),
+        "low": np.array(settings_["low"], np.float32),
+        "high": np.array(1, np.float32),
+    }
+    shape: list[str | int | None] = ["N", 3, "H", "W"]
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("frames", "stylized")]
+    initializers = [numpy_helper.from_array(v, k) for k, v in constants.items()]
+    graph = helper.make_graph(nodes, "rounding", infos[:1], infos[1:], initializers)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def test_a_style_that_makes_bytes_gets_bytes() -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 16, 20, 3), np.uint8)
+    model = rounding_model()
+    before = model.SerializeToString()
+    in_bytes = adapt_to_bytes(model)
+    assert model.SerializeToString() == before
+    assert in_bytes is not None
+    onnx.checker.check_model(in_bytes)
+    kinds = {node.op_type for node in in_bytes.graph.node}
+    assert not {"QuantizeLinear", "DequantizeLinear", "Clip"} & kinds
+    np.testing.assert_array_equal(run(in_bytes, frames), run(adapt_to_frames(model), frames))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"scale": 1 / 128}, {"zero": 3}, {"reader": "Relu"}, {"low": 0.25}],
+    ids=["other levels", "another black", "something needs the floats", "a clamp that matters"],
+)
+def test_a_style_that_makes_something_else_does_not(changes: dict[str, Any]) -> None:
+    assert adapt_to_bytes(rounding_model(**changes)) is None
+    assert adapt_to_bytes(identity_model(opset=18)) is None

@@ -150,8 +150,8 @@ class FullGpu:
 def gpus_that_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = session_module._open
 
-    def open_(style: Style, model: bytes, device: Device, threads: int) -> object:
-        return FullGpu() if device.kind == "cuda" else opened(style, model, device, threads)
+    def open_(style: Style, device: Device, input_range: int, threads: int) -> object:
+        return FullGpu() if device.kind == "cuda" else opened(style, device, input_range, threads)
 
     monkeypatch.setattr(session_module, "_open", open_)
     monkeypatch.setattr(

@@ -96,6 +96,8 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         ({"version": 99}, "version 99"),
         ({"network": {"kind": "unet"}}, "damaged"),
         ({"step": None}, "damaged"),
+        ({"weights": ["none"]}, "damaged"),
+        ({"weights": {"stem.conv.weight": torch.zeros(4, 3, 12, 12)}}, "train it again"),
     ],
 )
 def test_checkpoints_of_another_kind_are_errors(

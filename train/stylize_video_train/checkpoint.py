@@ -94,7 +94,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"{path} has checkpoint version {content.get('version')}, this release reads {VERSION}"
         )
     try:
-        return Checkpoint(
+        checkpoint = Checkpoint(
             network=NetworkConfig(**content["network"]),
             weights=content["weights"],
             recipe=content["recipe"],
@@ -102,8 +102,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
             step=int(content["step"]),
             state=content.get("state", {}),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        shapes = {name: tuple(value.shape) for name, value in checkpoint.weights.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is a damaged stylize-video checkpoint ({error})") from error
+    with torch.device("meta"):
+        expected = build_network(checkpoint.network).state_dict()
+    if shapes != {name: tuple(value.shape) for name, value in expected.items()}:
+        raise CheckpointError(
+            f"{path} holds the weights of another {checkpoint.network.kind} network than this release has:"
+            " train it again, or export it with the release that trained it"
+        )
+    return checkpoint
 
 
 def read_torch_file(path: Path, *, kind: str = "checkpoint") -> Any:

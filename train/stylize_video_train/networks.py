@@ -21,9 +21,6 @@ from stylize_video_train.recipe import NetworkConfig
 MIN_SIDE = 16
 """Smallest height and width, in pixels, that every network accepts."""
 
-STRIDE = 4
-"""Both families work at a quarter of the frame's size; sides are padded to a multiple of it."""
-
 
 def build_network(config: NetworkConfig) -> StyleNetwork:
     """Return the network that ``config`` describes, with fresh weights."""
@@ -43,18 +40,9 @@ class StyleNetwork(nn.Module):
         """A copy in evaluation mode that computes the same with the fewest operations."""
         return copy.deepcopy(self).eval()
 
-
-def pad_to_stride(frames: Tensor, margin: int = 0) -> Tensor:
-    """Pad by ``margin`` on every side, and right and below to a multiple of the stride.
-
-    A margin repeats the outermost pixels: reflecting them needs a frame larger than the margin.
-    """
-    height, width = frames.shape[-2:]
-    return F.pad(
-        frames,
-        (margin, margin + (-width) % STRIDE, margin, margin + (-height) % STRIDE),
-        mode="replicate" if margin else "reflect",
-    )
+    def for_bytes(self) -> StyleNetwork | None:
+        """A folded copy in the form that 8-bit arithmetic runs fastest; None where there is none."""
+        return None
 
 
 # --- The reference network -------------------------------------------------------------
@@ -68,6 +56,8 @@ class TransformerNet(StyleNetwork):
     those of the public ``fast_neural_style`` checkpoints, so their state dicts load
     as they are.
     """
+
+    STRIDE = 4
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
@@ -89,7 +79,8 @@ class TransformerNet(StyleNetwork):
     def forward(self, frames: Tensor) -> Tensor:
         height, width = frames.shape[-2:]
         scale = float(self.config.pixel_range)
-        y = pad_to_stride(frames) * scale if scale != 1 else pad_to_stride(frames)
+        y = F.pad(frames, (0, (-width) % self.STRIDE, 0, (-height) % self.STRIDE), mode="reflect")
+        y = y * scale if scale != 1 else y
         y = F.relu(self.in1(self.conv1(y)))
         y = F.relu(self.in2(self.conv2(y)))
         y = F.relu(self.in3(self.conv3(y)))
@@ -139,41 +130,48 @@ class InstanceNormResidual(nn.Module):
 
 
 class RealtimeNet(StyleNetwork):
-    """A residual network at a quarter of the frame's size, made to fold to plain convolutions.
+    """A residual network at an eighth of the frame's size, made to fold to plain convolutions.
 
-    One strided convolution takes the frame to a quarter of its size, where all residual
-    blocks work; two resize-convolutions bring it back. Normalisation is batch
-    normalisation, which folds into the convolutions: a frame's look never depends on the
-    rest of the frame (as it does with instance normalisation: flicker, tiles that do not
-    match), and the exported graph is convolutions, ReLU and two pixel shuffles.
+    Two strided convolutions take the frame to an eighth of its size, where all residual blocks
+    work, and see far for little; three resize-convolutions bring it back. What the first
+    convolution saw is added again at a quarter of the size, so that contours stay where they
+    are. Normalisation is batch normalisation, which folds into the convolutions: a frame's
+    look never depends on the rest of the frame (as it does with instance normalisation:
+    flicker, tiles that do not match), and the exported graph is convolutions, ReLU, pixel
+    shuffles and padding.
 
-    Convolutions pad with zeros, which costs nothing at run time; the frame is padded once
-    by :data:`MARGIN` pixels and the margin cropped at the end. What the zeros change reaches
-    further in than that, but fades: trained networks drew a frame of up to 43 of 255 levels
-    around a plain picture with a margin of 12, of 10 with 20, and of less than 1 with 24.
+    Every convolution repeats the outermost pixels of its input. Zeros in their place cost less
+    for each, but drew a frame of up to 43 of 255 levels around plain pictures, which took a
+    margin of 24 pixels to hide: a fifth of all pixels at 640x360.
     """
 
-    MARGIN = 24
+    STRIDE = 8
+    _STEM = 4
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
-        width = config.width
+        width, head = config.width, config.head
         # 12x12 with stride 4 is a 3x3 convolution over 4x4 pixel-unshuffled input.
-        self.stem = NormConv(3, width, kernel=12, stride=STRIDE)
+        self.stem = NormConv(3, head, kernel=12, stride=self._STEM)
+        self.down = NormConv(head, width, kernel=4, stride=2)
         self.body = nn.ModuleList(BatchNormResidual(width) for _ in range(config.blocks))
-        self.up1 = ResizeConv(width, config.head, hidden=True)
-        self.up2 = ResizeConv(config.head, 3, hidden=False)
+        self.up0 = ResizeConv(width, head, hidden=True)
+        self.up1 = ResizeConv(head, head, hidden=True)
+        self.up2 = ResizeConv(head, 3, hidden=False)
 
     def forward(self, frames: Tensor) -> Tensor:
-        height, width = frames.shape[-2:]
-        y = F.relu(self.stem(pad_to_stride(frames, self.MARGIN)))
+        y = self.up2(self.up1(self.middle(self.stem(_to_whole_strides(frames, self.STRIDE)))))
+        return cast(Tensor, y[..., : frames.shape[-2], : frames.shape[-1]])
+
+    def middle(self, stem: Tensor) -> Tensor:
+        """From a quarter of the size to an eighth and back."""
+        seen = F.relu(stem)
+        y = F.relu(self.down(seen))
         for block in self.body:
             y = block(y)
-        y = self.up2(self.up1(y))
-        crop = slice(self.MARGIN, self.MARGIN + height), slice(self.MARGIN, self.MARGIN + width)
-        return cast(Tensor, y[..., crop[0], crop[1]])
+        return cast(Tensor, self.up0(y) + seen)
 
-    def folded(self) -> StyleNetwork:
+    def folded(self) -> RealtimeNet:
         """A copy without normalisation, and with resize-convolutions as sub-pixel ones."""
         network = copy.deepcopy(self).eval()
         for module in network.modules():
@@ -181,19 +179,57 @@ class RealtimeNet(StyleNetwork):
                 module.fold()
         return network
 
+    def for_bytes(self) -> StyleNetwork:
+        return ChannelsLastNet(self)
+
+
+class ChannelsLastNet(StyleNetwork):
+    """A folded :class:`RealtimeNet` in the form that 8-bit convolutions on a CPU run fastest.
+
+    They keep the channels of a pixel together, and want the channels of their input in fours
+    and of their output in sixteens: the same weights are ordered for that. Four pixels of a
+    row are one of twelve channels, as they lie in memory already; a pixel shuffle moves whole
+    runs of channels; and the picture comes out with a fourth channel, dropped at the end.
+    """
+
+    def __init__(self, network: RealtimeNet) -> None:
+        super().__init__(network.config)
+        self.network = network.folded()
+        stem = self.network.stem
+        self._margin = stem.padding
+        outputs = len(stem.conv.weight)
+        weight = stem.conv.weight.reshape(outputs, 3, 12, 3, 4).permute(0, 4, 1, 2, 3).flatten(1, 2)
+        self.stem = _convolution(weight, stem.conv.bias, stride=(4, 1))
+        for part, channels in ((self.network.up0, 0), (self.network.up1, 0), (self.network.up2, 4)):
+            part.shuffle_last(channels=channels)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        height, width = frames.shape[-2:]
+        rows = _to_whole_strides(frames, RealtimeNet.STRIDE, margin=self._margin).permute(0, 2, 3, 1)
+        rows = rows.reshape(rows.shape[0], rows.shape[1], rows.shape[2] // 4, 12)
+        y = self.network.middle(self.stem(rows.permute(0, 3, 1, 2)))
+        y = self.network.up2(self.network.up1(y)).permute(0, 2, 3, 1)
+        return cast(Tensor, y[:, :height, :width].permute(0, 3, 1, 2)[:, :3])
+
+
+def _to_whole_strides(frames: Tensor, stride: int, *, margin: int = 0) -> Tensor:
+    """Repeat the outermost pixels: right and below to whole strides, then ``margin`` all around."""
+    height, width = frames.shape[-2:]
+    sides = (margin, margin + (-width) % stride, margin, margin + (-height) % stride)
+    return F.pad(frames, sides, mode="replicate")
+
 
 class NormConv(nn.Module):
-    """Zero-padded convolution and batch normalisation; :meth:`fold` merges the two."""
+    """Edge-padded convolution and batch normalisation; :meth:`fold` merges the two."""
 
     def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, kernel, stride, (kernel - stride + 1) // 2, bias=False
-        )
+        self.padding = (kernel - stride + 1) // 2
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, bias=False)
         self.norm: nn.Module = BatchNorm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.norm(self.conv(x)))
+        return cast(Tensor, self.norm(self.conv(F.pad(x, (self.padding,) * 4, mode="replicate"))))
 
     def fold(self) -> None:
         if isinstance(self.norm, nn.BatchNorm2d):
@@ -225,6 +261,7 @@ class ResizeConv(nn.Module):
     times the memory traffic. Nearest upsampling followed by a 5x5 convolution is, to
     the last border pixel, a 3x3 convolution with four times the channels followed by a
     pixel shuffle, so the shared kernel is what is trained and the fast form is what runs.
+    Both repeat the outermost pixels.
 
     A ``hidden`` one is followed by batch normalisation and ReLU.
     """
@@ -236,16 +273,19 @@ class ResizeConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.norm = BatchNorm(out_channels) if hidden else None
         self.fast: nn.Conv2d | None = None
+        self.channels_last = False
         self.register_buffer("taps", _nearest_taps(), persistent=False)
         self.taps: Tensor
         nn.init.kaiming_uniform_(self.weight, a=5**0.5)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         if self.fast is not None:
             y = self.fast(x)
             # Before the shuffle, the ReLU fuses with the convolution.
-            return F.pixel_shuffle(F.relu(y) if self.hidden else y, 2)
-        y = F.conv2d(x, self._sub_pixel_weight(), self.bias.repeat_interleave(4), padding=1)
+            y = F.relu(y) if self.hidden else y
+            return _shuffle_last(y) if self.channels_last else F.pixel_shuffle(y, 2)
+        y = F.conv2d(x, self._sub_pixel_weight(), self.bias.repeat_interleave(4))
         y = F.pixel_shuffle(y, 2)
         return F.relu(self.norm(y)) if self.norm is not None else y
 
@@ -261,11 +301,42 @@ class ResizeConv(nn.Module):
             self.bias = nn.Parameter(self.bias * scale + shift)
             self.weight = nn.Parameter(self.weight * scale[:, None, None, None])
             self.norm = None
-        weight = self._sub_pixel_weight().detach()
-        fast = nn.Conv2d(weight.shape[1], weight.shape[0], 3, padding=1)
-        fast.weight = nn.Parameter(weight)
-        fast.bias = nn.Parameter(self.bias.detach().repeat_interleave(4))
-        self.fast = fast
+        bias = self.bias.detach().repeat_interleave(4)
+        self.fast = _convolution(self._sub_pixel_weight(), bias)
+
+    def shuffle_last(self, *, channels: int = 0) -> None:
+        """After :meth:`fold`: order the channels by phase, so that the shuffle moves runs of them.
+
+        More ``channels`` than there are come out as zeros.
+        """
+        if self.fast is None:
+            raise ValueError("fold a resize-convolution before its channels are ordered")
+        more = max(0, channels - len(self.bias))
+        weight, bias = (
+            F.pad(value.reshape(-1, 4, *value.shape[1:]), (0, 0) * value.dim() + (0, more))
+            .transpose(0, 1)
+            .flatten(0, 1)
+            for value in (self.fast.weight, cast(Tensor, self.fast.bias))
+        )
+        self.fast = _convolution(weight, bias)
+        self.channels_last = True
+
+
+def _convolution(weight: Tensor, bias: Tensor | None, *, stride: int | tuple[int, int] = 1) -> nn.Conv2d:
+    """A convolution without padding with these weights ``[out, in, height, width]``."""
+    outputs, inputs, *kernel = weight.shape
+    conv = nn.Conv2d(inputs, outputs, (kernel[0], kernel[1]), stride, bias=bias is not None)
+    conv.weight = nn.Parameter(weight.detach().contiguous())
+    if bias is not None:
+        conv.bias = nn.Parameter(bias.detach().contiguous())
+    return conv
+
+
+def _shuffle_last(x: Tensor) -> Tensor:
+    """A pixel shuffle of ``[N, 4 * C, H, W]`` whose channels are ordered by phase, done channels-last."""
+    n, channels, height, width = x.shape
+    y = x.permute(0, 2, 3, 1).reshape(n, height, width, 2, channels // 2).transpose(2, 3)
+    return y.reshape(n, 2 * height, 2 * width, channels // 4).permute(0, 3, 1, 2)
 
 
 def _nearest_taps() -> Tensor:

@@ -27,8 +27,9 @@ class NetworkConfig:
 
     ``width`` is the number of channels of the first convolution of the
     ``transformer`` and of the whole body of ``realtime``; ``blocks`` counts the
-    residual blocks (Johnson et al. have five); ``head`` is the number of channels at half size in
-    ``realtime``. ``pixel_range`` is 1, or 255 for checkpoints trained on 0..255.
+    residual blocks (Johnson et al. have five); ``head`` is the number of channels at a quarter
+    and at half of the size in ``realtime``. ``pixel_range`` is 1, or 255 for checkpoints
+    trained on 0..255.
     """
 
     kind: NetworkKind = "realtime"
@@ -118,7 +119,7 @@ class Recipe:
     accumulate: int = 1
     """Compute a step in this many parts, to save memory. Batch normalisation and pooled
     style then see one part at a time."""
-    steps: int = 1100
+    steps: int = 900
     start: str = AUTO_START
     """The weights to start from: a checkpoint, ``bundled`` or ``none``; ``auto`` takes the bundled
     ones where they fit the network. A network that has one style already learns another in a
