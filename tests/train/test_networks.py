@@ -215,5 +215,4 @@ def test_a_plain_frame_comes_out_plain_to_its_edges(size: tuple[int, int]) -> No
     for shade in (0.1, 0.5, 0.9):
         with torch.no_grad():
             plain = network(torch.full((1, 3, *size), shade))
-        # A cell of 8x8 may have a texture of its own, but every cell has the same.
-        torch.testing.assert_close(plain, plain[..., :8, :8].repeat(1, 1, 16, 19)[..., : size[0], : size[1]])
+        torch.testing.assert_close(plain, plain[..., :1, :1].expand_as(plain))  # no border, no grid

@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from stylize_video.bench.contenders import Contender
 from stylize_video.errors import SourceError
@@ -149,7 +149,7 @@ def measure_stages(clip: Path, session: StyleSession, infer: Timing, *, frames: 
     with VideoSource(clip) as video:
         decode, images = _timed(video, frames)
         info = video.info
-    border = StyleSession(_identity_style(), str(session.device))
+    border = StyleSession(_border_of(session.style), str(session.device), input_range=1)
     border.stylize(images[0].image)
     adapt = _each(border.stylize, [frame.image for frame in images])
     with TemporaryDirectory() as folder:
@@ -338,12 +338,22 @@ def _each(call: Callable[[Any], object], items: Sequence[Any]) -> list[float]:
     return seconds
 
 
-def _identity_style() -> Style:
-    """Nothing but the border: what it costs is what adapting costs."""
+def _border_of(style: Style) -> Style:
+    """Nothing but the border of a style: what it costs is what adapting costs."""
     shape: list[str | int | None] = ["N", 3, "H", "W"]
     infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("frames", "stylized")]
+    levels = []
     # Scaling by two keeps the optimizer from removing everything.
-    node = helper.make_node("Add", ["frames", "frames"], ["stylized"])
-    graph = helper.make_graph([node], "identity", infos[:1], infos[1:])
+    nodes = [helper.make_node("Add", ["frames", "frames"], ["stylized"])]
+    if style.bytes_model() is not None:
+        levels = [
+            numpy_helper.from_array(np.array(1 / 255, np.float32), "scale"),
+            numpy_helper.from_array(np.array(0, np.uint8), "zero"),
+        ]
+        nodes = [
+            helper.make_node("QuantizeLinear", ["frames", "scale", "zero"], ["levels"]),
+            helper.make_node("DequantizeLinear", ["levels", "scale", "zero"], ["stylized"]),
+        ]
+    graph = helper.make_graph(nodes, "border", infos[:1], infos[1:], levels)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return Style("identity", Path("identity.onnx"), None, None, model)
+    return Style("border", Path("border.onnx"), None, None, model)
