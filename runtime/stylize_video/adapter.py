@@ -9,8 +9,9 @@ need no conversion. A style that makes bytes of its input itself gets bytes inst
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,9 @@ def adapt_to_bytes(model: onnx.ModelProto) -> onnx.ModelProto | None:
     adapted = onnx.ModelProto()
     adapted.CopyFrom(model)
     graph = adapted.graph
-    constants = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
-    source = next(i for i in graph.input if i.name not in constants)
+    initialized = {i.name for i in graph.initializer}
+    source = next(i for i in graph.input if i.name not in initialized)
+    constants = dict(_small_constants(graph))
     readers = [node for node in graph.node if source.name in node.input]
     rounding = [node for node in readers if _is_of_bytes(node, "QuantizeLinear", constants)]
     makers = {output: node for node in graph.node for output in node.output}
@@ -166,6 +168,15 @@ def adapt_to_bytes(model: onnx.ModelProto) -> onnx.ModelProto | None:
         helper.make_tensor_value_info(STYLIZED, TensorProto.UINT8, [batch, height, width, None])
     )
     return adapted
+
+
+def _small_constants(graph: onnx.GraphProto) -> Iterator[tuple[str, np.ndarray]]:
+    """The initializers with one number: all that is asked for here."""
+    for tensor in graph.initializer:
+        if list(tensor.dims) in ([], [1]):
+            # What is damaged is told by ONNX Runtime, in words of its own.
+            with contextlib.suppress(ValueError, TypeError, KeyError):
+                yield tensor.name, numpy_helper.to_array(tensor)
 
 
 def _is_of_bytes(node: onnx.NodeProto, kind: str, constants: Mapping[str, np.ndarray]) -> bool:
