@@ -153,7 +153,13 @@ def adapt_to_bytes(model: onnx.ModelProto) -> onnx.ModelProto | None:
     nodes.insert(0, helper.make_node("Transpose", [FRAMES], [bytes_in], FRAMES, perm=[0, 3, 1, 2]))
     cut = makers.get(last.input[0])
     turned = makers.get(cut.input[0]) if cut is not None else None
-    if cut is not None and turned is not None and _takes_three_channels(cut, turned, constants):
+    read = Counter(name for node in graph.node for name in node.input)
+    if (
+        cut is not None
+        and turned is not None
+        and read[cut.output[0]] == read[turned.output[0]] == 1  # nothing else needs them
+        and _takes_three_channels(cut, turned, constants)
+    ):
         nodes = [node for node in nodes if node is not cut and node is not turned]
         nodes.append(helper.make_node("Identity", [turned.input[0]], [STYLIZED], STYLIZED))
     else:
