@@ -21,9 +21,9 @@ from stylize_video.warp import NOTHING
 _MOST = 0.8
 """Weight of the past at full smoothing: it fades by half in some three frames."""
 
-_NOISE, _CHANGE = 6, 30
-"""Differences of the small luma, of 255: up to the first they are noise and the limits of the
-estimated motion; from the second on the source has changed and its past has no say."""
+_NOISE, _CHANGE = 3, 16
+"""Levels of 255 by which the small luma's past lies outside of what the new one holds nearby: up
+to the first they are noise; from the second on the source has changed and its past has no say."""
 
 _WINDOW = (5, 5)
 _STILL: Any = 0.3 * _WINDOW[0] * _WINDOW[1]
@@ -88,15 +88,20 @@ class TemporalSmoother:
     def _follow(self, luma: Luma, past: Luma) -> tuple[NDArray[np.float32], Luma]:
         """Where each point was, and how much it has changed since: ``[h, w, 2]`` and ``[h, w]``."""
         flow = np.asarray(self._flow.calc(luma, past, NOTHING), np.float32)
-        change = cv2.absdiff(luma, cv2.remap(past, flow, NOTHING, _HOW, borderMode=cv2.BORDER_REPLICATE))
-        change_if_still = cv2.absdiff(luma, past)
+        warped = cv2.remap(past, flow, NOTHING, _HOW, borderMode=cv2.BORDER_REPLICATE)
         # Without texture any motion explains a picture; it is taken to stand still then.
         moving, standing = (
-            cv2.boxFilter(c, cv2.CV_16U, _WINDOW, normalize=False) for c in (change, change_if_still)
+            cv2.boxFilter(cv2.absdiff(luma, p), cv2.CV_16U, _WINDOW, normalize=False) for p in (warped, past)
         )
         still = cv2.compare(standing, cv2.add(moving, _STILL), cv2.CMP_LE)
         cv2.copyTo(np.zeros_like(flow), still, flow)
-        change = cv2.copyTo(change_if_still, still, change)
+        warped = cv2.copyTo(past, still, warped)
+        # Half way to its neighbours a pixel's value counts as the same: a detailed past that is
+        # off by a part of a pixel has not changed.
+        up, down = (
+            cv2.addWeighted(luma, 0.5, extreme(luma, _NEARBY), 0.5, 0) for extreme in (cv2.dilate, cv2.erode)
+        )
+        change = cv2.add(cv2.subtract(warped, up), cv2.subtract(down, warped))
         # A pixel's style depends on its surroundings, so change counts there too.
         return flow, np.asarray(cv2.dilate(change, _NEARBY), np.uint8)
 
