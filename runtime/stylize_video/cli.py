@@ -155,7 +155,11 @@ def stylize_video(
         int | None, typer.Option(help="Quality: lower is better and larger.", rich_help_panel=_ENCODING)
     ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="The encoder's speed, such as medium.", rich_help_panel=_ENCODING)
+        str | None,
+        typer.Option(
+            help="The encoder's speed, such as medium for smaller files (default: fast).",
+            rich_help_panel=_ENCODING,
+        ),
     ] = None,
     bitrate: Annotated[
         int | None, typer.Option(help="Bits a second, instead of a quality.", rich_help_panel=_ENCODING)

