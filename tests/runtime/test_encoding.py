@@ -91,6 +91,20 @@ def test_an_unknown_preset_is_a_sentence(clip: Path, invert: StyleSession, tmp_p
     assert not list(tmp_path.iterdir())
 
 
+def test_the_usual_h264_is_fast_but_keeps_what_makes_files_small(
+    clip: Path, invert: StyleSession, tmp_path: Path
+) -> None:
+    """x264 writes into each file how it was made."""
+    usual = stylize_file(clip, tmp_path / "usual.mp4", invert).output.read_bytes()
+    for kept in (b"cabac=1", b"deblock=1:0:0", b"aq=1:", b"mbtree=1", b"rc_lookahead=10", b"scenecut=40"):
+        assert kept in usual
+    for fast in (b"me=dia", b"subme=0", b"bframes=0", b"trellis=0"):
+        assert fast in usual
+    asked = stylize_file(clip, tmp_path / "asked.mp4", invert, encoding=Encoding(preset="medium"))
+    for thorough in (b"me=hex", b"subme=7", b"bframes=3", b"rc_lookahead=40"):
+        assert thorough in asked.output.read_bytes()
+
+
 def test_quality_and_bit_rate_decide_the_size(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
     sizes = [
         stylize_file(clip, tmp_path / f"{i}.mp4", invert, encoding=encoding).output.stat().st_size
