@@ -119,7 +119,7 @@ class Recipe:
     accumulate: int = 1
     """Compute a step in this many parts, to save memory. Batch normalisation and pooled
     style then see one part at a time."""
-    steps: int = 900
+    steps: int = 1800
     start: str = AUTO_START
     """The weights to start from: a checkpoint, ``bundled`` or ``none``; ``auto`` takes the bundled
     ones where they fit the network. A network that has one style already learns another in a
