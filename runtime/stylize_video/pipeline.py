@@ -23,7 +23,7 @@ from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoInfo, VideoSource
 from stylize_video.stylizer import Stylizer
-from stylize_video.threads import ReadAhead, WriteBehind, in_order
+from stylize_video.threads import ReadAhead, WriteBehind, in_order, opencv_threads_for
 from stylize_video.working_size import WorkingSize
 
 _LONGEST_GAP = Fraction(10)
@@ -95,7 +95,10 @@ def stylize_frames(
     def render(frame: TimedFrame) -> Frame:
         return stylizer.render(frame.image)
 
-    with closing(in_order(render, frames, at_once=session.at_once)) as rendered:
+    with (
+        opencv_threads_for(session.at_once),
+        closing(in_order(render, frames, at_once=session.at_once)) as rendered,
+    ):
         for frame, stylized in rendered:
             yield replace(frame, image=stylizer.finish(frame.image, stylized))
 

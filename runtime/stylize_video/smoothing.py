@@ -31,8 +31,11 @@ _STILL: Any = 0.3 * _WINDOW[0] * _WINDOW[1]
 
 _HOW = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
 _NEARBY = np.ones((3, 3), np.uint8)
-_SLACK: Any = (4,) * 4  # OpenCV's type stubs know no scalars
+_SLACK: Any = (4,) * 3  # OpenCV's type stubs know no scalars
 """Levels that the past may lie outside of what the new frame holds nearby."""
+
+_FADING = 24
+"""Levels that the past may differ from the new frame where its source begins to disagree."""
 
 
 def check_smooth(amount: float) -> float:
@@ -57,7 +60,6 @@ class TemporalSmoother:
         self._luma: Luma | None = None
         self._past: NDArray[np.uint8] | None = None  # BGRA: OpenCV warps four channels faster than three
         self._buffers = _Buffers(0, 0)
-        self._weights = (0.0, np.zeros(256, np.uint8))
 
     def reset(self) -> None:
         """Forget the past: the next frame stands alone."""
@@ -75,15 +77,17 @@ class TemporalSmoother:
             self._buffers = _Buffers(*stylized.shape[:2])
             self.reset()
         buffers = self._buffers
-        cv2.cvtColor(stylized, cv2.COLOR_BGR2BGRA, dst=buffers.current)
+        result = stylized
         if self._luma is not None and self._past is not None:
             flow, change = self._follow(luma, self._luma)
-            weight = np.asarray(cv2.LUT(change, self._weights_of(amount)), np.uint8)
             _warp(self._past, flow, buffers)
-            _blend(buffers, weight)
-        # The result is the next frame's past, and the past's memory the next frame's.
-        self._luma, self._past = luma, buffers.swap()
-        return np.asarray(cv2.cvtColor(self._past, cv2.COLOR_BGRA2BGR), np.uint8)
+            _limit(buffers, stylized, np.asarray(cv2.LUT(change, _LIMITS), np.uint8))
+            # The root makes equal steps of the knob look equal.
+            weight = _MOST * amount**0.5
+            result = np.asarray(cv2.addWeighted(buffers.warped, weight, stylized, 1 - weight, 0), np.uint8)
+        cv2.cvtColor(result, cv2.COLOR_BGR2BGRA, dst=buffers.past)
+        self._luma, self._past = luma, buffers.past
+        return result
 
     def _follow(self, luma: Luma, past: Luma) -> tuple[NDArray[np.float32], Luma]:
         """Where each point was, and how much it has changed since: ``[h, w, 2]`` and ``[h, w]``."""
@@ -105,13 +109,14 @@ class TemporalSmoother:
         # A pixel's style depends on its surroundings, so change counts there too.
         return flow, np.asarray(cv2.dilate(change, _NEARBY), np.uint8)
 
-    def _weights_of(self, amount: float) -> NDArray[np.uint8]:
-        """The past's weight, of 255, for each amount of change."""
-        if self._weights[0] != amount:
-            agreement = np.clip((_CHANGE - np.arange(256)) / (_CHANGE - _NOISE), 0, 1)
-            # The root makes equal steps of the knob look equal.
-            self._weights = amount, np.rint(255 * _MOST * amount**0.5 * agreement).astype(np.uint8)
-        return self._weights[1]
+
+def _limits() -> NDArray[np.uint8]:
+    """Levels that the past may differ from the new frame, for each amount of change."""
+    agreement = np.clip((_CHANGE - np.arange(256)) / (_CHANGE - _NOISE), 0, 1)
+    return np.where(agreement < 1, np.rint(_FADING * agreement), 255).astype(np.uint8)
+
+
+_LIMITS = _limits()
 
 
 def _warp(past: NDArray[np.uint8], flow: NDArray[np.float32], buffers: _Buffers) -> None:
@@ -119,22 +124,20 @@ def _warp(past: NDArray[np.uint8], flow: NDArray[np.float32], buffers: _Buffers)
     height, width = buffers.size
     scale: Any = (width / flow.shape[1], height / flow.shape[0], 0, 0)
     large = cv2.resize(cv2.multiply(flow, scale), (width, height), dst=buffers.flow)
-    cv2.remap(past, large, NOTHING, _HOW, dst=buffers.warped, borderMode=cv2.BORDER_REPLICATE)
+    cv2.remap(past, large, NOTHING, _HOW, dst=buffers.moved, borderMode=cv2.BORDER_REPLICATE)
+    cv2.cvtColor(buffers.moved, cv2.COLOR_BGRA2BGR, dst=buffers.warped)
 
 
-def _blend(buffers: _Buffers, weight: NDArray[np.uint8]) -> None:
-    """Move ``buffers.current`` towards ``buffers.warped`` by ``weight`` of 255, at a fraction of the size."""
-    current, past, up, down = buffers.current, buffers.warped, buffers.up, buffers.down
-    cv2.add(cv2.dilate(current, _NEARBY, dst=up), _SLACK, dst=up)
-    cv2.min(past, up, dst=past)
-    cv2.subtract(cv2.erode(current, _NEARBY, dst=down), _SLACK, dst=down)
-    cv2.max(past, down, dst=past)
-    cv2.resize(weight, buffers.size[::-1], dst=buffers.weight)
-    cv2.cvtColor(buffers.weight, cv2.COLOR_GRAY2BGRA, dst=buffers.weights)
-    # Differences upwards and downwards apart: bytes have no sign, and are fast.
-    cv2.multiply(cv2.subtract(past, current, dst=up), buffers.weights, dst=up, scale=1 / 255)
-    cv2.multiply(cv2.subtract(current, past, dst=down), buffers.weights, dst=down, scale=1 / 255)
-    cv2.subtract(cv2.add(current, up, dst=current), down, dst=current)
+def _limit(buffers: _Buffers, current: Frame, limit: NDArray[np.uint8]) -> None:
+    """Bring ``buffers.warped`` within ``limit``, at a fraction of the size, of the new frame, and within what
+    that holds nearby."""
+    past, bound, limits = buffers.warped, buffers.bound, buffers.limits
+    large = cv2.resize(limit, buffers.size[::-1], dst=buffers.limit)
+    cv2.cvtColor(large, cv2.COLOR_GRAY2BGR, dst=limits)
+    cv2.add(cv2.dilate(current, _NEARBY, dst=bound), _SLACK, dst=bound)
+    cv2.min(past, cv2.min(bound, cv2.add(current, limits), dst=bound), dst=past)
+    cv2.subtract(cv2.erode(current, _NEARBY, dst=bound), _SLACK, dst=bound)
+    cv2.max(past, cv2.max(bound, cv2.subtract(current, limits), dst=bound), dst=past)
 
 
 class _Buffers:
@@ -143,11 +146,6 @@ class _Buffers:
     def __init__(self, height: int, width: int) -> None:
         self.size = height, width
         self.flow = np.empty((height, width, 2), np.float32)
-        self.weight = np.empty((height, width), np.uint8)
-        pictures = (np.empty((height, width, 4), np.uint8) for _ in range(6))
-        self.current, self.warped, self.up, self.down, self.weights, self._other = pictures
-
-    def swap(self) -> NDArray[np.uint8]:
-        """Return ``current``, and give the next frame other memory for it."""
-        self.current, self._other = self._other, self.current
-        return self._other
+        self.limit = np.empty((height, width), np.uint8)
+        self.past, self.moved = (np.empty((height, width, 4), np.uint8) for _ in range(2))
+        self.warped, self.bound, self.limits = (np.empty((height, width, 3), np.uint8) for _ in range(3))

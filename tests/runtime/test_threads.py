@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Iterator
 
+import cv2
 import pytest
 
-from stylize_video.threads import ReadAhead, WriteBehind, in_order
+from stylize_video.machine import cores
+from stylize_video.threads import ReadAhead, WriteBehind, in_order, opencv_threads_for
 
 
 @pytest.fixture(autouse=True)
@@ -141,3 +143,17 @@ def test_closing_stops_early() -> None:
     next(pairs)
     pairs.close()
     assert len(done) <= 5
+
+
+def test_opencv_gets_the_cores_of_one_frame_until_the_last_job_ends() -> None:
+    usual = cv2.getNumThreads()
+    first, second = opencv_threads_for(cores()), opencv_threads_for(cores())
+    with first:
+        assert cv2.getNumThreads() == 1
+        second.__enter__()
+    assert cv2.getNumThreads() == 1
+    second.__exit__(None, None, None)
+    assert cv2.getNumThreads() == usual
+    with opencv_threads_for(1):
+        assert cv2.getNumThreads() == cores()
+    assert cv2.getNumThreads() == usual
