@@ -124,18 +124,27 @@ def test_folded_leaves_the_original_alone_and_has_no_normalisation() -> None:
     width=st.integers(1, 9),
     seed=st.integers(0, 99),
 )
-def test_resize_convolution_is_nearest_upsampling_and_a_5x5_convolution(
+def test_resize_convolution_is_linear_upsampling_and_a_4x4_convolution(
     channels: int, out: int, height: int, width: int, seed: int
 ) -> None:
     torch.manual_seed(seed)
     module = ResizeConv(channels, out, hidden=False).double()
     nn.init.normal_(module.bias)
     x = torch.randn(2, channels, height, width, dtype=torch.float64)
-    upsampled = F.interpolate(x, scale_factor=2.0, mode="nearest")
-    expected = F.conv2d(F.pad(upsampled, (2, 2, 2, 2), mode="replicate"), module.weight, module.bias)
+    repeated = F.pad(F.interpolate(x, scale_factor=2.0, mode="nearest"), (2, 2, 2, 2), mode="replicate")
+    interpolated = F.avg_pool2d(repeated, 2, stride=1)
+    expected = F.conv2d(interpolated, module.weight, module.bias)
     torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10)
     module.fold()
     torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_resize_convolution_makes_no_steps_of_a_slope() -> None:
+    module = ResizeConv(1, 1, hidden=False)
+    slope = torch.arange(12.0).expand(1, 1, 5, 12)
+    with torch.no_grad():
+        row = module(slope)[0, 0, 4, 4:-4]
+    torch.testing.assert_close(row.diff(), row.diff().mean().expand(15), rtol=1e-4, atol=1e-5)
 
 
 def test_realtime_pixels_depend_on_their_neighbourhood_only() -> None:
