@@ -157,7 +157,7 @@ def stylize_video(
     preset: Annotated[
         str | None,
         typer.Option(
-            help="The encoder's speed, such as medium for smaller files (default: fast).",
+            help="The encoder's speed, such as medium for smaller files (default: a fast one, tuned).",
             rich_help_panel=_ENCODING,
         ),
     ] = None,
@@ -229,7 +229,7 @@ def stylize_video(
         from stylize_video.edit import Edit, parse_rate, parse_scale, parse_time
         from stylize_video.encoding import Encoding
         from stylize_video.guard import try_out
-        from stylize_video.jobs import Options, find_sources, is_picture, joined, label_of, output_for
+        from stylize_video.jobs import Options, find_sources, is_picture, joined, label_of, outputs_for
         from stylize_video.look import Look
         from stylize_video.outputs import check_target
         from stylize_video.pipes import raw_format_of
@@ -242,7 +242,7 @@ def stylize_video(
         sources = joined(find_sources(inputs), output)
         style_path = find_style(style)
         many = len(sources) > 1
-        targets = [output_for(source, style_name(style_path), output, many=many) for source in sources]
+        targets = outputs_for(sources, style_name(style_path), output)
         encoding = Encoding(codec, crf, preset, bitrate, alpha=alpha, encoder=encoder, pipe=pipe_format)
         if not many and not is_picture(sources[0]):
             check_target(targets[0], Path(label_of(sources[0])), encoding=encoding, overwrite=overwrite)
@@ -368,7 +368,8 @@ def _stylize_one(
         result = stylize_any(source, target, session, options, hooks=hooks)
     if not quiet:
         fps = progress.rate
-        took = f"{result.frames} frames in {progress.seconds:.1f} s, {fps:.1f} fps on {session.device}"
+        many = "" if result.frames == 1 else "s"
+        took = f"{result.frames} frame{many} in {progress.seconds:.1f} s, {fps:.1f} fps on {session.device}"
         say(f"{result.output}: {took}")
 
 

@@ -91,7 +91,7 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
         cause = error.__cause__
         fail(str(error), interruption_code(cause) if isinstance(cause, KeyboardInterrupt) else EXIT_ERROR)
     except KeyboardInterrupt as interruption:
-        fail("interrupted", interruption_code(interruption))
+        fail(_what_was_kept(interruption) or "interrupted", interruption_code(interruption))
     except (ImportError, SystemError) as error:
         if interrupted.is_set():
             fail("interrupted", EXIT_INTERRUPTED)
@@ -105,6 +105,16 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
         if debug:
             raise
         fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+
+
+def _what_was_kept(interruption: KeyboardInterrupt) -> str | None:
+    """What an interrupted job had to say when one more Ctrl-C interrupted that."""
+    error = interruption.__context__
+    while error:
+        if isinstance(error, StylizeError) and isinstance(error.__cause__, KeyboardInterrupt):
+            return str(error)
+        error = error.__context__
+    return None
 
 
 class ProgressLine:

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from stylize_video.errors import SourceError, StylizeError
-from stylize_video.frame import TimedFrame
+from stylize_video.frame import Frame, TimedFrame
 
 if TYPE_CHECKING:
     from stylize_video.source import VideoInfo
@@ -154,7 +154,7 @@ def parse_rate(text: str) -> Fraction:
         raise StylizeError(f"frames a second are written as 25, 29.97 or 30000/1001, not {text!r}") from None
     television = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
     written_short = "/" not in text and rate.denominator != 1
-    return television if written_short and abs(rate - television) < Fraction(1, 200) else rate
+    return television if written_short and television and abs(rate - television) < Fraction(1, 200) else rate
 
 
 def parse_scale(text: str) -> Scale:
@@ -177,23 +177,24 @@ def parse_scale(text: str) -> Scale:
 def _scaled(
     frames: Iterable[TimedFrame], info: VideoInfo, size: tuple[int, int]
 ) -> tuple[Iterable[TimedFrame], VideoInfo]:
-    smaller = size[0] * size[1] < info.width * info.height
-    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-
-    def resized() -> Iterator[TimedFrame]:
+    def scaled() -> Iterator[TimedFrame]:
         for frame in frames:
-            image = np.asarray(cv2.resize(frame.image, size, interpolation=how), np.uint8)
-            alpha = frame.alpha
-            if alpha is not None:
-                alpha = np.asarray(cv2.resize(alpha, size, interpolation=how), np.uint8)
-            yield TimedFrame(frame.pts, image, alpha)
+            alpha = None if frame.alpha is None else resized(frame.alpha, size)
+            yield TimedFrame(frame.pts, resized(frame.image, size), alpha)
 
     # What is seen keeps its shape: where the sides change differently, the pixels do too.
     aspect = info.pixel_aspect * Fraction(info.width * size[1], info.height * size[0])
     if abs(aspect / info.pixel_aspect - 1) < _ASPECT_TOLERANCE:
         aspect = info.pixel_aspect
     aspect = aspect.limit_denominator(10_000)
-    return resized(), replace(info, width=size[0], height=size[1], pixel_aspect=aspect)
+    return scaled(), replace(info, width=size[0], height=size[1], pixel_aspect=aspect)
+
+
+def resized(plane: Frame, size: tuple[int, int]) -> Frame:
+    """A frame, or its transparency, at ``size`` (width, height)."""
+    smaller = size[0] * size[1] < plane.shape[0] * plane.shape[1]
+    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(plane, size, interpolation=how), np.uint8)
 
 
 def repeated(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from stylize_video.errors import SinkError
+
 
 def temporary_beside(target: Path) -> Path:
     """Create an empty hidden file in ``target``'s folder, with ``target``'s ending.
@@ -60,6 +62,19 @@ def replacing(target: Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write a file that appears when it is whole.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
+    try:
+        with replacing(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SinkError(f"cannot write {target}: {error.strerror}") from error
 
 
 def _umask() -> int:

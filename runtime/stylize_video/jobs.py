@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stylize_video.edit import Edit
+from stylize_video.edit import Edit, Scale, resized
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.inputs import Source, parse_source
@@ -106,7 +107,7 @@ def output_for(source: Source, style: str, output: Path | None, *, many: bool) -
     """
     if output is not None and not output.is_dir():
         if many:
-            hint = f"{output} is none (mkdir {output})"
+            hint = f"{output} is none (mkdir {shlex.quote(str(output))})"
             raise SinkError(f"several inputs need a folder for their outputs; {hint}")
         return output
     if output is None and source == STANDARD:
@@ -115,6 +116,21 @@ def output_for(source: Source, style: str, output: Path | None, *, many: bool) -
     suffix = beside.suffix.lower() if is_picture(source) else ".mp4"
     name = f"{beside.stem}.{style}{suffix}"
     return beside.with_name(name) if output is None else output / name
+
+
+def outputs_for(sources: Sequence[Source], style: str, output: Path | None) -> list[Path]:
+    """Where the result of each source goes, see :func:`output_for`.
+
+    Raises:
+        SinkError: one result would take another's place.
+    """
+    targets = [output_for(source, style, output, many=len(sources) > 1) for source in sources]
+    owners: dict[Path, Source] = {}
+    for source, target in zip(sources, targets, strict=True):
+        if (other := owners.setdefault(target, source)) is not source:
+            both = f"{label_of(other)} and {label_of(source)} would both become {target}"
+            raise SinkError(f"{both}; rename one, or run them apart")
+    return targets
 
 
 def _path_beside(source: Source) -> Path:
@@ -142,6 +158,7 @@ def stylize_any(
             session,
             look=options.look,
             working_size=options.working_size,
+            scale=options.edit.scale,
             overwrite=options.overwrite,
         )
     return stylize_file(
@@ -168,9 +185,19 @@ def stylize_picture(
     *,
     look: Look = Look(),
     working_size: WorkingSize = WorkingSize(),
+    scale: Scale | None = None,
     overwrite: bool = False,
 ) -> Result:
     """Stylize one picture of any size; transparency is kept where the output's format has it.
+
+    Args:
+        source: the picture.
+        output: the picture to write, whose ending chooses the format.
+        session: the style, on its device.
+        look: how much of the style is shown.
+        working_size: where the network works.
+        scale: the size of the result, which the picture gets before the style.
+        overwrite: replace ``output`` where it exists.
 
     Raises:
         SourceError: ``source`` is no picture.
@@ -180,6 +207,9 @@ def stylize_picture(
         raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(PICTURES)})")
     check_output(output, source, overwrite=overwrite)
     frame, alpha = read_picture(source)
+    if scale:
+        size = scale.size_of(frame.shape[1], frame.shape[0])
+        frame, alpha = resized(frame, size), None if alpha is None else resized(alpha, size)
     stylized = Stylizer(session, look, working_size=working_size).stylize(frame)
     write_picture(output, stylized, alpha)
     return Result(output, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,13 @@ from stylize_video.frame import Alpha, Frame
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
+_JPEG = (".jpg", ".jpeg")
+
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+"""A JPEG marker that ends a scan, which has escaped and restart markers of its own."""
+
+_END = 0xD9
+
 _WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 
 
@@ -23,8 +31,10 @@ def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     Pictures of 16 bits are reduced to 8.
 
     Raises:
-        SourceError: it is no picture.
+        SourceError: it is no picture, or a part of one.
     """
+    if path.suffix.lower() in _JPEG and _is_cut_off(path):
+        raise SourceError(f"{path} is damaged: its end is missing")
     try:
         picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR)
     except cv2.error:  # larger than OpenCV may read
@@ -50,12 +60,32 @@ def write_picture(path: Path, image: Frame, alpha: Alpha | None = None) -> None:
     if alpha is not None and path.suffix.lower() in _WITH_ALPHA:
         image = np.dstack([image, alpha])
     try:
+        encoded, data = cv2.imencode(path.suffix, image)
+        if not encoded:
+            raise SinkError(f"cannot write {path}: {path.suffix} files hold no picture of this size")
         with replacing(path) as temporary:
-            if not cv2.imwrite(str(temporary), image):
-                raise SinkError(f"cannot write {path}")
+            temporary.write_bytes(data.tobytes())
     except (OSError, cv2.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise SinkError(f"cannot write {path}: {reason}") from error
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether a JPEG has a start but no end. OpenCV fills what is missing with grey."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return False
+    if not data.startswith(b"\xff\xd8"):
+        return False
+    at = 2
+    while marker := _MARKER.search(data, at):
+        kind = data[marker.start() + 1]
+        if kind == _END:
+            return False
+        # A segment says how long it is; a scan goes on behind that, until the next marker.
+        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+    return True
 
 
 def _eight_bits(plane: np.ndarray) -> Frame:

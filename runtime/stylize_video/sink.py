@@ -239,7 +239,7 @@ def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
     if output.exists() and source.exists() and output.samefile(source):
         raise SinkError(f"{output} is the source itself; choose another output with -o")
     if output.exists() and not overwrite:
-        raise SinkError(f"{output} already exists; pass -y to replace it or -o to write elsewhere")
+        raise SinkError(f"{output} already exists; pass -y to replace it, or name another file")
 
 
 def _free_name(output: Path) -> Path:

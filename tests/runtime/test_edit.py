@@ -66,6 +66,7 @@ def test_times(text: str, seconds: float) -> None:
         ("59.94", Fraction(60000, 1001)),
         ("12.5", Fraction(25, 2)),
         ("5", Fraction(5)),
+        ("0.001", Fraction(1, 1000)),
         ("30000/1001", Fraction(30000, 1001)),
     ],
 )

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from stylize_video.console import EXIT_INTERRUPTED, errors_as_sentences
+from stylize_video.errors import StylizeError
 from stylize_video.interrupts import Terminated, interrupt_on_sigterm, noted_interrupts, uninterrupted
 
 
@@ -78,6 +79,20 @@ def test_an_import_that_ctrl_c_broke_is_an_interruption(capsys: pytest.CaptureFi
         broken_import()
     assert end.value.code == EXIT_INTERRUPTED
     assert capsys.readouterr().err == "error: interrupted\n"
+
+
+def test_one_more_ctrl_c_does_not_hide_what_was_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted_twice() -> None:
+        with errors_as_sentences(debug=False):
+            try:
+                raise StylizeError("interrupted: what was done is in out.part.mp4") from KeyboardInterrupt()
+            except StylizeError:
+                signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(SystemExit) as ended:
+        interrupted_twice()
+    assert ended.value.code == EXIT_INTERRUPTED
+    assert capsys.readouterr().err == "error: interrupted: what was done is in out.part.mp4\n"
 
 
 def test_any_other_import_error_is_shown() -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from stylize_video.edit import Edit, Scale
 from stylize_video.errors import SinkError, SourceError
-from stylize_video.jobs import Options, find_sources, output_for, stylize_any, stylize_picture
+from stylize_video.jobs import Options, find_sources, output_for, outputs_for, stylize_any, stylize_picture
 from stylize_video.look import Look
+from stylize_video.pictures import read_picture
 from stylize_video.session import StyleSession
 from stylize_video.style import Style
 from support import Command, draw_picture
@@ -51,6 +56,23 @@ def test_where_results_go(tmp_path: Path) -> None:
         output_for(clip, "sea", Path("y.mp4"), many=True)
 
 
+def test_no_result_takes_the_place_of_another(
+    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    assert outputs_for([Path("x/a.mp4"), Path("y/a.mp4")], "sea", None) == [
+        Path("x/a.sea.mp4"),
+        Path("y/a.sea.mp4"),
+    ]
+    with pytest.raises(SinkError, match=r"x/a\.mp4 and y/a\.mkv would both become"):
+        outputs_for([Path("x/a.mp4"), Path("x/b.mp4"), Path("y/a.mkv")], "sea", tmp_path)
+    for name in ("a.mkv", "a.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    refused = command("stylize-video", tmp_path, "-s", invert_style, "-y")
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("rename one, or run them apart\n")
+    assert sorted(os.listdir(tmp_path)) == ["a.mkv", "a.mp4"]
+
+
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".webp", ".tiff"])
 def test_a_picture_gives_a_picture(suffix: str, invert: StyleSession, tmp_path: Path) -> None:
     picture = draw_picture(0, 61, 47)
@@ -75,6 +97,34 @@ def test_transparency_and_sixteen_bits(invert: StyleSession, tmp_path: Path) -> 
     stylize_picture(tmp_path / "b.png", tmp_path / "out.png", invert, overwrite=True)
     deep = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(deep, 255 - picture)
+
+
+def test_a_picture_of_another_size(invert: StyleSession, tmp_path: Path) -> None:
+    picture = draw_picture(0, 40, 30)
+    alpha = np.full((30, 40), 77, np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), np.dstack([picture, alpha]))
+    options = Options(edit=Edit(scale=Scale(factor=Fraction(2))))
+    stylize_any(tmp_path / "a.png", tmp_path / "o.png", invert, options)
+    got = cv2.imread(str(tmp_path / "o.png"), cv2.IMREAD_UNCHANGED)
+    assert got is not None
+    expected = 255 - cv2.resize(picture, (80, 60), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(got[..., :3], expected)
+    assert np.unique(got[..., 3]).tolist() == [77]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(part=st.floats(0.1, 0.999), progressive=st.booleans(), trailing=st.binary(max_size=20))
+def test_a_jpeg_without_its_end_is_no_picture(
+    part: float, progressive: bool, trailing: bytes, tmp_path: Path
+) -> None:
+    how = [cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive), cv2.IMWRITE_JPEG_RST_INTERVAL, 3]
+    _, data = cv2.imencode(".jpg", draw_picture(0, 90, 70), how)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(data.tobytes() + trailing)  # what cameras append is not the picture's
+    assert read_picture(path)[0].shape == (70, 90, 3)
+    path.write_bytes(data.tobytes()[: int(part * len(data))])
+    with pytest.raises(SourceError, match=r"a\.jpg is damaged: its end is missing"):
+        read_picture(path)
 
 
 def test_strength_and_grey_pictures(invert: StyleSession, tmp_path: Path) -> None:

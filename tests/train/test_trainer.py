@@ -279,6 +279,15 @@ def test_the_command_trains_from_end_to_end(
     assert checkpoint.recipe["style_layers"] == ["features.1", "features.4"]
     assert checkpoint.build()(torch.rand(1, 3, 20, 24)).shape == (1, 3, 20, 24)
 
+    before = (tmp_path / "style.pth").read_bytes()
+    again = command("train-style", *arguments(pictures, squeeze_weights), cwd=tmp_path)
+    assert again.returncode == 2
+    assert "style.pth already exists; pass --resume to go on with it, -y to replace it" in again.stderr
+    assert (tmp_path / "style.pth").read_bytes() == before
+    replaced = command("train-style", *arguments(pictures, squeeze_weights), "--seed", 5, "-y", cwd=tmp_path)
+    assert replaced.returncode == 0, replaced.stderr
+    assert load_checkpoint(tmp_path / "style.pth").recipe["seed"] == 5
+
 
 @pytest.mark.parametrize(
     ("extra", "words"),

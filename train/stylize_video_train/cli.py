@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from stylize_video.console import ProgressLine, errors_as_sentences, run_command
+from stylize_video.errors import StylizeError
 
 if TYPE_CHECKING:
     from stylize_video_train.recipe import Recipe
@@ -115,6 +116,9 @@ def train_style(
     tensorboard: Annotated[
         Path | None, typer.Option(help="Folder for TensorBoard's curves and previews.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("-y", "--overwrite", help="Replace the checkpoint if it exists.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
 ) -> None:
@@ -124,6 +128,11 @@ def train_style(
     """
     with errors_as_sentences(debug=debug):
         target = output or Path(f"{picture.stem}.pth")
+        if target.exists() and not (resume or overwrite):
+            raise StylizeError(
+                f"{target} already exists; pass --resume to go on with it, -y to replace it"
+                " or -o to write elsewhere"
+            )
         given: dict[str, Any] = {
             "features": features,
             "content_layer": content_layer,

@@ -37,10 +37,12 @@ def read_picture(path: Path) -> Tensor:
     """Read a picture as RGB ``[1, 3, H, W]`` in 0..1, upright as its EXIF says.
 
     Raises:
-        DataError: the file is missing or is no picture.
+        DataError: the file is missing, is no picture, or a part of one.
     """
     if not path.is_file():
         raise DataError(f"the picture {path} does not exist")
+    if problem := _damage(path):
+        raise DataError(problem)
     return _to_tensor(_decode(path))[None]
 
 
@@ -130,6 +132,10 @@ def _problem(path: Path) -> str | None:
         return str(error)
     if min(picture.shape[:2]) < SMALLEST_SIDE:
         return f"{path} is smaller than {SMALLEST_SIDE} pixels"
+    return _damage(path)
+
+
+def _damage(path: Path) -> str | None:
     if path.suffix.lower() in _JPEG_SUFFIXES and not _is_whole(path):
         return f"{path} is damaged: its end is missing"
     return None

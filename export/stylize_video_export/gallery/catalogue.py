@@ -9,7 +9,7 @@ from statistics import mean
 
 from stylize_video.errors import StylizeError
 from stylize_video.eval.measure import IDENTITY, Candidate, evaluate
-from stylize_video.files import replacing
+from stylize_video.files import write_text
 from stylize_video.session import open_session
 from stylize_video_export.gallery.recipes import GalleryRecipe
 
@@ -54,8 +54,4 @@ def update_catalogue(
     if clips:
         entry |= steadiness(style, clips, max_frames=max_frames)
     text = json.dumps(entries, indent=2, sort_keys=True, ensure_ascii=False)
-    try:
-        with replacing(catalogue) as temporary:
-            temporary.write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        raise StylizeError(f"cannot write {catalogue}: {error.strerror}") from error
+    write_text(catalogue, f"{text}\n")

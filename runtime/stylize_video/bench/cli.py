@@ -13,6 +13,7 @@ import typer
 
 from stylize_video.console import errors_as_sentences, run_command
 from stylize_video.errors import StylizeError
+from stylize_video.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +91,7 @@ def stylize_bench(
         if len(results) > 1:
             _print_costs([speeds for _, speeds in results])
         if json_file:
-            json_file.write_text(json.dumps(_as_json(results), indent=2) + "\n")
+            write_text(json_file, json.dumps(_as_json(results), indent=2) + "\n")
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -12,6 +12,7 @@ import typer
 
 from stylize_video.console import ProgressLine, errors_as_sentences
 from stylize_video.errors import SinkError, SourceError, StylizeError
+from stylize_video.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,7 @@ def stylize_eval(
             )
         _print_table(source, evaluation, next(iter(found), None) or list(evaluation.rows)[1])
         if json_file:
-            json_file.write_text(json.dumps(_as_json(source, evaluation), indent=2) + "\n")
+            write_text(json_file, json.dumps(_as_json(source, evaluation), indent=2) + "\n")
         if plot_file:
             save_plot(plot_file, {name: row.trace for name, row in evaluation.rows.items()})
 
