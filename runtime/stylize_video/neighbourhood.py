@@ -101,6 +101,10 @@ class _Reach:
         return _Reach(self.jump, min(self.low, other.low), max(self.high, other.high))
 
 
+_STAYING = (b"half_pixel", b"pytorch_half_pixel", b"asymmetric")
+"""How ``Resize`` may place its pixels."""
+
+
 class _UnboundedError(Exception):  # never leaves this module
     """A node looks at the whole picture, or in a way that is not known here."""
 
@@ -109,7 +113,7 @@ def find_neighbourhood(model: onnx.ModelProto) -> Neighbourhood | None:
     """The neighbourhood of a style, None where it is not bounded or cannot be told."""
     try:
         down, across = (_Walk(model.graph, axis).to_the_end() for axis in (_HEIGHT, _WIDTH))
-    except (_UnboundedError, KeyError):  # a value that is computed in a way not known here
+    except (_UnboundedError, LookupError):  # a value that is computed in a way not known here
         return None
     return Neighbourhood(max(down.radius, across.radius), math.lcm(down.step, across.step))
 
@@ -174,7 +178,13 @@ class _Walk:
         return reach.window(stride=stride, first=-begin, last=span - begin)
 
     def _after_resize(self, node: onnx.NodeProto, reach: _Reach, attributes: Mapping[str, Any]) -> _Reach:
-        scale = float(self._constants[node.input[2]][self._axis])
+        # Other modes stretch the picture a little, so that no pixel keeps its place.
+        if attributes.get("coordinate_transformation_mode", b"half_pixel") not in _STAYING:
+            raise _UnboundedError
+        # The first Resize had no region of interest.
+        scales = self._constants[node.input[1 if len(node.input) == 2 else 2]]
+        axes = [axis % 4 for axis in attributes.get("axes", range(4))]
+        scale = float(scales[axes.index(self._axis)]) if self._axis in axes else 1.0
         if scale < 1 or not scale.is_integer():
             raise _UnboundedError
         around = {b"nearest": 1, b"linear": 1, b"cubic": 2}[attributes.get("mode", b"nearest")]

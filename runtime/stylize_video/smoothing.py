@@ -19,7 +19,8 @@ from stylize_video.luma import Luma
 from stylize_video.warp import NOTHING
 
 _MOST = 0.8
-"""Weight of the past at full smoothing: it fades by half in some three frames."""
+"""Weight of the past at full smoothing: it fades by half in some three frames, down to two levels of
+255, which rounding keeps."""
 
 _NOISE, _CHANGE = 3, 16
 """Levels of 255 by which the small luma's past lies outside of what the new one holds nearby: up
@@ -56,14 +57,13 @@ class TemporalSmoother:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow.setFinestScale(0)
         self._flow.setPatchStride(6)
-        self._flow.setGradientDescentIterations(5)
-        self._luma: Luma | None = None
-        self._past: NDArray[np.uint8] | None = None  # BGRA: OpenCV warps four channels faster than three
+        self._flow.setGradientDescentIterations(4)
+        self._luma: Luma | None = None  # of the past in the buffers, where there is one
         self._buffers = _Buffers(0, 0)
 
     def reset(self) -> None:
         """Forget the past: the next frame stands alone."""
-        self._luma = self._past = None
+        self._luma = None
 
     def smooth(self, luma: Luma, stylized: Frame, amount: float) -> Frame:
         """Return ``stylized`` blended with the past, and remember the result.
@@ -78,15 +78,15 @@ class TemporalSmoother:
             self.reset()
         buffers = self._buffers
         result = stylized
-        if self._luma is not None and self._past is not None:
+        if self._luma is not None:
             flow, change = self._follow(luma, self._luma)
-            _warp(self._past, flow, buffers)
-            _limit(buffers, stylized, np.asarray(cv2.LUT(change, _LIMITS), np.uint8))
+            _warp(flow, buffers)
+            _limit(buffers, stylized, change)
             # The root makes equal steps of the knob look equal.
             weight = _MOST * amount**0.5
             result = np.asarray(cv2.addWeighted(buffers.warped, weight, stylized, 1 - weight, 0), np.uint8)
         cv2.cvtColor(result, cv2.COLOR_BGR2BGRA, dst=buffers.past)
-        self._luma, self._past = luma, buffers.past
+        self._luma = luma
         return result
 
     def _follow(self, luma: Luma, past: Luma) -> tuple[NDArray[np.float32], Luma]:
@@ -119,25 +119,25 @@ def _limits() -> NDArray[np.uint8]:
 _LIMITS = _limits()
 
 
-def _warp(past: NDArray[np.uint8], flow: NDArray[np.float32], buffers: _Buffers) -> None:
-    """Move ``past`` by ``flow`` ``[h, w, 2]``, in pixels of its own smaller size, into ``buffers.warped``."""
+def _warp(flow: NDArray[np.float32], buffers: _Buffers) -> None:
+    """Move the past by ``flow`` ``[h, w, 2]``, in pixels of its own smaller size, into ``buffers.warped``."""
     height, width = buffers.size
     scale: Any = (width / flow.shape[1], height / flow.shape[0], 0, 0)
     large = cv2.resize(cv2.multiply(flow, scale), (width, height), dst=buffers.flow)
-    cv2.remap(past, large, NOTHING, _HOW, dst=buffers.moved, borderMode=cv2.BORDER_REPLICATE)
+    cv2.remap(buffers.past, large, NOTHING, _HOW, dst=buffers.moved, borderMode=cv2.BORDER_REPLICATE)
     cv2.cvtColor(buffers.moved, cv2.COLOR_BGRA2BGR, dst=buffers.warped)
 
 
-def _limit(buffers: _Buffers, current: Frame, limit: NDArray[np.uint8]) -> None:
-    """Bring ``buffers.warped`` within ``limit``, at a fraction of the size, of the new frame, and within what
-    that holds nearby."""
-    past, bound, limits = buffers.warped, buffers.bound, buffers.limits
-    large = cv2.resize(limit, buffers.size[::-1], dst=buffers.limit)
+def _limit(buffers: _Buffers, current: Frame, change: Luma) -> None:
+    """Bring ``buffers.warped`` as near to the new frame as ``change``, at a fraction of the size, asks for,
+    and within what the new frame holds nearby."""
+    past, bound, limits, spare = buffers.warped, buffers.bound, buffers.limits, buffers.spare
+    large = cv2.resize(np.asarray(cv2.LUT(change, _LIMITS)), buffers.size[::-1], dst=buffers.limit)
     cv2.cvtColor(large, cv2.COLOR_GRAY2BGR, dst=limits)
     cv2.add(cv2.dilate(current, _NEARBY, dst=bound), _SLACK, dst=bound)
-    cv2.min(past, cv2.min(bound, cv2.add(current, limits), dst=bound), dst=past)
+    cv2.min(past, cv2.min(bound, cv2.add(current, limits, dst=spare), dst=bound), dst=past)
     cv2.subtract(cv2.erode(current, _NEARBY, dst=bound), _SLACK, dst=bound)
-    cv2.max(past, cv2.max(bound, cv2.subtract(current, limits), dst=bound), dst=past)
+    cv2.max(past, cv2.max(bound, cv2.subtract(current, limits, dst=spare), dst=bound), dst=past)
 
 
 class _Buffers:
@@ -147,5 +147,8 @@ class _Buffers:
         self.size = height, width
         self.flow = np.empty((height, width, 2), np.float32)
         self.limit = np.empty((height, width), np.uint8)
+        # BGRA: OpenCV warps four channels faster than three.
         self.past, self.moved = (np.empty((height, width, 4), np.uint8) for _ in range(2))
+        # The memory of ``moved``, which is done with by then.
+        self.spare = self.moved.reshape(-1)[: height * width * 3].reshape(height, width, 3)
         self.warped, self.bound, self.limits = (np.empty((height, width, 3), np.uint8) for _ in range(3))

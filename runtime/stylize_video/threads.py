@@ -111,16 +111,26 @@ def in_order(
 ) -> Generator[tuple[T, R], None, None]:
     """Yield each item with what ``function`` makes of it, in order, ``at_once`` in the works at a time.
 
-    Close the generator to stop early; it waits for what is in the works.
+    Close the generator to stop early; it waits for what is in the works. An error of ``items`` is
+    raised behind everything that they gave before.
     """
     if at_once == 1:
         for item in items:
             yield item, function(item)
         return
     waiting: deque[tuple[T, Future[R]]] = deque()
+    failed: Exception | None = None
+    source = iter(items)
     with ThreadPoolExecutor(at_once, thread_name_prefix="at-once") as pool:
         try:
-            for item in items:
+            while True:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    break
+                except Exception as error:  # raised again, in its turn
+                    failed = error
+                    break
                 waiting.append((item, pool.submit(function, item)))
                 if len(waiting) > at_once:  # one more than in the works, so that no thread is idle
                     item, result = waiting.popleft()
@@ -128,33 +138,42 @@ def in_order(
             while waiting:
                 item, result = waiting.popleft()
                 yield item, result.result()
+            if failed:
+                raise failed
         finally:
             for _, result in waiting:
                 result.cancel()
 
 
 class _OpenCVThreads:
-    """Shares of the cores for OpenCV's threads; the setting is the process's, so jobs are counted."""
+    """Shares of the cores for OpenCV's threads; the setting is the process's, the smallest share counts."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._jobs = 0
+        # Collecting garbage may close a job wherever another one is in here.
+        self._lock = threading.RLock()
+        self._shares: list[int] = []
         self._usual = 0
 
     @contextmanager
     def shared(self, at_once: int) -> Iterator[None]:
-        with self._lock:
-            if not self._jobs:
-                self._usual = cv2.getNumThreads()
-            self._jobs += 1
-            cv2.setNumThreads(max(1, cores() // at_once))
+        share = max(1, cores() // at_once)
+        counted = False
         try:
+            with self._lock:
+                if not self._shares:
+                    self._usual = cv2.getNumThreads()
+                self._shares.append(share)
+                counted = True
+                self._apply()
             yield
         finally:
-            with self._lock:
-                self._jobs -= 1
-                if not self._jobs:
-                    cv2.setNumThreads(self._usual)
+            if counted:
+                with self._lock:
+                    self._shares.remove(share)
+                    self._apply()
+
+    def _apply(self) -> None:
+        cv2.setNumThreads(min([self._usual, *self._shares]))
 
 
 _opencv_threads = _OpenCVThreads()
@@ -164,7 +183,8 @@ def opencv_threads_for(at_once: int) -> AbstractContextManager[None]:
     """Give OpenCV the cores of one frame where ``at_once`` are in the works.
 
     Its threads wait for work by spinning, in time that the frames beside need: with two cores and
-    two frames at once a job takes a sixth more processor time if OpenCV has two threads.
+    two frames at once a job takes a fifth more processor time if OpenCV has two threads. It never gets
+    more than it had.
     """
     return _opencv_threads.shared(at_once)
 

@@ -67,6 +67,10 @@ BOUNDED: dict[str, tuple[Step, ...]] = {
         ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
         ("Resize", [None, TWICE], NEAREST),
     ),
+    "two axes named": (
+        ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ("Resize", [None, TWICE[2:]], {**NEAREST, "axes": [2, 3]}),
+    ),
 }
 
 
@@ -113,8 +117,19 @@ UNBOUNDED: dict[str, tuple[Step, ...]] = {
     "a mean over everything": (("ReduceMean", [np.array([2, 3])], {}),),
     "half size": (DOWN,),
     "a fraction": (("Resize", [None, np.array([1, 1, 1.5, 1.5], np.float32)], NEAREST),),
+    "stretched to the corners": (
+        ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ("Resize", [None, TWICE], {"mode": "linear", "coordinate_transformation_mode": "align_corners"}),
+    ),
     "flipped": (("Transpose", [], {"perm": [0, 1, 3, 2]}),),
 }
+
+
+def test_the_first_resize_had_no_region_of_interest() -> None:
+    halved: Step = ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]})
+    model = chain(halved, ("Resize", [TWICE], {"mode": "nearest"}))
+    model.opset_import[0].version = 10
+    assert find_neighbourhood(model) == find_neighbourhood(chain(*BOUNDED["nearest"]))
 
 
 @pytest.mark.parametrize("steps", UNBOUNDED.values(), ids=UNBOUNDED)

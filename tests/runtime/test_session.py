@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -18,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from stylize_video.bench.baseline import transformer_net
 from stylize_video.contract import GoldenPair, StyleMetadata
 from stylize_video.errors import DeviceError, StyleError
+from stylize_video.machine import cores
 from stylize_video.pipeline import stylize_frames
 from stylize_video.session import (
     Device,
@@ -65,6 +68,15 @@ def test_several_frames_at_once_are_the_same_frames_in_the_same_order(clip: Path
     assert [f.pts for f in pictures[3]] == [f.pts for f in pictures[1]]
     for one, several in zip(pictures[1], pictures[3], strict=True):
         np.testing.assert_array_equal(one.image, several.image)
+
+
+def test_opencv_leaves_the_cores_to_the_frames_in_the_works(clip: Path) -> None:
+    usual = cv2.getNumThreads()
+    session = open_session("photo", device="cpu", at_once=cores())
+    with VideoSource(clip) as video, closing(stylize_frames(video, session)) as stylized:
+        next(stylized)
+        assert cv2.getNumThreads() == 1
+    assert cv2.getNumThreads() == usual
 
 
 def test_views_that_are_not_contiguous(invert_style: Path) -> None:

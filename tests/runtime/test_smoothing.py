@@ -117,3 +117,45 @@ def test_frames_handed_out_stay_as_they_are() -> None:
         copies.append(result.copy())
     np.testing.assert_array_equal(results, copies)
     np.testing.assert_array_equal(stylized, originals)
+
+
+def fine_waves(shift: float) -> Frame:
+    """A detailed pattern, 4 pixels a wave of the small luma, seen from ``shift`` further on."""
+    y, x = np.mgrid[0:120, 0:160].astype(np.float64)
+    waves = np.sin(2 * np.pi * (x + shift) / 4.5) * np.sin(2 * np.pi * (y + 0.6 * shift) / 5.5)
+    return np.asarray(np.repeat(np.rint(127 + 90 * waves)[..., None], 3, axis=2), np.uint8)
+
+
+def test_detail_that_moves_by_parts_of_a_pixel_has_not_changed() -> None:
+    sources = [fine_waves(0.37 * i) for i in range(14)]
+    truth = [np.full_like(source, 128) for source in sources]
+    stylized = [noisy(frame, FLICKER, seed=i) for i, frame in enumerate(truth)]
+    alone = error_beside(stylized, truth)
+    assert error_beside(list(smoothed(sources, stylized, 1.0)), truth) < 0.6 * alone
+
+
+def test_sensor_noise_is_no_change() -> None:
+    plain = np.full((120, 160, 3), 90, np.uint8)
+    sources = [noisy(plain, 6, seed=i) for i in range(14)]
+    stylized = [noisy(255 - plain, FLICKER, seed=99 + i) for i in range(14)]
+    truth = [255 - plain] * 14
+    alone = error_beside(stylized, truth)
+    assert error_beside(list(smoothed(sources, stylized, 1.0)), truth) < 0.6 * alone
+
+
+def test_without_texture_nothing_moves() -> None:
+    """Noise looks as if it moved; a style's strokes on a plain wall must not follow that."""
+    plain = np.full((120, 160, 3), 90, np.uint8)
+    sources = [noisy(plain, 0.5, seed=i) for i in range(10)]  # what the small luma leaves of it
+    strokes = TEXTURE.at(0, 0)
+    *_, result = smoothed(sources, [strokes] * 10, 1.0)
+    assert np.abs(result.astype(int) - strokes).mean() < 1
+
+
+def test_another_size_begins_anew() -> None:
+    smoother = TemporalSmoother()
+    for width, height in ((640, 360), (1280, 720)):  # their small lumas are of one size
+        source = TEXTURE.at(0, 0, width=width, height=height)
+        frame = np.full_like(source, width // 8)
+        result = smoother.smooth(small_luma(source), frame, 1.0)
+        np.testing.assert_array_equal(result, frame)

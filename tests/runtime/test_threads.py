@@ -132,6 +132,19 @@ def test_errors_come_in_their_turn() -> None:
         next(pairs)
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_a_source_that_fails_loses_nothing_read_before(at_once: int) -> None:
+    def ten_and_no_more() -> Iterator[int]:
+        yield from range(10)
+        raise ValueError("torn")
+
+    got: list[int] = []
+    pairs = in_order(lambda n: n, ten_and_no_more(), at_once=at_once)
+    with pytest.raises(ValueError, match="torn"):
+        got.extend(n for n, _ in pairs)
+    assert got == list(range(10))
+
+
 def test_closing_stops_early() -> None:
     done: list[int] = []
 
@@ -154,6 +167,19 @@ def test_opencv_gets_the_cores_of_one_frame_until_the_last_job_ends() -> None:
     assert cv2.getNumThreads() == 1
     second.__exit__(None, None, None)
     assert cv2.getNumThreads() == usual
-    with opencv_threads_for(1):
-        assert cv2.getNumThreads() == cores()
+    with opencv_threads_for(cores()):
+        with opencv_threads_for(1):
+            assert cv2.getNumThreads() == 1
+        assert cv2.getNumThreads() == 1
     assert cv2.getNumThreads() == usual
+
+
+def test_opencv_never_gets_more_threads_than_it_had() -> None:
+    usual = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with opencv_threads_for(1):
+            assert cv2.getNumThreads() == 1
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(usual)

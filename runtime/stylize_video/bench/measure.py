@@ -25,7 +25,7 @@ from stylize_video.session import StyleSession, most_at_once
 from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
-from stylize_video.threads import in_order
+from stylize_video.threads import in_order, opencv_threads_for
 from stylize_video.working_size import WorkingSize, stylize_at
 
 _MOST_TIMED = 60
@@ -221,8 +221,9 @@ class _Run:
         at_once = getattr(self._network, "at_once", 1)
 
         def run() -> None:
-            for _ in in_order(lambda image: self._stylize(self._network, image), frames, at_once=at_once):
-                pass
+            with opencv_threads_for(at_once):
+                for _ in in_order(lambda image: self._stylize(self._network, image), frames, at_once=at_once):
+                    pass
 
         self._alone.append(_throughput(run, self._count))
 
