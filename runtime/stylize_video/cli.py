@@ -368,8 +368,8 @@ def _stylize_one(
         result = stylize_any(source, target, session, options, hooks=hooks)
     if not quiet:
         fps = progress.rate
-        many = "" if result.frames == 1 else "s"
-        took = f"{result.frames} frame{many} in {progress.seconds:.1f} s, {fps:.1f} fps on {session.device}"
+        plural = "" if result.frames == 1 else "s"
+        took = f"{result.frames} frame{plural} in {progress.seconds:.1f} s, {fps:.1f} fps on {session.device}"
         say(f"{result.output}: {took}")
 
 

@@ -36,11 +36,18 @@ class Codec:
 
 
 _X26X_PRESETS = (
-    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
-    *("medium", "slow", "slower", "veryslow", "placebo"),
+    "ultrafast",
+    "superfast",
+    "veryfast",
+    "faster",
+    "fast",
+    "medium",
+    "slow",
+    "slower",
+    "veryslow",
+    "placebo",
 )
-
-_AV1_PRESETS = tuple(str(number) for number in range(14))
+_AV1_PRESETS = tuple(map(str, range(14)))
 
 CODECS: Mapping[str, Codec] = {
     "h264": Codec(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 from pathlib import Path
 
@@ -73,19 +74,23 @@ def write_picture(path: Path, image: Frame, alpha: Alpha | None = None) -> None:
 def _is_cut_off(path: Path) -> bool:
     """Whether a JPEG has a start but no end. OpenCV fills what is missing with grey."""
     try:
-        data = path.read_bytes()
-    except OSError:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            # Larger than any picture that may be read: OpenCV refuses it without looking at all of it.
+            whole_or_none = len(data) > 3 * MAX_PICTURE_PIXELS or data[:2] != b"\xff\xd8"
+            return not (whole_or_none or _has_end(data))
+    except (OSError, ValueError):  # not there, no file, or empty
         return False
-    if not data.startswith(b"\xff\xd8"):
-        return False
+
+
+def _has_end(data: mmap.mmap) -> bool:
     at = 2
     while marker := _MARKER.search(data, at):
         kind = data[marker.start() + 1]
         if kind == _END:
-            return False
+            return True
         # A segment says how long it is; a scan goes on behind that, until the next marker.
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return True
+    return False
 
 
 def _eight_bits(plane: np.ndarray) -> Frame:

@@ -127,6 +127,17 @@ def test_a_jpeg_without_its_end_is_no_picture(
         read_picture(path)
 
 
+def test_a_huge_jpeg_is_refused_without_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(b"\xff\xd8")
+    os.truncate(path, 2**32)  # of which the disk holds nothing
+    with pytest.raises(SourceError, match="is not a picture that can be read"):
+        read_picture(path)
+    os.truncate(path, 0)
+    with pytest.raises(SourceError, match="is not a picture that can be read"):
+        read_picture(path)
+
+
 def test_strength_and_grey_pictures(invert: StyleSession, tmp_path: Path) -> None:
     grey = np.full((20, 20), 100, np.uint8)
     cv2.imwrite(str(tmp_path / "g.png"), grey)

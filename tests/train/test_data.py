@@ -42,6 +42,21 @@ def test_what_is_no_picture_is_an_error(tmp_path: Path, kind: str) -> None:
         read_picture(path)
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [(b"not a picture", "is not a picture"), (None, "is damaged: its end is missing")],
+    ids=["text", "a half"],
+)
+def test_what_is_called_jpeg_is_not_always_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], content: bytes | None, sentence: str
+) -> None:
+    path = save(tmp_path / "a.jpg")
+    path.write_bytes(content or path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=rf"a\.jpg {sentence}"):
+        read_picture(path)
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize(("height", "width", "expected"), [(60, 80, (30, 40)), (90, 30, (90, 30))])
 def test_resizing_sets_the_short_side(height: int, width: int, expected: tuple[int, int]) -> None:
     resized = resize_short_side(torch.rand(1, 3, height, width), 30)

@@ -41,9 +41,11 @@ def read_picture(path: Path) -> Tensor:
     """
     if not path.is_file():
         raise DataError(f"the picture {path} does not exist")
+    with quiet_stderr():  # the decoder says what is wrong in words of its own
+        picture = _decode(path)
     if problem := _damage(path):
         raise DataError(problem)
-    return _to_tensor(_decode(path))[None]
+    return _to_tensor(picture)[None]
 
 
 def resize_short_side(picture: Tensor, size: int) -> Tensor:

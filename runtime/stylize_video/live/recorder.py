@@ -15,11 +15,11 @@ import numpy as np
 
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, StylizeError
-from stylize_video.files import replacing
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.controls import Controls
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
+from stylize_video.pictures import write_picture
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoInfo
 from stylize_video.threads import WriteBehind
@@ -213,10 +213,8 @@ class Snapshots:
     def _save(self, image: Frame) -> None:
         path = free_path(self._folder, ".png")
         try:
-            with replacing(path) as temporary:
-                if not cv2.imwrite(str(temporary), image):
-                    raise SinkError(f"cannot write {path}")
-        except (OSError, SinkError) as error:
+            write_picture(path, image)
+        except SinkError as error:
             self._controls.say(f"the snapshot was not saved: {error}")
             _log.warning("the snapshot was not saved: %s", error)
         else:
