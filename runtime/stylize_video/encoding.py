@@ -205,6 +205,8 @@ class Encoding:
         return replace(codec, encoder=f"{name}_{maker}", pixels=hardware.pixels, even=True), options
 
     def _has_bitrate(self) -> bool:
+        if self.bitrate is not None and self.crf is not None:
+            raise SinkError("--crf and --bitrate are two ways to choose the quality; leave out one of them")
         if self.bitrate is not None and self.bitrate < 1000:
             raise SinkError(f"the bit rate must be at least 1000 bits a second, got {self.bitrate}")
         return self.bitrate is not None

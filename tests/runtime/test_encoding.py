@@ -75,6 +75,7 @@ def test_the_shortest_videos(name: str, frames: int, make_clip: MakeClip, tmp_pa
         (Encoding(crf=99), "o.mp4", "crf of h264 must be between 0 and 51, got 99"),
         (Encoding("ffv1", crf=3), "o.mkv", "crf of ffv1 must be left out"),
         (Encoding(bitrate=5), "o.mp4", "at least 1000 bits"),
+        (Encoding(crf=20, bitrate=90_000), "o.mp4", "two ways to choose the quality; leave out one"),
         (Encoding("vp9", preset="fast"), "o.webm", "vp9 has no presets"),
         (Encoding(preset="warp"), "o.mp4", "h264 has no preset 'warp'; there are ultrafast, .*, placebo"),
         (Encoding("av1", preset="fast"), "o.mp4", "av1 has no preset 'fast'; there are 0, 1, .*, 13"),

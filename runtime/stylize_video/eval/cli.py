@@ -151,6 +151,8 @@ def _print_table(source: Path, evaluation: Evaluation, reference: str) -> None:
         cells = _cells(row, unchanged, rows[reference])
         print(f"{name:{label}}" + "".join(f"{c:>{w}}" for c, w in zip(cells, _WIDTHS, strict=True)))
     print(f"first: {reference}")
+    if evaluation.longer:
+        print(f"{evaluation.longer} is the longer video: its rest was not measured")
     for name, row in list(rows.items())[1:]:
         if row.softened:
             print(f"{name} was blurred by {row.softened:.2f} pixels, for equal sharpness")
@@ -191,6 +193,7 @@ def _as_json(source: Path, evaluation: Evaluation) -> dict[str, object]:
         "height": evaluation.height,
         "frames": evaluation.frames,
         "cuts": list(evaluation.cuts),
+        "longer": evaluation.longer,
         "rows": {name: of(row) for name, row in evaluation.rows.items()},
     }
 

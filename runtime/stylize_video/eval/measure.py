@@ -77,6 +77,8 @@ class Evaluation:
     frames: int
     cuts: Sequence[int]
     rows: Mapping[str, Steadiness]
+    longer: str | None = None
+    """The row of the video that goes on where the other one has ended."""
 
 
 def measure_style(
@@ -122,7 +124,7 @@ def evaluate(
     meters, shape, frames, cuts = _follow(measurement.outputs(blur), measurement.scene)
     gains = measurement.noise_gains(blur)
     rows = {name: meter.result(gains.get(name), blur.get(name, 0.0)) for name, meter in meters.items()}
-    return Evaluation(shape[1], shape[0], frames, cuts, rows)
+    return Evaluation(shape[1], shape[0], frames, cuts, rows, measurement.longer)
 
 
 _Outputs = Iterator[tuple[Frame, Mapping[str, Frame]]]
@@ -137,6 +139,7 @@ class _Measurement:
     stylized: Path | None
     max_frames: int | None
     on_frame: Callable[[], None]
+    longer: str | None = None
     _stills: list[Frame] = field(default_factory=list)
 
     def outputs(self, blur: Mapping[str, float]) -> _Outputs:
@@ -153,6 +156,7 @@ class _Measurement:
                 if self.stylized is not None and finished is not None:
                     other = next(finished, None)
                     if other is None:
+                        self.longer = IDENTITY
                         return
                     made[self.stylized.name] = _same_size(other, frame, self.stylized)
                 made.update(_stylized(frame, stylizers))
@@ -160,6 +164,9 @@ class _Measurement:
                     self._stills.append(frame)
                 yield frame, {name: soften(image, blur.get(name, 0.0)) for name, image in made.items()}
                 self.on_frame()
+            goes_on = finished is not None and self.max_frames is None and next(finished, None) is not None
+            if self.stylized is not None and goes_on:
+                self.longer = self.stylized.name
 
     def noise_gains(self, blur: Mapping[str, float]) -> dict[str, float]:
         """The mean noise gain of each style over the stills that :meth:`outputs` came across."""

@@ -56,6 +56,7 @@ def test_styles_baselines_and_a_finished_video_in_one_table(
     assert list(facts["rows"]) == names
     lines = result.stdout.splitlines()
     assert lines[0] == "clip.mkv: 8 frames of 96x64, 0 cuts"
+    assert not any("longer" in line for line in lines)
     for name in names:
         row = next(line for line in lines if line.startswith(f"{name} "))
         assert f"{facts['rows'][name]['warping_error']:.6f}" in row

@@ -130,10 +130,17 @@ def test_pairs_across_a_cut_do_not_count(tmp_path: Path) -> None:
 
 def test_a_finished_video_is_measured_frame_for_frame(panning: Path, tmp_path: Path) -> None:
     """Also one whose encoder made an odd side even; a shorter one ends the comparison."""
-    odd = write_frames(tmp_path / "odd.mkv", (Texture(2).at(2 * i, i, width=99, height=61) for i in range(6)))
+    odd, short = (
+        write_frames(
+            tmp_path / f"odd{count}.mkv", (Texture(2).at(2 * i, i, width=99, height=61) for i in range(count))
+        )
+        for count in (6, 4)
+    )
     made = [noisy(Texture(2).at(2 * i, i, width=100, height=62), 9, seed=i) for i in range(5)]
     measured = evaluate(odd, stylized=write_frames(tmp_path / "made.mkv", made))
-    assert measured.frames == 5
+    assert (measured.frames, measured.longer) == (5, IDENTITY)
+    assert evaluate(short, stylized=tmp_path / "made.mkv").longer == "made.mkv"
+    assert evaluate(short, stylized=tmp_path / "made.mkv", max_frames=4).longer is None
     row = measured.rows["made.mkv"]
     assert row.noise_gain is None
     assert row.long_range_error is None  # five frames have no pair five apart
