@@ -164,8 +164,7 @@ class _Measurement:
                     self._stills.append(frame)
                 yield frame, {name: soften(image, blur.get(name, 0.0)) for name, image in made.items()}
                 self.on_frame()
-            goes_on = finished is not None and self.max_frames is None and next(finished, None) is not None
-            if self.stylized is not None and goes_on:
+            if self.stylized and finished and self.max_frames is None and next(finished, None) is not None:
                 self.longer = self.stylized.name
 
     def noise_gains(self, blur: Mapping[str, float]) -> dict[str, float]:
