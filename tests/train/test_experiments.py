@@ -8,6 +8,7 @@ import cv2
 import pytest
 import torch
 
+from stylize_video_export.export import export_checkpoint
 from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from stylize_video_train.experiments import duel, study
 from stylize_video_train.experiments.cli import (
@@ -239,6 +240,25 @@ def test_networks_are_compared_by_the_first_ones_losses(
     lines = duel.as_table(scores).splitlines()
     assert lines[2].endswith("| 1.00 |")
     assert lines[3].endswith(f"| {grey.total / scores[0].total:.2f} |")
+
+
+def test_style_files_are_compared_with_checkpoints(
+    pictures: Path, rivals: list[Path], squeeze_weights: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    photos = duel.unseen_photos(pictures / "unseen", size=64, most=3)
+    export_checkpoint(load_checkpoint(rivals[0]), tmp_path / "plain.onnx")
+
+    def score(*paths: Path) -> list[duel.Score]:
+        return duel.score(paths, pictures / "style.png", photos, weights_file=squeeze_weights)
+
+    checkpoint, file, foreign = score(rivals[0], tmp_path / "plain.onnx", invert_style)
+    assert file.name == "plain.onnx"
+    assert file.total == pytest.approx(checkpoint.total, rel=0.01)  # 8 bits
+    assert foreign.content > 0.5
+    assert foreign.total != checkpoint.total
+    assert score(tmp_path / "plain.onnx") == [file]  # the recipe is in the file
+    with pytest.raises(CheckpointError, match="does not say how it was trained"):
+        score(invert_style)
 
 
 def test_compare_networks_prints_a_table(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,6 +28,12 @@ class Teacher:
     def __init__(self, style: str) -> None:
         # Always on the CPU, so that a training gives the same on every machine.
         self._session = open_session(style, device="cpu", precision="fp32")
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """How the style was trained, as far as its file says it."""
+        metadata = self._session.style.metadata
+        return metadata.recipe if metadata else {}
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Stylize RGB pictures ``[N, 3, H, W]`` in 0..1; the result is rounded to 8 bits, as frames are."""

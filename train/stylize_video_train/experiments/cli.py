@@ -55,7 +55,9 @@ def compare_losses(
 
 def compare_networks(
     style: Annotated[Path, typer.Argument(metavar="PICTURE", help="The style picture of all of them.")],
-    checkpoints: Annotated[list[Path], typer.Argument(metavar="CHECKPOINT…", help="From train-style.")],
+    checkpoints: Annotated[
+        list[Path], typer.Argument(metavar="NETWORK…", help="Checkpoints of train-style, and style files.")
+    ],
     photos: Annotated[Path, typer.Option(help="Folder of photos that none of them was trained on.")],
     count: Annotated[int, typer.Option(min=1, help="The first so many of them.")] = 12,
     size: Annotated[int, typer.Option(min=64, help="Side of their middles, in pixels.")] = 256,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from stylize_video_train.checkpoint import CheckpointError, load_checkpoint
 from stylize_video_train.data import ContentFolder, read_picture, resize_short_side
 from stylize_video_train.losses import PerceptualLoss, total_variation
 from stylize_video_train.recipe import Recipe
+from stylize_video_train.teacher import Teacher
 from stylize_video_train.trainer import perceptual_loss
 
 
@@ -45,36 +47,51 @@ def score(
     weights_file: Path | None = None,
     random_features: bool = False,
 ) -> list[Score]:
-    """Measure checkpoints by the losses and weights that the first of them was trained with.
+    """Measure checkpoints and style files by the losses and weights that the first was trained with.
 
     Style is pooled over all photos where it was in training; the whole of each photo counts.
+    What a style file makes of them is rounded to 8 bits.
 
     Raises:
-        StylizeError: a checkpoint, the picture or the feature model cannot be used.
+        StylizeError: a file, the picture or the feature model cannot be used.
     """
-    checkpoints = [load_checkpoint(path) for path in paths]
-    if not checkpoints[0].recipe:
+    rivals = [_rival(path) for path in paths]
+    if not rivals[0].recipe:
         raise CheckpointError(f"{paths[0]} does not say how it was trained; name another one first")
-    trained = Recipe.from_dict(checkpoints[0].recipe)
+    trained = Recipe.from_dict(rivals[0].recipe)
     # Nothing may be remembered of the network measured before.
     memory = None if trained.style_memory is None else 0.0
     recipe = replace(trained, window=1.0, style_memory=memory)
     loss = perceptual_loss(recipe, style_picture, weights_file=weights_file, random_features=random_features)
-    return [
-        _score(path.stem, each, recipe, loss, photos) for path, each in zip(paths, checkpoints, strict=True)
-    ]
+    return [_score(rival, recipe, loss, photos) for rival in rivals]
 
 
-def _score(name: str, checkpoint: Checkpoint, recipe: Recipe, loss: PerceptualLoss, photos: Tensor) -> Score:
-    network = checkpoint.build().eval()
+@dataclass(frozen=True)
+class _Rival:
+    """A network as a function of pictures ``[N, 3, H, W]`` in 0..1, and how it was trained."""
+
+    name: str
+    network: Callable[[Tensor], Tensor]
+    recipe: Mapping[str, Any]
+
+
+def _rival(path: Path) -> _Rival:
+    if path.suffix == ".onnx":
+        style = Teacher(str(path))
+        return _Rival(path.name, style, style.recipe)
+    checkpoint = load_checkpoint(path)
+    return _Rival(path.stem, checkpoint.build().eval(), checkpoint.recipe)
+
+
+def _score(rival: _Rival, recipe: Recipe, loss: PerceptualLoss, photos: Tensor) -> Score:
     with torch.no_grad():
-        stylized = torch.cat([network(photo[None]).clamp(0, 1) for photo in photos])
+        stylized = torch.cat([rival.network(photo[None]).clamp(0, 1) for photo in photos])
         content, style = loss(stylized, photos)
         variation = total_variation(stylized)
     total = (
         recipe.content_weight * content + (recipe.style_weight or 0) * style + recipe.tv_weight * variation
     )
-    return Score(name, content.item(), style.item(), variation.item(), total.item())
+    return Score(rival.name, content.item(), style.item(), variation.item(), total.item())
 
 
 def as_table(scores: Sequence[Score]) -> str:
