@@ -18,7 +18,7 @@ MAX_FIXED_PIXELS = 2**24
 
 
 def limit_libraries() -> None:
-    """Tell OpenCV, before it is imported, how large a picture may be; it and others leave talking to us.
+    """Tell libraries, before they are imported, how large a picture may be, not to talk, and not to spin.
 
     For commands; a library leaves its process's environment alone.
     """
@@ -26,6 +26,9 @@ def limit_libraries() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder introduces itself in twenty lines
+    # NumPy's linear algebra is not used here, but its threads wait for it by spinning: a third of the
+    # processor time that the first frame takes.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def limit_memory() -> None:

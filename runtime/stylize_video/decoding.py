@@ -10,6 +10,7 @@ import av
 import av.error
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from stylize_video.damage import Damage, frames_past_damage
 from stylize_video.errors import SourceError
@@ -91,6 +92,7 @@ class PyAvReader:
             raise SourceError(f"{name} has no video in it")
         stream.thread_type = "AUTO"
         self._stream, self._filters = stream, filters
+        self._reformatter = VideoReformatter()  # kept, or every frame would start threads and fill tables
         self.damage = Damage()
         self._pictures = self._decode()
 
@@ -153,7 +155,8 @@ class PyAvReader:
     def _timed(self, frame: av.VideoFrame, turns: int) -> TimedFrame:
         # A filter may count time in other units.
         pts = round((frame.pts or 0) * (frame.time_base or self._time_base) / self._time_base)
-        pixels = np.rot90(frame.to_ndarray(format="bgra" if self._alpha else "bgr24"), turns)
+        picture = self._reformatter.reformat(frame, format="bgra" if self._alpha else "bgr24", threads=1)
+        pixels = np.rot90(picture.to_ndarray(), turns)
         image = np.ascontiguousarray(pixels[..., :3], np.uint8)
         alpha = np.ascontiguousarray(pixels[..., 3], np.uint8) if self._alpha else None
         return TimedFrame(pts, image, alpha)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from stylize_video.encoding import Codec
 from stylize_video.frame import Alpha, Frame, TimedFrame
@@ -53,6 +53,7 @@ class VideoEncoder:
         self._last_pts: int | None = None
         self._info, self._codec = info, codec
         self._format = av.VideoFormat(codec.pixels)
+        self._reformatter = VideoReformatter()  # kept, or every frame would start threads and fill tables
         self._palette = Palette(info.width, info.height) if self._format.has_palette else None
         self.stream = self._add_stream(container, dict(options), bitrate)
 
@@ -99,13 +100,15 @@ class VideoEncoder:
         if self._palette:
             picture = self._palette.apply(picture)
         elif not self._format.is_rgb:
-            picture = picture.reformat(
+            picture = self._reformatter.reformat(
+                picture,
                 format=self._codec.pixels,
                 dst_colorspace=_matrix(self._info.colorspace),
                 dst_color_range=ColorRange.JPEG if self._info.color_range == 2 else ColorRange.MPEG,
+                threads=1,
             )
         elif picture.format.name != self._codec.pixels:
-            picture = picture.reformat(format=self._codec.pixels)
+            picture = self._reformatter.reformat(picture, format=self._codec.pixels, threads=1)
         # The encoder stamps the frame's tags on the file: they are those of the source.
         picture.colorspace, picture.color_range = self._tags()
         return picture

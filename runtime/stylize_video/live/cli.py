@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stylize_video.bounds import limit_libraries
 from stylize_video.console import errors_as_sentences, run_command
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_sigterm
@@ -90,6 +91,7 @@ def stylize_camera(
 ) -> None:
     """A camera, a stream or a video, live in the style you choose."""
     with errors_as_sentences(debug=debug):
+        limit_libraries()
         camera_size = _parse_size(size) if size else None
         from stylize_video.live.cameras import CameraRequest
         from stylize_video.live.program import Program

@@ -12,6 +12,7 @@ from typing import Protocol
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from stylize_video.errors import SourceError
 from stylize_video.frame import Frame
@@ -90,6 +91,7 @@ class StreamReader:
         if stream is None:
             self._container.close()
             raise SourceError(f"{url} has no video in it")
+        self._reformatter = VideoReformatter()
         # Decoding in several threads would hold frames back.
         stream.thread_type = "SLICE"
         self.live = not self._container.duration
@@ -109,7 +111,8 @@ class StreamReader:
         due = None
         if not self.live and frame.pts is not None and frame.time_base is not None:
             due = float((frame.pts - self._start) * frame.time_base)
-        return np.asarray(frame.to_ndarray(format="bgr24"), np.uint8), due
+        picture = self._reformatter.reformat(frame, format="bgr24", threads=1)
+        return np.asarray(picture.to_ndarray(), np.uint8), due
 
     def close(self) -> None:
         self._container.close()
