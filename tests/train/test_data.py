@@ -140,7 +140,7 @@ def test_small_pictures_are_enlarged(tmp_path: Path) -> None:
 def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         ContentFolder(tmp_path / "none", size=40)
-    with pytest.raises(DataError, match="no pictures to train on"):
+    with pytest.raises(DataError, match="no usable pictures"):
         ContentFolder(tmp_path, size=40)
     (tmp_path / "broken.png").touch()
     with pytest.raises(DataError, match=r"1 file.*damaged or too small"):

@@ -202,7 +202,7 @@ def test_a_missing_output_folder_is_found_before_the_work(pictures: Path, tmp_pa
 
 
 def test_an_empty_folder_is_an_error(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no usable pictures"):
         train(
             Recipe(**TOY),
             style_picture=pictures / "style.png",

@@ -92,7 +92,7 @@ class ContentFolder(Dataset[Tensor]):
         self.skipped = len(found) - len(self.paths)
         if not self.paths:
             detail = f"; {self.skipped} files there are damaged or too small" if self.skipped else ""
-            raise DataError(f"no pictures to train on in {folder} (looked for .jpg, .png, …{detail})")
+            raise DataError(f"no usable pictures in {folder} (looked for .jpg, .png, …{detail})")
         self.size, self.seed, self.zoom = size, seed, zoom
         self.held_out: list[Path] = []
         if len(self.paths) >= 10 * hold_out:

@@ -115,10 +115,10 @@ def train(
     recipe = replace(recipe, precision=effective_precision(recipe.precision, device))
     if earlier is not None and earlier.step >= recipe.steps:
         return earlier
+    folder = ContentFolder(content, size=recipe.image_size + MAX_SHIFT, seed=recipe.seed, hold_out=HELD_OUT)
     loss = perceptual_loss(
         recipe, style_picture, weights_file=weights_file, random_features=random_features, device=device
     )
-    folder = ContentFolder(content, size=recipe.image_size + MAX_SHIFT, seed=recipe.seed, hold_out=HELD_OUT)
     if recipe.style_weight is None:
         recipe = replace(recipe, style_weight=calibrated_style_weight(recipe, loss, folder, device=device))
     training = _Training(recipe, loss, device, style=_describe(style_picture), data=folder.fingerprint())
@@ -329,6 +329,7 @@ def perceptual_loss(
     Raises:
         StylizeError: the picture or the feature model cannot be used.
     """
+    picture = resize_short_side(read_picture(style_picture), recipe.style_size)
     torch.manual_seed(recipe.seed)
     model = FeatureModel(
         recipe.features,
@@ -336,7 +337,6 @@ def perceptual_loss(
         weights_file=weights_file,
         random_weights=random_features,
     )
-    picture = resize_short_side(read_picture(style_picture), recipe.style_size)
     return PerceptualLoss(
         model.to(device).to(memory_format=torch.channels_last),
         picture.to(device),
