@@ -119,8 +119,9 @@ def _print_table(speeds: Sequence[Speed], outside: Outside) -> None:
     for other in speeds[1:]:
         print(_comparison(first, other))
     if first.stages and first.share:
+        by_time = f" ({first.core_share:.0%} by processor time)" if first.core_share else ""
         print(
-            f"end to end reaches {first.share:.0%} of the network alone;"
+            f"end to end reaches {first.share:.0%} of the network alone{by_time};"
             f" the bottleneck is {first.stages.bottleneck}"
         )
     print(

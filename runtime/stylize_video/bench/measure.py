@@ -100,13 +100,18 @@ class Speed:
 
     @property
     def share(self) -> float | None:
-        """Of the network's speed, what is left from file to file: by processor time, or by the
-        clock where a GPU computes."""
-        if self.whole is None:
+        """Of the network's speed, what is left from file to file."""
+        return self.whole.fps / self.network.fps if self.whole else None
+
+    @property
+    def core_share(self) -> float | None:
+        """Of the processor time from file to file, what the network alone needs; on CPUs.
+
+        Where :attr:`share` is much lower, cores wait for something, or for other programs.
+        """
+        if self.whole is None or self.device != "cpu":
             return None
-        if self.device == "cpu":
-            return self.network.core_ms / self.whole.core_ms
-        return self.whole.fps / self.network.fps
+        return self.network.core_ms / self.whole.core_ms
 
     @property
     def megapixel_ms(self) -> float:

@@ -51,10 +51,12 @@ def speed(device: str, whole: Throughput | None) -> Speed:
 
 
 def test_shares_and_costs() -> None:
-    """By processor time where the processor is what is short, by the clock on a GPU."""
-    assert speed("cpu", Throughput(10, 50)).share == pytest.approx(0.8)
-    assert speed("cuda:0", Throughput(10, 50)).share == pytest.approx(0.2)
+    """By the clock, and by processor time where the processor computes."""
+    assert speed("cpu", Throughput(10, 50)).share == pytest.approx(0.2)
+    assert speed("cpu", Throughput(10, 50)).core_share == pytest.approx(0.8)
+    assert speed("cuda:0", Throughput(10, 50)).core_share is None
     assert speed("cpu", None).share is None
+    assert speed("cpu", None).core_share is None
     assert speed("cpu", None).megapixel_ms == pytest.approx(80)
     assert speed("cuda:0", None).megapixel_ms == pytest.approx(40)
 
