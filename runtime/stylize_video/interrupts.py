@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_SECONDS = 0.02
 
 
 class Terminated(KeyboardInterrupt):  # not an error: somebody asked for it
@@ -55,7 +59,8 @@ def noted_interrupts() -> Iterator[threading.Event]:
     """The event is set as soon as Ctrl-C raises KeyboardInterrupt.
 
     Extension modules that are being imported turn it into an ImportError; with the event
-    one can tell.
+    one can tell. Callbacks of the interpreter, of a collected object say, swallow it; it comes
+    again a moment later then.
     """
     interrupted = threading.Event()
     if (
@@ -64,13 +69,25 @@ def noted_interrupts() -> Iterator[threading.Event]:
     ):
         yield interrupted
         return
+    tell_of_others = sys.unraisablehook
 
     def note(number: int, frame: object) -> None:
         interrupted.set()
         raise KeyboardInterrupt
 
+    def come_again(swallowed: Any) -> None:
+        if not issubclass(swallowed.exc_type, KeyboardInterrupt):
+            tell_of_others(swallowed)
+            return
+        number = signal.SIGTERM if issubclass(swallowed.exc_type, Terminated) else signal.SIGINT
+        again = threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main, [number])
+        again.daemon = True
+        again.start()
+
     signal.signal(signal.SIGINT, note)
+    sys.unraisablehook = come_again
     try:
         yield interrupted
     finally:
+        sys.unraisablehook = tell_of_others
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -79,6 +80,53 @@ def test_an_import_that_ctrl_c_broke_is_an_interruption(capsys: pytest.CaptureFi
         broken_import()
     assert end.value.code == EXIT_INTERRUPTED
     assert capsys.readouterr().err == "error: interrupted\n"
+
+
+class Interrupting:
+    """Ctrl-C while it is collected: the interpreter swallows what is raised there."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self._number = number
+
+    def __del__(self) -> None:
+        signal.raise_signal(self._number)
+
+
+def swallowed(number: signal.Signals) -> None:
+    """Sleeps on after a callback swallowed the interruption."""
+    with noted_interrupts():
+        interrupt_on_sigterm()
+        Interrupting(number)
+        for _ in range(500):
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+)
+def test_ctrl_c_that_a_callback_swallows_comes_again(
+    number: signal.Signals, kind: type[BaseException], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(kind) as raised:
+        swallowed(number)
+    assert type(raised.value) is kind
+    assert not capsys.readouterr().err
+
+
+def test_other_swallowed_errors_are_still_told(capsys: pytest.CaptureFixture[str]) -> None:
+    class Failing:
+        def __del__(self) -> None:
+            raise ValueError("as ever")
+
+    told: list[object] = []
+    before, sys.unraisablehook = sys.unraisablehook, told.append
+    try:
+        with noted_interrupts():
+            Failing()
+        assert sys.unraisablehook == told.append
+    finally:
+        sys.unraisablehook = before
+    assert len(told) == 1
 
 
 def test_one_more_ctrl_c_does_not_hide_what_was_kept(capsys: pytest.CaptureFixture[str]) -> None:

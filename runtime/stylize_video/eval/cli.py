@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences
+from stylize_video.console import ProgressLine, errors_as_sentences, run_command
 from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.files import write_text
 
@@ -200,4 +200,4 @@ def _as_json(source: Path, evaluation: Evaluation) -> dict[str, object]:
 
 def main() -> None:
     """Entry point of ``stylize-eval``."""
-    typer.run(stylize_eval)
+    run_command(stylize_eval)
