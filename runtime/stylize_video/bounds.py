@@ -26,7 +26,7 @@ def limit_libraries() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder introduces itself in twenty lines
-    # NumPy's linear algebra is not used here, but its threads wait for it by spinning: a third of the
+    # NumPy multiplies no large matrices here, but its threads wait for some by spinning: a third of the
     # processor time that the first frame takes.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 

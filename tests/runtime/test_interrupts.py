@@ -113,7 +113,7 @@ def test_ctrl_c_that_a_callback_swallows_comes_again(
     assert not capsys.readouterr().err
 
 
-def test_other_swallowed_errors_are_still_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_swallowed_errors_are_still_told() -> None:
     class Failing:
         def __del__(self) -> None:
             raise ValueError("as ever")

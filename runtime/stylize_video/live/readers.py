@@ -91,7 +91,7 @@ class StreamReader:
         if stream is None:
             self._container.close()
             raise SourceError(f"{url} has no video in it")
-        self._reformatter = VideoReformatter()
+        self._reformatter = VideoReformatter()  # kept, or every frame would start threads and fill tables
         # Decoding in several threads would hold frames back.
         stream.thread_type = "SLICE"
         self.live = not self._container.duration

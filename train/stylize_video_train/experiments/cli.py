@@ -55,7 +55,7 @@ def compare_losses(
 
 def compare_networks(
     style: Annotated[Path, typer.Argument(metavar="PICTURE", help="The style picture of all of them.")],
-    checkpoints: Annotated[
+    networks: Annotated[
         list[Path], typer.Argument(metavar="NETWORK…", help="Checkpoints of train-style, and style files.")
     ],
     photos: Annotated[Path, typer.Option(help="Folder of photos that none of them was trained on.")],
@@ -71,7 +71,7 @@ def compare_networks(
         from stylize_video_train.experiments.duel import as_table, score, unseen_photos
 
         seen = unseen_photos(photos, size=size, most=count)
-        print(as_table(score(checkpoints, style, seen, weights_file=feature_weights)))
+        print(as_table(score(networks, style, seen, weights_file=feature_weights)))
 
 
 def train_experiments(

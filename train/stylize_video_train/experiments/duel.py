@@ -76,7 +76,7 @@ class _Rival:
 
 
 def _rival(path: Path) -> _Rival:
-    if path.suffix == ".onnx":
+    if path.suffix.lower() == ".onnx":
         style = Teacher(str(path))
         return _Rival(path.name, style, style.recipe)
     checkpoint = load_checkpoint(path)
