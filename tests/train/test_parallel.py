@@ -28,7 +28,7 @@ RECIPE: dict[str, Any] = {
     "image_size": 64,
     "batch": 4,
     "steps": 8,
-    "learning_rate": 2e-4,
+    "learning_rate": 5e-5,
     "identity_share": 0.25,
     "precision": "fp32",
 }

@@ -45,7 +45,7 @@ TOY: dict[str, Any] = {
     "image_size": 64,
     "batch": 2,
     "steps": 20,
-    "learning_rate": 5e-3,
+    "learning_rate": 2e-3,
     "precision": "fp32",
 }
 

@@ -98,7 +98,12 @@ def train_style(
     ] = None,
     tv_weight: Annotated[float | None, _option("tv_weight", "Total variation: higher is smoother.")] = None,
     steadiness_weight: Annotated[float | None, _option("steadiness_weight", "Against flicker.")] = None,
-    learning_rate: Annotated[float | None, _option("learning_rate", "Largest step of Adam.")] = None,
+    optimizer: Annotated[
+        str | None, _option("optimizer", "muon (with adam for norms and biases), or adam.")
+    ] = None,
+    learning_rate: Annotated[
+        float | None, _option("learning_rate", "Adam's at most; Muon's is ten times as much.")
+    ] = None,
     schedule: Annotated[
         str | None, _option("schedule", "Learning rate after the warm-up: cosine or constant.")
     ] = None,
@@ -154,6 +159,7 @@ def train_style(
             "content_weight": content_weight,
             "tv_weight": tv_weight,
             "steadiness_weight": steadiness_weight,
+            "optimizer": optimizer,
             "learning_rate": learning_rate,
             "schedule": schedule,
             "precision": precision,

@@ -13,6 +13,7 @@ from stylize_video.errors import StylizeError
 
 NetworkKind = Literal["realtime", "transformer"]
 Precision = Literal["auto", "fp32", "bf16"]
+OptimizerKind = Literal["muon", "adam"]
 Schedule = Literal["cosine", "constant"]
 StyleStatistics = Literal["moments", "gram"]
 
@@ -130,7 +131,11 @@ class Recipe:
     """The first steps (this fraction) teach the network to give its input back (or what the
     teacher makes of it), at a tenth of the cost; style is then learnt from a network that
     keeps light and shade. None: a tenth for a fresh network, nothing for one that has learnt."""
+    optimizer: OptimizerKind = "muon"
+    """``muon`` for convolution kernels with ``adam`` for the rest, or ``adam`` for all: see
+    :mod:`stylize_video_train.optimizer`."""
     learning_rate: float = 2e-3
+    """Of Adam, at most; Muon's is ten times as much."""
     schedule: Schedule = "cosine"
     """After a short warm-up: ``cosine`` down to a twentieth, or ``constant``."""
     freeze_norm_at: float = 0.6
@@ -204,6 +209,8 @@ class Recipe:
             raise RecipeError(f"precision must be auto, fp32 or bf16, got {self.precision}")
         if self.style_statistics not in ("moments", "gram"):
             raise RecipeError(f"style_statistics must be moments or gram, got {self.style_statistics}")
+        if self.optimizer not in ("muon", "adam"):
+            raise RecipeError(f"optimizer must be muon or adam, got {self.optimizer}")
         if self.schedule not in ("cosine", "constant"):
             raise RecipeError(f"schedule must be cosine or constant, got {self.schedule}")
         if self.batch % self.accumulate:
@@ -220,5 +227,7 @@ class Recipe:
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "network"
         }
-        fields.setdefault("style_statistics", "gram")  # recipes from before there was a choice
+        # Recipes from before there was a choice.
+        fields.setdefault("style_statistics", "gram")
+        fields.setdefault("optimizer", "adam")
         return cls(network=NetworkConfig(**values["network"]), **fields)

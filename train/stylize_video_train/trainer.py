@@ -27,6 +27,7 @@ from stylize_video_train.features import FeatureModel
 from stylize_video_train.losses import PerceptualLoss, total_variation
 from stylize_video_train.motion import MAX_SHIFT, MovingPair
 from stylize_video_train.networks import StyleNetwork, build_network
+from stylize_video_train.optimizer import NetworkOptimizer
 from stylize_video_train.parallel import average_gradients, process_count, process_index
 from stylize_video_train.precision import effective_precision, feature_precision
 from stylize_video_train.preview import Preview
@@ -163,7 +164,7 @@ class _Training:
             self.network.load_state_dict(dict(start.weights))
             self.style = {**style, "start_sha256": start.weights_sha256()}
         self._teacher = Teacher(recipe.teacher) if recipe.teacher else None
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=recipe.learning_rate)
+        self.optimizer = NetworkOptimizer(self.network, recipe.optimizer)
         self.done = 0
         self.saved = 0
         self.history: list[tuple[float, ...]] = []
@@ -180,9 +181,7 @@ class _Training:
         """Take one optimizer step on a batch, given in equal parts."""
         recipe, step = self.recipe, self.done + 1
         _set_training(self.network, frozen_norm=step > recipe.freeze_norm_at * recipe.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * learning_rate_factor(self.done, recipe)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         sums = torch.zeros(len(LOSS_NAMES), device=self.device)
         for index, pictures in enumerate(parts):
             generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + step)
@@ -194,7 +193,7 @@ class _Training:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_CLIP)
         values = _mean_of_processes(torch.cat([sums, norm.detach().reshape(1)])).tolist()
         self._check(step, values)
-        self.optimizer.step()
+        self.optimizer.step(recipe.learning_rate * learning_rate_factor(self.done, recipe))
         self.done = step
         self.history.append(tuple(values[: len(LOSS_NAMES)]))
         return Progress(

@@ -96,6 +96,7 @@ def plan(size: Size, *, seed: int = 0) -> list[Run]:
         steadiness_weight=STEADINESS_WEIGHT,
         content_scale=1.0,
         window=1.0,
+        optimizer="adam",
         start=NO_START,  # a network that had seen one model's style would answer for that model
         seed=seed,
     )
