@@ -101,9 +101,8 @@ def train_style(
     optimizer: Annotated[
         str | None, _option("optimizer", "muon (with adam for norms and biases), or adam.")
     ] = None,
-    learning_rate: Annotated[
-        float | None, _option("learning_rate", "Adam's at most; Muon's is ten times as much.")
-    ] = None,
+    learning_rate: Annotated[float | None, _option("learning_rate", "Adam's, at most.")] = None,
+    muon_learning_rate: Annotated[float | None, _option("muon_learning_rate", "Muon's, at most.")] = None,
     schedule: Annotated[
         str | None, _option("schedule", "Learning rate after the warm-up: cosine or constant.")
     ] = None,
@@ -161,6 +160,7 @@ def train_style(
             "steadiness_weight": steadiness_weight,
             "optimizer": optimizer,
             "learning_rate": learning_rate,
+            "muon_learning_rate": muon_learning_rate,
             "schedule": schedule,
             "precision": precision,
             "seed": seed,

@@ -2,8 +2,8 @@
 
 Adam scales the step of every weight by itself. Muon (Jordan et al. 2024) takes a kernel as the
 matrix ``[outputs, inputs * height * width]`` that it is and makes the steps along all of the
-matrix's directions equally long, the weak ones too. On the real-time network, narrow and without
-instance normalisation, 500 of its steps reach the loss of 3,600 of Adam's.
+matrix's directions equally long, the weak ones too. 500 steps on a painting end at 0.85 of the loss
+of Adam's, or 0.95 of that of Adam at four times its usual rate.
 """
 
 from __future__ import annotations
@@ -15,12 +15,9 @@ from torch import Tensor, nn
 
 from stylize_video_train.recipe import OptimizerKind
 
-MUON_FACTOR = 10.0
-"""Muon's learning rate as a multiple of Adam's: a third of it and two and a half times it learn less."""
-
 
 class NetworkOptimizer:
-    """The optimizer of one network; ``learning_rate`` is Adam's, and given anew for every step."""
+    """The optimizer of one network; learning rates are given anew for every step."""
 
     def __init__(self, network: nn.Module, kind: OptimizerKind) -> None:
         self._kernels: dict[nn.Parameter, nn.Parameter] = {}
@@ -34,14 +31,14 @@ class NetworkOptimizer:
             matrices = list(self._kernels.values())
             self._muon = torch.optim.Muon(matrices, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
 
-    def step(self, learning_rate: float) -> None:
-        """Move the weights by their gradients."""
+    def step(self, learning_rate: float, muon_learning_rate: float) -> None:
+        """Move the weights by their gradients: at the first rate by Adam, at the second by Muon."""
         _set_learning_rate(self._adam, learning_rate)
         self._adam.step()
         if self._muon is not None:
             for kernel, matrix in self._kernels.items():
                 matrix.grad = None if kernel.grad is None else _as_matrix(kernel.grad)
-            _set_learning_rate(self._muon, MUON_FACTOR * learning_rate)
+            _set_learning_rate(self._muon, muon_learning_rate)
             self._muon.step()
 
     def state_dict(self) -> dict[str, Any]:

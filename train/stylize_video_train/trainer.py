@@ -193,7 +193,8 @@ class _Training:
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_CLIP)
         values = _mean_of_processes(torch.cat([sums, norm.detach().reshape(1)])).tolist()
         self._check(step, values)
-        self.optimizer.step(recipe.learning_rate * learning_rate_factor(self.done, recipe))
+        factor = learning_rate_factor(self.done, recipe)
+        self.optimizer.step(factor * recipe.learning_rate, factor * recipe.muon_learning_rate)
         self.done = step
         self.history.append(tuple(values[: len(LOSS_NAMES)]))
         return Progress(
@@ -236,10 +237,10 @@ class _Training:
         kept = (
             f"the checkpoint keeps the {self.saved} steps before" if self.saved else "nothing was saved yet"
         )
-        raise TrainingError(
-            f"the training diverged at step {step}: lower --learning-rate"
-            f" (now {self.recipe.learning_rate:g}); {kept}"
-        )
+        rates = f"--learning-rate (now {self.recipe.learning_rate:g})"
+        if self.recipe.optimizer == "muon":
+            rates += f" and --muon-learning-rate (now {self.recipe.muon_learning_rate:g})"
+        raise TrainingError(f"the training diverged at step {step}: lower {rates}; {kept}")
 
     def checkpoint(self, preview: Preview | None) -> Checkpoint:
         """The training so far; with a preview, all that is needed to go on from here."""
