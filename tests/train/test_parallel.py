@@ -29,6 +29,7 @@ RECIPE: dict[str, Any] = {
     "batch": 4,
     "steps": 8,
     "learning_rate": 5e-5,
+    "muon_learning_rate": 5e-4,
     "identity_share": 0.25,
     "precision": "fp32",
 }
