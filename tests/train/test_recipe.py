@@ -29,11 +29,14 @@ def test_a_model_without_preset_needs_layers() -> None:
     Recipe(features="densenet121", content_layer="a", style_layers=("b",)).resolved()
 
 
-def test_recipes_from_before_moments_were_trained_by_gram_matrices() -> None:
+@pytest.mark.parametrize(
+    ("name", "now", "then"), [("style_statistics", "moments", "gram"), ("optimizer", "muon", "adam")]
+)
+def test_recipes_from_before_a_choice_are_read_as_what_they_were(name: str, now: str, then: str) -> None:
     values = Recipe().to_dict()
-    assert Recipe.from_dict(values).style_statistics == "moments"
-    del values["style_statistics"]
-    assert Recipe.from_dict(values).style_statistics == "gram"
+    assert getattr(Recipe.from_dict(values), name) == now
+    del values[name]
+    assert getattr(Recipe.from_dict(values), name) == then
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,8 @@ def test_recipes_from_before_moments_were_trained_by_gram_matrices() -> None:
         ({"steps": 0}, "steps"),
         ({"batch": -1}, "batch"),
         ({"learning_rate": 0.0}, "learning_rate"),
+        ({"muon_learning_rate": 0.0}, "muon_learning_rate"),
+        ({"optimizer": "sgd"}, "optimizer must be muon or adam"),
         ({"style_weight": -1.0}, "style_weight"),
         ({"identity_share": 1.5}, "identity_share"),
         ({"precision": "fp8"}, "precision"),
