@@ -357,7 +357,7 @@ def interrupted_run(pictures: Path, output: Path, at: int, **values: Any) -> Non
     "values",
     [
         {"steps": 12},
-        {"steps": 12, "style_memory": 0.9, "precision": "bf16", "style_weight": None},
+        {"steps": 12, "style_memory": 0.9, "precision": "bf16", "style_weight": None, "optimizer": "adam"},
         {"steps": 8, "network": NetworkConfig(kind="transformer", width=4, blocks=1), "accumulate": 2},
     ],
 )
