@@ -87,3 +87,8 @@ def test_steps_lower_a_loss(network: StyleNetwork, kind: OptimizerKind) -> None:
         backward(network)
         optimizer.step(2e-3, 2e-2)
     assert loss().item() < 0.7 * first
+
+
+def test_kernels_that_a_step_would_not_reach_are_an_error(network: StyleNetwork) -> None:
+    with pytest.raises(ValueError, match="channels_last"):
+        NetworkOptimizer(network.to(memory_format=torch.contiguous_format), "muon")

@@ -17,13 +17,19 @@ from stylize_video_train.recipe import OptimizerKind
 
 
 class NetworkOptimizer:
-    """The optimizer of one network; learning rates are given anew for every step."""
+    """The optimizer of one network; learning rates are given anew for every step.
+
+    Raises:
+        ValueError: ``kind`` is ``muon`` and the network's kernels are not stored channels-last.
+    """
 
     def __init__(self, network: nn.Module, kind: OptimizerKind) -> None:
         self._kernels: dict[nn.Parameter, nn.Parameter] = {}
         if kind == "muon":
             kernels = [parameter for parameter in network.parameters() if parameter.dim() == 4]
             self._kernels = {kernel: nn.Parameter(_as_matrix(kernel)) for kernel in kernels}
+            if any(kernel.data_ptr() != matrix.data_ptr() for kernel, matrix in self._kernels.items()):
+                raise ValueError("Muon moves kernels in place: keep them in torch.channels_last")
         others = [parameter for parameter in network.parameters() if parameter not in self._kernels]
         self._adam = torch.optim.Adam(others)
         self._muon: torch.optim.Optimizer | None = None
@@ -56,11 +62,8 @@ class NetworkOptimizer:
 
 
 def _as_matrix(kernel: Tensor) -> Tensor:
-    """A kernel ``[out, in, height, width]``, or its gradient, as ``[out, height * width * in]``.
-
-    It shares the memory of a kernel that is stored channels-last, so that a step on it moves the kernel.
-    """
-    return kernel.detach().permute(0, 2, 3, 1).flatten(1)
+    """A kernel ``[out, in, height, width]``, or its gradient, as ``[out, height * width * in]``."""
+    return kernel.detach().permute(0, 2, 3, 1).reshape(len(kernel), -1)
 
 
 def _set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
