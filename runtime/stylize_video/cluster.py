@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from stylize_video.errors import StylizeError
+from stylize_video.errors import StylizeError, first_line
 from stylize_video.inputs import Source
 from stylize_video.interrupts import uninterrupted
 from stylize_video.jobs import Options, is_picture, stylize_any
@@ -76,7 +76,7 @@ class Cluster:
                 self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, OSError, RuntimeError, ValueError) as error:
                 where = f"at {address}" if address else "on this machine"
-                reason = str(error).strip().splitlines()[0]
+                reason = first_line(error)
                 raise ClusterError(f"there is no Ray cluster {where} ({reason})") from error
         gpus = 1 if device.startswith("cuda") else 0
         # A worker that is killed takes its segment with it: Ray gives the segment to another.
@@ -235,7 +235,7 @@ class Cluster:
                     raise error.cause from error
                 raise ClusterError(f"a segment failed: {error.cause}") from error
             except errors.RayError as error:
-                reason = str(error).strip().splitlines()[0]
+                reason = first_line(error)
                 raise ClusterError(f"a segment was lost {_RETRIES + 1} times ({reason})") from error
             return content
 

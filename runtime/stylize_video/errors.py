@@ -30,3 +30,8 @@ class StyleError(StylizeError):
 
 class DeviceError(StylizeError):
     """The device asked for cannot run the style."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what ``error`` says; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -19,7 +19,7 @@ from stylize_video.contract import (
     Precision,
     StyleMetadata,
 )
-from stylize_video.errors import StyleError
+from stylize_video.errors import StyleError, first_line
 from stylize_video.graph_bounds import find_excess
 from stylize_video_assets.catalog import bundled_styles, find_bundled
 
@@ -141,7 +141,7 @@ def read_model(path: Path) -> onnx.ModelProto:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, UnicodeDecodeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise StyleError(f"{path} is not a valid ONNX model ({reason})") from error
     return model
 

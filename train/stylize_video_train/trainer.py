@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from stylize_video.errors import StylizeError
+from stylize_video.errors import StylizeError, first_line
 from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
 from stylize_video_train.data import ContentFolder, read_picture, resize_short_side
 from stylize_video_train.features import FeatureModel
@@ -373,7 +373,7 @@ def pick_device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"torch cannot use the device {name!r}: {str(error).splitlines()[0]}") from error
+        raise TrainingError(f"torch cannot use the device {name!r}: {first_line(error)}") from error
     return name
 
 
