@@ -30,7 +30,7 @@ from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.cache import key_of, recall, remember
 from stylize_video.contract import MIN_SIDE, PRECISIONS, Precision
 from stylize_video.cuda import CudaRunner, provider_options
-from stylize_video.errors import DeviceError, StyleError
+from stylize_video.errors import DeviceError, StyleError, first_line
 from stylize_video.frame import Frame
 from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
 from stylize_video.machine import cores, processor
@@ -412,7 +412,7 @@ class StyleSession:
             size = f"{frame.shape[1]}x{frame.shape[0]}"
             kind = OutOfMemoryError if is_out_of_memory(error) else StyleError
             raise kind(
-                f"the style {self.style.path} failed on a {size} frame: {_first_line(error)}"
+                f"the style {self.style.path} failed on a {size} frame: {first_line(error)}"
             ) from error
         if result.ndim != 3 or result.shape[2] != 3:
             raise StyleError(f"{self.style.path} is no style: a frame came out with shape {result.shape}")
@@ -505,7 +505,7 @@ def probe_range(style: Style) -> int:
     try:
         small, large = (session.run(None, {name: picture * scale})[0] for scale in (1, 255))
     except Exception as error:  # as above
-        raise StyleError(f"{style.path} cannot run: {_first_line(error)}") from error
+        raise StyleError(f"{style.path} cannot run: {first_line(error)}") from error
     if small.ndim != 4 or not 0 < small.size <= _MAX_GROWN * picture.size:
         raise StyleError(f"{style.path} is no style: a picture came out with shape {list(small.shape)}")
     if np.percentile(np.abs(small), 99) > 4:
@@ -565,7 +565,7 @@ def _open(style: Style, device: Device, input_range: int, threads: int) -> _OnCp
                 raise
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             if not graphs:
-                raise DeviceError(f"{style.path} cannot run on {device}: {_first_line(error)}") from error
+                raise DeviceError(f"{style.path} cannot run on {device}: {first_line(error)}") from error
         _log.debug("%s runs on %s without CUDA graphs", style.path, device)
     raise AssertionError("the second try returns or raises")
 
@@ -588,12 +588,7 @@ def _create_session(
             session = ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         kind = DeviceError if device.kind == "cuda" else StyleError
-        raise kind(f"{style.path} cannot run on {device}: {_first_line(error)}") from error
+        raise kind(f"{style.path} cannot run on {device}: {first_line(error)}") from error
     if device.kind == "cuda" and _CUDA not in session.get_providers():
         raise DeviceError(f"--device {device} cannot be used: ONNX Runtime fell back to the CPU")
     return session
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
