@@ -60,18 +60,19 @@ class MovingPair:
         ``noise`` is the largest standard deviation of the second look's sensor noise;
         ``warped_share`` the part of the looks that do more than shift. ``share`` is
         (first picture, batch) where the pictures are part of a larger batch: they then get
-        the very motion and noise they get there.
+        the very motion and noise they get there. Pictures on a GPU are moved there, by what is
+        drawn on the CPU: the same looks come out.
         """
         height, width = (side - MAX_SHIFT for side in pictures.shape[-2:])
         sigma = noise * _uniform(generator)
         grain_generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
         dy, dx = (int(torch.randint(0, MAX_SHIFT + 1, (), generator=generator)) for _ in range(2))
         places = _pixel_places(height, width) + torch.tensor([dx, dy], dtype=torch.float32)
-        drift = torch.zeros(len(pictures), 1, height, width)
+        drift = pictures.new_zeros(len(pictures), 1, height, width)
         visible = torch.ones(height, width, dtype=torch.bool)
         if _uniform(generator) < warped_share:
             places = _warped(places, generator)
-            second = _sample(pictures, places)
+            second = _sample(pictures, places.to(pictures))
             lit = second * (1 + MAX_DRIFT * _signed(generator)) + MAX_DRIFT * _signed(generator)
             lit = lit.clamp(0, 1)
             drift = _luma(lit) - _luma(second)
@@ -80,7 +81,7 @@ class MovingPair:
             second = pictures[..., dy : dy + height, dx : dx + width]
         start, batch = share or (0, len(second))
         grain = torch.randn((batch, *second.shape[1:]), generator=grain_generator)
-        second = (second + sigma * grain[start : start + len(second)]).clamp(0, 1)
+        second = (second + sigma * grain[start : start + len(second)].to(second)).clamp(0, 1)
         return cls(pictures[..., :height, :width], second, places, visible, drift)
 
     def steadiness_loss(self, first: Tensor, second: Tensor, *, border: int = 16) -> Tensor:
