@@ -26,7 +26,11 @@ _REARRANGING = frozenset({"Clip", "DepthToSpace", "Slice"})
 
 
 def adapt_to_frames(
-    model: onnx.ModelProto, *, pixel_range: int = 1, round_early: bool = False
+    model: onnx.ModelProto,
+    *,
+    pixel_range: int = 1,
+    round_early: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> onnx.ModelProto:
     """Return a copy of ``model`` that maps uint8 BGR frames to uint8 BGR frames.
 
@@ -36,6 +40,8 @@ def adapt_to_frames(
         round_early: round to bytes before the nodes at the graph's end that only move
             pixels (pixel shuffles, crops), which then move a quarter as much. The
             result is the same; CUDA has no such nodes for bytes.
+        size: (height, width) of the only frames that it will be given, one at a time; what
+            depends on the size is then computed once, before the first frame.
     """
     adapted = onnx.ModelProto()
     adapted.CopyFrom(model)
@@ -110,7 +116,7 @@ def adapt_to_frames(
     graph.node.extend(nodes)
     batch, _, height, width = (_dimension(d) for d in old_input.type.tensor_type.shape.dim)
     graph.input.remove(old_input)
-    shape = [batch, height, width, 3]
+    shape = [1, *size, 3] if size else [batch, height, width, 3]
     graph.input.insert(0, helper.make_tensor_value_info(FRAMES, TensorProto.UINT8, shape))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(STYLIZED, TensorProto.UINT8, shape))

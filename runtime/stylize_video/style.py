@@ -62,10 +62,12 @@ class Style:
         """The arithmetic inside; files of other makers count as fp32."""
         return self.metadata.precision if self.metadata else "fp32"
 
-    def frames_model(self, *, pixel_range: int = 1, round_early: bool = False) -> bytes:
+    def frames_model(
+        self, *, pixel_range: int = 1, round_early: bool = False, size: tuple[int, int] | None = None
+    ) -> bytes:
         """The serialized graph, adapted to uint8 BGR frames by :func:`adapt_to_frames`."""
         return adapt_to_frames(
-            self.model, pixel_range=pixel_range, round_early=round_early
+            self.model, pixel_range=pixel_range, round_early=round_early, size=size
         ).SerializeToString()
 
     def bytes_model(self) -> bytes | None:

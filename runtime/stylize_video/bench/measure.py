@@ -213,10 +213,12 @@ class _Run:
         alone = contender.open(1)
         self._stylize(alone, images[0])
         self._cold = time.perf_counter() - start
+        self._prepare(alone)
         one = min(self._each(alone, 3))
         self._count = int(np.clip(seconds / one, 3, total))
         self._infer = Timing.of(self._each(alone, min(self._count, _MOST_TIMED)))
         self._network = contender.open(most_at_once())
+        self._prepare(self._network)
         self._alone: list[Throughput] = []
         self._whole: list[Throughput] = []
 
@@ -265,6 +267,10 @@ class _Run:
             if isinstance(network, StyleSession)
             else None,
         )
+
+    def _prepare(self, network: Network) -> None:
+        if isinstance(network, StyleSession):
+            network.prepare(*self._size)
 
     def _stylize(self, network: Network, image: Frame) -> Frame:
         return stylize_at(network, image, self._size)
