@@ -72,6 +72,7 @@ def run(
     resume: bool = False,
     report: bool = False,
     tensorboard: Path | None = None,
+    device: str = "cpu",
     on_progress: Callable[[Progress], None] = lambda _: None,
     **values: Any,
 ) -> tuple[Checkpoint, list[Progress]]:
@@ -87,6 +88,7 @@ def run(
         content=pictures / "photos",
         output=output,
         random_features=True,
+        device=device,
         resume=resume,
         report=report,
         tensorboard=tensorboard,
@@ -102,6 +104,20 @@ def test_twenty_steps_lower_the_loss(pictures: Path, tmp_path: Path, kind: str) 
     first, last = seen[:4], seen[-4:]
     assert sum(p.total for p in last) < 0.8 * sum(p.total for p in first)
     assert [p.step for p in seen] == list(range(1, 21))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.parametrize("kind", ["realtime", "transformer"])
+def test_a_gpu_sees_the_very_looks_that_a_cpu_sees(pictures: Path, tmp_path: Path, kind: str) -> None:
+    values: dict[str, Any] = {"network": NetworkConfig(kind=kind, width=8, blocks=1, head=8), "steps": 6}  # type: ignore[arg-type]
+    _, on_cpu = run(pictures, tmp_path / "cpu.pth", **values)
+    checkpoint, on_gpu = run(pictures, tmp_path / "gpu.pth", device="cuda", **values)
+    assert [p.total for p in on_gpu] == pytest.approx([p.total for p in on_cpu], rel=0.02)
+    assert all(
+        weight.device.type == "cpu" for weight in load_checkpoint(tmp_path / "gpu.pth").weights.values()
+    )
+    assert checkpoint.step == 6
 
 
 def test_identity_comes_first(pictures: Path, tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ class OpenVinoNetwork:
             model = core.read_model(style.frames_model(round_early=True))
             self._compiled: Any = core.compile_model(model, "CPU", hint)
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1]
+            reason = [type(error).__name__, *str(error).strip().splitlines()][-1]
             raise StylizeError(f"OpenVINO cannot run {style.path}: {reason}") from error
         self._of_thread = threading.local()
 
