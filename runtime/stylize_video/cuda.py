@@ -123,7 +123,8 @@ class CudaRunner:
             except Exception:
                 if not bound.recorded:
                     raise
-            # Another thread's work on the GPU can spoil a recording; the session for any size remains.
+            # Another thread's work on the GPU can spoil a recording, and would again.
+            self._open_recording = None
             bound = self._bound[frames.shape] = self._bind(self._session, frames.shape)
             return bound.run(frames)
 

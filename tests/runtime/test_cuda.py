@@ -191,10 +191,12 @@ def test_a_recording_that_is_not_right_is_not_used(kinds: dict[str, Any]) -> Non
 
 
 def test_a_recording_that_breaks_is_left() -> None:
-    on_gpu = runner(Recordings(breaks_after=6))  # three of them try it out
-    for seed in range(14):
+    recordings = Recordings(breaks_after=6)  # three of them try it out
+    on_gpu = runner(recordings)
+    for seed in range(40):
         run_right(on_gpu, frames(20, 30, seed))
     assert on_gpu.recorded == []
+    assert len(recordings.opened) == 1
 
 
 def test_a_session_that_fails_is_told() -> None:
