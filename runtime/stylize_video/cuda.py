@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.errors import first_line
+from stylize_video.frame import psnr
 
 _SHAPES_KEPT = 12
-_RECORD_AFTER = 8
+RECORD_AFTER = 8
 """Frames of one size before it is recorded, which takes as long as a hundred of them."""
 _MOST_RECORDED = 4
 """Each has a session, and with it memory, of its own."""
@@ -116,7 +117,7 @@ class CudaRunner:
             self._runs += 1
             bound.runs += 1
             bound.last_run = self._runs
-            if bound.runs % _RECORD_AFTER == 0:
+            if bound.runs % RECORD_AFTER == 0:
                 bound = self._record(frames.shape)
             try:
                 return bound.run(frames)
@@ -129,19 +130,8 @@ class CudaRunner:
             return bound.run(frames)
 
     @property
-    def runs(self) -> int:
-        """How many frames were run so far."""
-        return self._runs
-
-    def record(self, *, since: int) -> None:
-        """Record the sizes of all frames after the first ``since`` now, not when they keep coming."""
-        with self._lock:
-            for shape in [shape for shape, bound in self._bound.items() if bound.last_run > since]:
-                self._record(shape)
-
-    @property
     def recorded(self) -> list[tuple[int, ...]]:
-        """The shapes that are recorded."""
+        """The shapes that are recorded, the one not used for longest first."""
         return [shape for shape, bound in self._bound.items() if bound.recorded]
 
     def _record(self, shape: tuple[int, ...]) -> _Bound:
@@ -164,13 +154,12 @@ class CudaRunner:
 
     def _make_room(self) -> bool:
         """Whether one more recording may be made; the one not used for longest goes, if it lies idle."""
-        recorded = [self._bound[shape] for shape in self.recorded]
+        recorded = self.recorded
         if len(recorded) < _MOST_RECORDED:
             return True
-        oldest = min(recorded, key=lambda bound: bound.last_run)
-        if self._runs - oldest.last_run <= _IDLE:
+        if self._runs - self._bound[recorded[0]].last_run <= _IDLE:
             return False
-        del self._bound[next(shape for shape, bound in self._bound.items() if bound is oldest)]
+        del self._bound[recorded[0]]
         return True
 
     def _bind(self, session: Any, shape: tuple[int, ...], *, recorded: bool = False) -> _Bound:
@@ -187,11 +176,10 @@ class CudaRunner:
 def _replays(recording: _Bound, plain: _Bound, shape: tuple[int, ...]) -> bool:
     """Whether a graph gives what its first run gave, and what ``plain`` gives; raises what they raise."""
     frames = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    first, other, again = (recording.run(f).astype(int) for f in (frames, 255 - frames, frames))
-    error = float(np.square(first - plain.run(frames)).mean())
+    first, other, again = (recording.run(f) for f in (frames, 255 - frames, frames))
     # A graph that reads from a wrong address gives the same result whatever comes in.
     return (
         bool((other != first).any())
-        and int(np.abs(again - first).max()) <= 1
-        and error <= 255**2 / 10 ** (_LIKENESS / 10)
+        and int(np.abs(again.astype(int) - first).max()) <= 1
+        and psnr(first, plain.run(frames)) >= _LIKENESS
     )

@@ -27,3 +27,9 @@ class TimedFrame:
     image: Frame
     alpha: Alpha | None = None
     again: Sequence[int] = ()
+
+
+def psnr(a: Frame, b: Frame) -> float:
+    """Peak signal-to-noise ratio of two arrays of bytes in dB; infinite where they are equal."""
+    error = float(np.mean(np.square(a.astype(np.float64) - b)))
+    return 10 * float(np.log10(255**2 / error)) if error else float("inf")

@@ -29,9 +29,9 @@ from numpy.typing import NDArray
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.cache import key_of, recall, remember
 from stylize_video.contract import MIN_SIDE, PRECISIONS, Precision
-from stylize_video.cuda import CudaRunner, provider_options
+from stylize_video.cuda import RECORD_AFTER, CudaRunner, provider_options
 from stylize_video.errors import DeviceError, StyleError, first_line
-from stylize_video.frame import Frame
+from stylize_video.frame import Frame, psnr
 from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
 from stylize_video.machine import cores, processor
 from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
@@ -424,10 +424,8 @@ class StyleSession:
 
         On a GPU that takes as long as a hundred frames.
         """
-        before = self._computation.runs if isinstance(self._computation, CudaRunner) else 0
-        self.stylize(np.zeros((height, width, 3), np.uint8))
-        if isinstance(self._computation, CudaRunner):
-            self._computation.record(since=before)
+        for _ in range(RECORD_AFTER if self.device.kind == "cuda" else 1):
+            self.stylize(np.zeros((height, width, 3), np.uint8))
 
     def measure(self, height: int, width: int, *, runs: int = 5) -> float:
         """Median seconds for one frame of this size, after :meth:`prepare`."""
@@ -537,12 +535,11 @@ def golden_problem(session: StyleSession) -> str | None:
     if golden is None:
         return f"{session.style.path} has no golden pair; export it with export-onnx"
     stylized = session.stylize(golden.frame[..., ::-1])[..., ::-1]
-    error = float(np.mean(np.square(stylized.astype(np.float64) - golden.stylized)))
-    psnr = 10 * np.log10(255**2 / error) if error else np.inf
-    if psnr < GOLDEN_PSNR:
+    likeness = psnr(stylized, golden.stylized)
+    if likeness < GOLDEN_PSNR:
         return (
             f"{session.style.path} gives other pixels than when it was exported:"
-            f" {psnr:.1f} dB on its golden pair, at least {GOLDEN_PSNR:.0f} expected"
+            f" {likeness:.1f} dB on its golden pair, at least {GOLDEN_PSNR:.0f} expected"
         )
     return None
 

@@ -146,18 +146,6 @@ def test_a_size_that_keeps_coming_is_recorded() -> None:
     assert on_gpu.recorded == [(1, 20, 30, 3)]
 
 
-def test_sizes_can_be_recorded_at_once() -> None:
-    recordings = Recordings()
-    on_gpu = runner(recordings)
-    run_right(on_gpu, frames(24, 30))
-    before = on_gpu.runs
-    run_right(on_gpu, frames(20, 30))
-    on_gpu.record(since=before)
-    on_gpu.record(since=before)
-    assert recordings.opened == [(20, 30)]
-    run_right(on_gpu, frames(20, 30, 1))
-
-
 def test_sizes_without_end_keep_memory_and_recordings_bounded() -> None:
     recordings = Recordings()
     on_gpu = runner(recordings)
@@ -231,9 +219,9 @@ def test_options() -> None:
     assert all(isinstance(value, str) for value in with_graphs.values())
 
 
-@pytest.mark.parametrize("graphs_work", [True, False])
-def test_a_gpu_without_graphs_is_still_a_gpu(graphs_work: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = []
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch, *, graphs_work: bool = True) -> tuple[StyleSession, list[Any]]:
+    """A session on stand-ins, and the sizes that sessions were opened for; None is any size."""
+    sizes: list[Any] = []
 
     def create(style: Style, model: bytes, *_: object, graphs: bool = False) -> Session:
         if graphs and not graphs_work:
@@ -248,12 +236,28 @@ def test_a_gpu_without_graphs_is_still_a_gpu(graphs_work: bool, monkeypatch: pyt
     monkeypatch.setattr(session_module, "_create_session", create)
     monkeypatch.setattr(session_module, "CudaRunner", make_runner)
     monkeypatch.setattr(session_module, "cuda_problem", lambda: None)
-    session = StyleSession(Style.load("photo"), "cuda:1")
+    return StyleSession(Style.load("photo"), "cuda:1"), sizes
+
+
+@pytest.mark.parametrize("graphs_work", [True, False])
+def test_a_gpu_without_graphs_is_still_a_gpu(graphs_work: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    session, sizes = on_a_gpu(monkeypatch, graphs_work=graphs_work)
     assert session.at_once == 1
     for seed in range(10):
         picture = draw_picture(seed, 64, 48)
         np.testing.assert_array_equal(session.stylize(picture), 255 - picture)
     assert sizes == ([None, [1, 48, 64, 3]] if graphs_work else [None])
+
+
+def test_sizes_can_be_recorded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    session, sizes = on_a_gpu(monkeypatch)
+    for height in (24, 20):
+        session.stylize(draw_picture(0, 32, height))
+    session.prepare(20, 32)
+    session.prepare(20, 32)
+    assert sizes == [None, [1, 20, 32, 3]]
+    picture = draw_picture(1, 32, 20)
+    np.testing.assert_array_equal(session.stylize(picture), 255 - picture)
 
 
 def test_a_gpu_that_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,7 +155,7 @@ def measure_stages(clip: Path, session: StyleSession, infer: Timing, *, frames: 
         decode, images = _timed(video, frames)
         info = video.info
     border = StyleSession(_border_of(session.style), str(session.device), input_range=1)
-    border.stylize(images[0].image)
+    border.prepare(*images[0].image.shape[:2])
     adapt = _each(border.stylize, [frame.image for frame in images])
     with TemporaryDirectory() as folder:
         sink = VideoSink(Path(folder) / "out.mp4", info, overwrite=True)
