@@ -382,21 +382,36 @@ def identity_steps(recipe: Recipe) -> int:
     return math.floor((recipe.identity_share or 0) * recipe.steps)
 
 
+def is_result_of(checkpoint: Checkpoint, recipe: Recipe, style_picture: Path) -> bool:
+    """Whether a finished ``checkpoint`` is what ``recipe`` makes of ``style_picture``, on whatever photos."""
+    begun = Recipe.from_dict(checkpoint.recipe)
+    return (
+        checkpoint.step >= begun.steps
+        and checkpoint.style.get("sha256") == _describe(style_picture)["sha256"]
+        and _other_values(recipe, begun) == []
+    )
+
+
 def _resumed_recipe(recipe: Recipe, checkpoint: Checkpoint, path: Path) -> Recipe:
     """The checkpoint's own recipe, if ``recipe`` says nothing else."""
     begun = Recipe.from_dict(checkpoint.recipe)
+    for name, value in _other_values(recipe, begun):
+        raise TrainingError(
+            f"{path} was begun with {name} {getattr(begun, name)}, not {value};"
+            " a resumed training keeps its recipe"
+        )
+    return begun
+
+
+def _other_values(recipe: Recipe, begun: Recipe) -> list[tuple[str, Any]]:
+    """What ``recipe`` says otherwise than ``begun``, whose own choices it may leave open."""
     given = recipe.resolved()
     if given.style_weight is None:
         given = replace(given, style_weight=begun.style_weight)
     if given.precision == "auto":
         given = replace(given, precision=begun.precision)
-    for name in (field.name for field in fields(Recipe)):
-        if getattr(given, name) != getattr(begun, name):
-            raise TrainingError(
-                f"{path} was begun with {name} {getattr(begun, name)}, not {getattr(given, name)};"
-                " a resumed training keeps its recipe"
-            )
-    return begun
+    values = ((field.name, getattr(given, field.name)) for field in fields(Recipe))
+    return [(name, value) for name, value in values if value != getattr(begun, name)]
 
 
 def _describe(style_picture: Path) -> dict[str, str]:

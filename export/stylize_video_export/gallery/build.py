@@ -12,7 +12,7 @@ from stylize_video_export.gallery.recipes import GalleryRecipe
 from stylize_video_export.pictures import read_pictures, thumbnail
 from stylize_video_export.variants import CALIBRATION_PICTURES
 from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
-from stylize_video_train.trainer import Progress, train
+from stylize_video_train.trainer import Progress, is_result_of, train
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,15 @@ def train_style(
 ) -> Checkpoint:
     """Train one style; goes on where an earlier training of the same recipe was interrupted.
 
+    A finished training of the same recipe and picture is taken as it is.
+
     Raises:
         StylizeError: as :func:`stylize_video_train.trainer.train`.
     """
     output = workshop.checkpoint_of(recipe)
-    begun = output.is_file() and bool(load_checkpoint(output).state)
+    earlier = load_checkpoint(output) if output.is_file() else None
+    if earlier and is_result_of(earlier, recipe.recipe, recipe.picture):
+        return earlier
     return train(
         recipe.recipe,
         style_picture=recipe.picture,
@@ -53,7 +57,7 @@ def train_style(
         weights_file=workshop.feature_weights,
         random_features=workshop.random_features,
         device=workshop.device,
-        resume=begun,
+        resume=earlier is not None and bool(earlier.state),
         report=True,
         on_progress=on_progress,
     )

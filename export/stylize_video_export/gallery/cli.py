@@ -91,6 +91,9 @@ def _make(recipe: GalleryRecipe, workshop: Workshop, styles: Path, catalogue: Pa
             workshop,
             on_progress=lambda at: line.advance(f"content {at.content:.3f}, style {at.style:.3f}"),
         )
+        if not line.done:
+            kept = workshop.checkpoint_of(recipe)
+            line.tell(f"{recipe.name}: trained before; remove {kept} to train it again")
     export = export_style(recipe, checkpoint, workshop, styles)
     for file in export.files if not quiet else ():
         quality = "" if file.psnr is None else f", {file.psnr:.1f} dB against fp32"

@@ -141,7 +141,6 @@ class Recorder:
         self._failure = self._failure or error
         self._controls.set("record", False)
         self._controls.say(str(error))
-        _log.warning("%s", error)
 
 
 class _Recording:
@@ -216,7 +215,6 @@ class Snapshots:
             write_picture(path, image)
         except SinkError as error:
             self._controls.say(f"the snapshot was not saved: {error}")
-            _log.warning("the snapshot was not saved: %s", error)
         else:
             self._controls.say(f"saved {path}")
 

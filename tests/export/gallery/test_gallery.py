@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -107,6 +108,27 @@ def test_an_interrupted_training_goes_on(folder: Path, recipe: GalleryRecipe, tm
     # Nothing was saved so early: the training begins anew, and ends like one never interrupted.
     whole = train_style(recipe, Workshop(folder / "photos", folder / "runs", random_features=True))
     assert train_style(recipe, workshop).weights_sha256() == whole.weights_sha256()
+
+
+def test_a_finished_training_is_taken_as_it_is(folder: Path, recipe: GalleryRecipe, tmp_path: Path) -> None:
+    workshop = Workshop(folder / "photos", tmp_path, random_features=True)
+    steps: list[int] = []
+
+    def train_it(recipe: GalleryRecipe) -> str:
+        steps.clear()
+        return train_style(recipe, workshop, on_progress=lambda at: steps.append(at.step)).weights_sha256()
+
+    first = train_it(recipe)
+    assert len(steps) == 4
+    assert train_it(recipe) == first
+    assert steps == []
+    longer = replace(recipe, recipe=replace(recipe.recipe, steps=5))
+    assert train_it(longer) != first
+    assert len(steps) == 5
+    other = tmp_path / "other.png"
+    cv2.imwrite(str(other), draw_picture(9, 80, 80))
+    train_it(replace(longer, picture=other))
+    assert len(steps) == 5, "another picture is another style"
 
 
 def test_the_catalogue_says_where_a_style_is_from_and_how_steady_it_is(
