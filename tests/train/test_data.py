@@ -132,6 +132,35 @@ def test_pictures_whose_end_is_missing_are_skipped_in_silence(
     assert capfd.readouterr().err == ""
 
 
+def test_photos_are_enlarged_within_the_limits_of_zoom(tmp_path: Path) -> None:
+    """A ramp across a picture is as steep in a crop as the picture was small there."""
+    ramp = np.tile(np.linspace(0, 255, 120, dtype=np.float32).astype(np.uint8), (80, 1))
+    (tmp_path / "p").mkdir()
+    cv2.imwrite(str(tmp_path / "p" / "ramp.png"), cv2.merge([ramp] * 3))
+    folder = ContentFolder(tmp_path / "p", size=40, zoom=(1.1, 4.0))
+    spans = [(folder[k].max() - folder[k].min()).item() for k in range(60)]
+    zooms = np.array([80 / 120 / span for span in spans])
+    assert 1.05 < zooms.min() < 1.4
+    assert 3.2 < zooms.max() < 4.3
+    assert 15 <= (zooms < (1.1 * 4) ** 0.5).sum() <= 45, "every doubling is as likely as the next"
+
+
+def test_contrast_and_brightness_change_within_their_limits(photos: Path) -> None:
+    plain = ContentFolder(photos, size=40, seed=3)
+    lit = ContentFolder(photos, size=40, seed=3, contrast=(0.5, 0.8), brightness=0.1)
+    for sample in range(20):
+        before, after = plain[sample], lit[sample]
+        inside = (after > 0) & (after < 1)
+        slope = (after[inside] - after[inside].mean()) @ (before[inside] - before[inside].mean())
+        slope = slope / (before[inside] - before[inside].mean()).square().sum()
+        assert 0.5 - 1e-3 <= slope <= 0.8 + 1e-3
+        middle = before.mean()
+        moved = after[inside] - ((before[inside] - middle) * slope + middle)
+        assert moved.abs().max() <= 0.1 + 1e-3
+    assert torch.equal(lit.untouched()[0], plain[0])
+    assert lit.contrast == (0.5, 0.8), "the folder itself stays as it is"
+
+
 def test_small_pictures_are_enlarged(tmp_path: Path) -> None:
     save(tmp_path / "p" / "a.png", width=40, height=33)
     assert ContentFolder(tmp_path / "p", size=64)[0].shape == (3, 64, 64)

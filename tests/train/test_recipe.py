@@ -30,9 +30,18 @@ def test_a_model_without_preset_needs_layers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "now", "then"), [("style_statistics", "moments", "gram"), ("optimizer", "muon", "adam")]
+    ("name", "now", "then"),
+    [
+        ("style_statistics", "moments", "gram"),
+        ("optimizer", "muon", "adam"),
+        ("zoom", (1.1, 4.0), (1.1, 1.8)),
+        ("contrast", (0.45, 1.1), (1.0, 1.0)),
+        ("brightness", 0.12, 0.0),
+    ],
 )
-def test_recipes_from_before_a_choice_are_read_as_what_they_were(name: str, now: str, then: str) -> None:
+def test_recipes_from_before_a_choice_are_read_as_what_they_were(
+    name: str, now: object, then: object
+) -> None:
     values = Recipe().to_dict()
     assert getattr(Recipe.from_dict(values), name) == now
     del values[name]
@@ -54,6 +63,11 @@ def test_recipes_from_before_a_choice_are_read_as_what_they_were(name: str, now:
         ({"precision": "fp8"}, "precision"),
         ({"image_size": 32}, "image_size"),
         ({"window": 0.0}, "window"),
+        ({"zoom": (1.0,)}, "zoom must be two numbers"),
+        ({"zoom": (0.5, 2.0)}, "zoom must be at least 1"),
+        ({"contrast": (1.0, 0.5)}, "the lower one first"),
+        ({"contrast": (0.0, 1.0)}, "contrast must be two numbers above 0"),
+        ({"brightness": 1.0}, "brightness"),
         ({"content_scale": 0.25}, "one of style_scales"),
         ({"style_scales": ()}, "style_scales"),
     ],

@@ -80,6 +80,16 @@ def train_style(
         int | None, _option("accumulate", "Compute a step in this many parts, to save memory.")
     ] = None,
     image_size: Annotated[int | None, _option("image_size", "Side of the training crops, in pixels.")] = None,
+    zoom: Annotated[
+        str | None,
+        _option("zoom", "Photos are scaled to so many crops: at 4, they are soft as footage.", shown="1.1,4"),
+    ] = None,
+    contrast: Annotated[
+        str | None, _option("contrast", "Their contrast is scaled by so much.", shown="0.45,1.1")
+    ] = None,
+    brightness: Annotated[
+        float | None, _option("brightness", "They get at most so much darker or lighter, of 1.")
+    ] = None,
     style_size: Annotated[
         int | None, _option("style_size", "Short side of PICTURE, in pixels: smaller gives finer strokes.")
     ] = None,
@@ -150,6 +160,9 @@ def train_style(
             "steps": steps,
             "batch": batch,
             "accumulate": accumulate,
+            "zoom": _numbers("--zoom", zoom),
+            "contrast": _numbers("--contrast", contrast),
+            "brightness": brightness,
             "image_size": image_size,
             "style_size": style_size,
             "style_statistics": style_statistics,

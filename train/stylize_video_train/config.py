@@ -25,7 +25,7 @@ from stylize_video_train.recipe import NetworkConfig, Recipe, RecipeError
 _NONE = ("auto", "none")
 _NUMBERS_OR_NONE = frozenset({"style_weight", "style_memory", "identity_share", "content_scale"})
 _LISTS_OF_TEXT = frozenset({"style_layers"})
-_LISTS_OF_NUMBERS = frozenset({"layer_weights", "style_scales"})
+_LISTS_OF_NUMBERS = frozenset({"layer_weights", "style_scales", "zoom", "contrast"})
 _TRANSFORMER_BLOCKS = 5
 
 

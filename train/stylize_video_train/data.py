@@ -6,6 +6,7 @@ before it, so a training resumes with the very crops it would have seen.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", 
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 SMALLEST_SIDE = 32
 """Pictures with a shorter side, in pixels, teach nothing and are skipped."""
+
+_UNTOUCHED_ZOOM = (1.1, 1.8)
+"""Photos of a few hundred pixels, hardly larger than a crop, stay as sharp as they are."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +68,10 @@ class ContentFolder(Dataset[Tensor]):
         folder: searched recursively.
         size: side of the crops in pixels.
         seed: decides order, zoom, place and mirroring.
-        zoom: the picture's short side is scaled to between these multiples of ``size``.
+        zoom: the picture's short side is scaled to between these multiples of ``size``; every
+            doubling is as likely as the next.
+        contrast: of a crop, scaled to between these multiples.
+        brightness: added to a crop, at most, up or down; 1 is from black to white.
         hold_out: leave this many pictures out, listed in ``held_out``, where at least
             ten times as many are there; for previews.
 
@@ -78,7 +85,9 @@ class ContentFolder(Dataset[Tensor]):
         *,
         size: int,
         seed: int = 0,
-        zoom: tuple[float, float] = (1.1, 1.8),
+        zoom: tuple[float, float] = _UNTOUCHED_ZOOM,
+        contrast: tuple[float, float] = (1.0, 1.0),
+        brightness: float = 0.0,
         hold_out: int = 0,
     ) -> None:
         if not folder.is_dir():
@@ -93,12 +102,19 @@ class ContentFolder(Dataset[Tensor]):
         if not self.paths:
             detail = f"; {self.skipped} files there are damaged or too small" if self.skipped else ""
             raise DataError(f"no usable pictures in {folder} (looked for .jpg, .png, …{detail})")
-        self.size, self.seed, self.zoom = size, seed, zoom
+        self.size, self.seed = size, seed
+        self.zoom, self.contrast, self.brightness = zoom, contrast, brightness
         self.held_out: list[Path] = []
         if len(self.paths) >= 10 * hold_out:
             chosen = np.random.default_rng((seed, 2**31)).permutation(len(self.paths))[:hold_out]
             self.held_out = [self.paths[index] for index in chosen]
             self.paths = [p for p in self.paths if p not in set(self.held_out)]
+
+    def untouched(self) -> ContentFolder:
+        """The same folder with its pictures as sharp and as rich in contrast as they are."""
+        plain = copy.copy(self)
+        plain.zoom, plain.contrast, plain.brightness = _UNTOUCHED_ZOOM, (1.0, 1.0), 0.0
+        return plain
 
     def fingerprint(self) -> str:
         """A hash of the pictures' names and sizes in bytes: another folder, other crops."""
@@ -112,11 +128,13 @@ class ContentFolder(Dataset[Tensor]):
         epoch, position = divmod(sample, len(self.paths))
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
         picture = _decode(self.paths[order[position]])
-        return _to_tensor(self._crop(picture, np.random.default_rng((self.seed, epoch, position))))
+        rng = np.random.default_rng((self.seed, epoch, position))
+        return self._lit(_to_tensor(self._crop(picture, rng)), rng)
 
     def _crop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         height, width = picture.shape[:2]
-        factor = rng.uniform(*self.zoom) * self.size / min(height, width)
+        least, most = self.zoom
+        factor = least * (most / least) ** rng.random() * self.size / min(height, width)
         scaled = (max(self.size, round(width * factor)), max(self.size, round(height * factor)))
         shrinking = factor < 1
         picture = cv2.resize(picture, scaled, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
@@ -124,6 +142,12 @@ class ContentFolder(Dataset[Tensor]):
         left = int(rng.integers(picture.shape[1] - self.size + 1))
         crop = picture[top : top + self.size, left : left + self.size]
         return crop[:, ::-1] if rng.random() < 0.5 else crop
+
+    def _lit(self, crop: Tensor, rng: np.random.Generator) -> Tensor:
+        """``crop`` with its contrast and brightness changed, about its mean."""
+        contrast, brightness = rng.uniform(*self.contrast), self.brightness * rng.uniform(-1, 1)
+        mean = crop.mean()
+        return ((crop - mean) * contrast + mean + brightness).clamp(0, 1)
 
 
 def _problem(path: Path) -> str | None:

@@ -72,6 +72,8 @@ PRESETS: Mapping[str, FeaturePreset] = {
 AUTO_START, BUNDLED_START, NO_START = "auto", "bundled", "none"
 
 _IDENTITY_SHARE = 0.1
+_BEFORE_FOOTAGE = {"zoom": (1.1, 1.8), "contrast": (1.0, 1.0), "brightness": 0.0}
+"""How photos were taken before they were made as soft and flat as footage."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,14 @@ class Recipe:
     its style does not drown the picture."""
     tv_weight: float = 0.5
     steadiness_weight: float = 50.0
+    zoom: tuple[float, ...] = (1.1, 4.0)
+    """The short side of a photo is scaled to between these multiples of a crop's. Beyond its own
+    size a photo is as soft as footage, and has as large plain areas: what has learnt on sharp
+    photos alone leaves both without strokes."""
+    contrast: tuple[float, ...] = (0.45, 1.1)
+    """The contrast of a crop is scaled to between these multiples: footage is often flat."""
+    brightness: float = 0.12
+    """A crop gets at most so much darker or lighter, on 0..1."""
     image_size: int = 176
     batch: int = 4
     """Pictures in a step, over all processes and parts."""
@@ -196,6 +206,14 @@ class Recipe:
                 raise RecipeError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if self.style_memory is not None and not 0 <= self.style_memory < 1:
             raise RecipeError(f"style_memory must be from 0 to below 1, got {self.style_memory}")
+        for name in ("zoom", "contrast"):
+            limits = getattr(self, name)
+            if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
+                raise RecipeError(f"{name} must be two numbers above 0, the lower one first, got {limits}")
+        if self.zoom[0] < 1:
+            raise RecipeError(f"zoom must be at least 1, got {self.zoom}")
+        if not 0 <= self.brightness < 1:
+            raise RecipeError(f"brightness must be from 0 to below 1, got {self.brightness}")
         if not 0 < self.window <= 1:
             raise RecipeError(f"window must be above 0 and at most 1, got {self.window}")
         if not self.style_scales or not all(0 < scale <= 1 for scale in self.style_scales):
@@ -233,4 +251,6 @@ class Recipe:
         # Recipes from before there was a choice.
         fields.setdefault("style_statistics", "gram")
         fields.setdefault("optimizer", "adam")
+        for name, value in _BEFORE_FOOTAGE.items():
+            fields.setdefault(name, value)
         return cls(network=NetworkConfig(**values["network"]), **fields)

@@ -116,7 +116,15 @@ def train(
     recipe = replace(recipe, precision=effective_precision(recipe.precision, device))
     if earlier is not None and earlier.step >= recipe.steps:
         return earlier
-    folder = ContentFolder(content, size=recipe.image_size + MAX_SHIFT, seed=recipe.seed, hold_out=HELD_OUT)
+    folder = ContentFolder(
+        content,
+        size=recipe.image_size + MAX_SHIFT,
+        seed=recipe.seed,
+        zoom=(recipe.zoom[0], recipe.zoom[1]),
+        contrast=(recipe.contrast[0], recipe.contrast[1]),
+        brightness=recipe.brightness,
+        hold_out=HELD_OUT,
+    )
     loss = perceptual_loss(
         recipe, style_picture, weights_file=weights_file, random_features=random_features, device=device
     )
@@ -305,7 +313,8 @@ def calibrated_style_weight(
     factor of three of each other; one that is much darker or plainer than photos does
     not, and with a fixed weight its style would blank the picture.
     """
-    crops = torch.stack([folder[k] for k in range(_CALIBRATION_PICTURES)])
+    photos = folder.untouched()
+    crops = torch.stack([photos[k] for k in range(_CALIBRATION_PICTURES)])
     crops = crops[..., : recipe.image_size, : recipe.image_size].to(device, memory_format=torch.channels_last)
     pools = {name: value.clone() for name, value in loss.pools.state_dict().items()}
     place = torch.Generator().manual_seed(recipe.seed)
