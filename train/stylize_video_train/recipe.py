@@ -72,6 +72,7 @@ PRESETS: Mapping[str, FeaturePreset] = {
 AUTO_START, BUNDLED_START, NO_START = "auto", "bundled", "none"
 
 _IDENTITY_SHARE = 0.1
+_LARGEST_ZOOM = 16
 _BEFORE_FOOTAGE = {"zoom": (1.1, 1.8), "contrast": (1.0, 1.0), "brightness": 0.0}
 """How photos were taken before they were made as soft and flat as footage."""
 
@@ -210,8 +211,8 @@ class Recipe:
             limits = getattr(self, name)
             if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
                 raise RecipeError(f"{name} must be two numbers above 0, the lower one first, got {limits}")
-        if self.zoom[0] < 1:
-            raise RecipeError(f"zoom must be at least 1, got {self.zoom}")
+        if self.zoom[0] < 1 or self.zoom[1] > _LARGEST_ZOOM:
+            raise RecipeError(f"zoom must be from 1 to {_LARGEST_ZOOM}, got {self.zoom}")
         if not 0 <= self.brightness < 1:
             raise RecipeError(f"brightness must be from 0 to below 1, got {self.brightness}")
         if not 0 < self.window <= 1:
