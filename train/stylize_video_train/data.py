@@ -21,14 +21,12 @@ from torch.utils.data import Dataset
 
 from stylize_video.errors import StylizeError
 from stylize_video.quiet import quiet_stderr
+from stylize_video_train.recipe import SHARP_ZOOM
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 SMALLEST_SIDE = 32
 """Pictures with a shorter side, in pixels, teach nothing and are skipped."""
-
-_UNTOUCHED_ZOOM = (1.1, 1.8)
-"""Photos of a few hundred pixels, hardly larger than a crop, stay as sharp as they are."""
 
 _log = logging.getLogger(__name__)
 
@@ -85,7 +83,7 @@ class ContentFolder(Dataset[Tensor]):
         *,
         size: int,
         seed: int = 0,
-        zoom: tuple[float, float] = _UNTOUCHED_ZOOM,
+        zoom: tuple[float, float] = SHARP_ZOOM,
         contrast: tuple[float, float] = (1.0, 1.0),
         brightness: float = 0.0,
         hold_out: int = 0,
@@ -113,7 +111,7 @@ class ContentFolder(Dataset[Tensor]):
     def untouched(self) -> ContentFolder:
         """The same folder with its pictures as sharp and as rich in contrast as they are."""
         plain = copy.copy(self)
-        plain.zoom, plain.contrast, plain.brightness = _UNTOUCHED_ZOOM, (1.0, 1.0), 0.0
+        plain.zoom, plain.contrast, plain.brightness = SHARP_ZOOM, (1.0, 1.0), 0.0
         return plain
 
     def fingerprint(self) -> str:

@@ -73,7 +73,10 @@ AUTO_START, BUNDLED_START, NO_START = "auto", "bundled", "none"
 
 _IDENTITY_SHARE = 0.1
 _LARGEST_ZOOM = 16
-_BEFORE_FOOTAGE = {"zoom": (1.1, 1.8), "contrast": (1.0, 1.0), "brightness": 0.0}
+SHARP_ZOOM = (1.1, 1.8)
+"""Photos of a few hundred pixels, hardly larger than a crop, stay as sharp as they are."""
+
+_BEFORE_FOOTAGE = {"zoom": SHARP_ZOOM, "contrast": (1.0, 1.0), "brightness": 0.0}
 """How photos were taken before they were made as soft and flat as footage."""
 
 
@@ -117,11 +120,11 @@ class Recipe:
     its style does not drown the picture."""
     tv_weight: float = 0.5
     steadiness_weight: float = 50.0
-    zoom: tuple[float, ...] = (1.1, 4.0)
+    zoom: tuple[float, float] = (1.1, 4.0)
     """The short side of a photo is scaled to between these multiples of a crop's. Beyond its own
     size a photo is as soft as footage, and has as large plain areas: what has learnt on sharp
     photos alone leaves both without strokes."""
-    contrast: tuple[float, ...] = (0.45, 1.1)
+    contrast: tuple[float, float] = (0.45, 1.1)
     """The contrast of a crop is scaled to between these multiples: footage is often flat."""
     brightness: float = 0.12
     """A crop gets at most so much darker or lighter, on 0..1."""

@@ -120,8 +120,8 @@ def train(
         content,
         size=recipe.image_size + MAX_SHIFT,
         seed=recipe.seed,
-        zoom=(recipe.zoom[0], recipe.zoom[1]),
-        contrast=(recipe.contrast[0], recipe.contrast[1]),
+        zoom=recipe.zoom,
+        contrast=recipe.contrast,
         brightness=recipe.brightness,
         hold_out=HELD_OUT,
     )
@@ -397,7 +397,7 @@ def is_result_of(checkpoint: Checkpoint, recipe: Recipe, style_picture: Path) ->
     return (
         checkpoint.step >= begun.steps
         and checkpoint.style.get("sha256") == _describe(style_picture)["sha256"]
-        and _other_values(recipe, begun) == []
+        and not _other_values(recipe, begun)
     )
 
 
