@@ -18,6 +18,7 @@ from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_c
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_sigterm
 from stylize_video.pause import PauseKey
+from stylize_video.usage import with_value
 
 if TYPE_CHECKING:
     from stylize_video.inputs import Source
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _LOOK, _EDIT, _ENCODING, _DEVICE = "Look", "Part, rate and size", "Encoding", "Device"
 _PIPES = "Pipes"
-
 
 _LOCAL = "local"
 _ADDRESS = re.compile(r"auto|local|(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+")
@@ -380,13 +380,8 @@ def _frames_ahead(frame_count: int | None, max_frames: int | None) -> int | None
 
 
 def with_ray_address(arguments: Sequence[str]) -> list[str]:
-    """The arguments, with an address behind a ``--ray`` that has none: it may be left out."""
-    result = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        result.append(argument)
-        if argument == "--ray" and not _ADDRESS.fullmatch(following):
-            result.append(_LOCAL)
-    return result
+    """``--ray`` may stand alone: then it means a cluster on this machine."""
+    return with_value(arguments, "--ray", _LOCAL, _ADDRESS)
 
 
 def main() -> None:

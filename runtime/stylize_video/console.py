@@ -65,10 +65,10 @@ def interruption_code(interruption: KeyboardInterrupt) -> int:
 
 def run_command(command: Callable[..., None]) -> None:
     """Entry point of a command: its parameters are what typer makes of the function's."""
-    import typer
+    from stylize_video.usage import run
 
     try:
-        typer.run(command)
+        run(command)
     except KeyboardInterrupt as interruption:  # before the command itself began
         fail("interrupted", interruption_code(interruption))
 

@@ -306,6 +306,7 @@ def test_without_ray_the_sentence_says_what_to_install(monkeypatch: pytest.Monke
         (["a", "--ray", "ray://head:10001"], ["a", "--ray", "ray://head:10001"]),
         (["a", "--ray", "auto"], ["a", "--ray", "auto"]),
         (["a", "--ray=head:1"], ["a", "--ray=head:1"]),
+        ([], []),
     ],
 )
 def test_the_address_may_be_left_out(given: list[str], understood: list[str]) -> None:

@@ -13,9 +13,13 @@ from stylize_video.bounds import limit_libraries
 from stylize_video.console import errors_as_sentences, run_command
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_sigterm
+from stylize_video.live.address import DEFAULT_ADDRESS
+from stylize_video.usage import with_value
 
 if TYPE_CHECKING:
     from stylize_video.session import StyleSession
+
+_ADDRESS = re.compile(r"(\[.*\]|[\w.-]*):\d+")
 
 
 def _list_cameras(wanted: bool) -> None:
@@ -149,14 +153,7 @@ def _parse_size(text: str) -> tuple[int, int]:
 
 def with_address(arguments: list[str]) -> list[str]:
     """``--serve`` may stand alone: then it means the usual address."""
-    from stylize_video.live.address import DEFAULT_ADDRESS
-
-    complete: list[str] = []
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
-        complete.append(argument)
-        if argument == "--serve" and not re.fullmatch(r"(\[.*\]|[\w.-]*):\d+", following):
-            complete.append(DEFAULT_ADDRESS)
-    return complete
+    return with_value(arguments, "--serve", DEFAULT_ADDRESS, _ADDRESS)
 
 
 def main() -> None:

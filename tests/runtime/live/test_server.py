@@ -218,6 +218,7 @@ def test_addresses() -> None:
     assert with_address(["--serve", "clip.mp4"]) == ["--serve", "127.0.0.1:8765", "clip.mp4"]
     assert with_address(["1", "--serve"]) == ["1", "--serve", "127.0.0.1:8765"]
     assert with_address(["--serve", ":80", "1"]) == ["--serve", ":80", "1"]
+    assert with_address([]) == []
 
 
 def test_a_port_that_is_taken() -> None:

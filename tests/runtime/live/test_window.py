@@ -227,12 +227,15 @@ def test_full_screen_and_the_frame_of_the_window(
     ("display", "sentence"),
     [(None, "there is no display (DISPLAY is not set)"), (":987", "the display :987 cannot be opened")],
 )
-def test_without_a_display_there_is_a_sentence(display: str | None, sentence: str, clip: Path) -> None:
+@pytest.mark.parametrize("named", [True, False])
+def test_without_a_display_there_is_a_sentence(
+    display: str | None, sentence: str, named: bool, clip: Path
+) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
     if display:
         environment["DISPLAY"] = display
     result = subprocess.run(
-        [*command_line("stylize_video.live.cli:main"), str(clip)],
+        [*command_line("stylize_video.live.cli:main"), *([str(clip)] if named else [])],
         env=environment,
         capture_output=True,
         text=True,
