@@ -56,8 +56,8 @@ class TemporalSmoother:
     def __init__(self) -> None:
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._flow.setFinestScale(0)
-        self._flow.setPatchStride(6)
-        self._flow.setGradientDescentIterations(4)
+        self._flow.setPatchStride(8)
+        self._flow.setGradientDescentIterations(8)
         self._luma: Luma | None = None  # of the past in the buffers, where there is one
         self._buffers = _Buffers(0, 0)
 
@@ -91,7 +91,7 @@ class TemporalSmoother:
 
     def _follow(self, luma: Luma, past: Luma) -> tuple[NDArray[np.float32], Luma]:
         """Where each point was, and how much it has changed since: ``[h, w, 2]`` and ``[h, w]``."""
-        flow = np.asarray(self._flow.calc(luma, past, NOTHING), np.float32)
+        flow = np.asarray(cv2.blur(self._flow.calc(luma, past, NOTHING), (3, 3)), np.float32)
         warped = cv2.remap(past, flow, NOTHING, _HOW, borderMode=cv2.BORDER_REPLICATE)
         # Without texture any motion explains a picture; it is taken to stand still then.
         moving, standing = (
