@@ -53,6 +53,8 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     """
     found: dict[Source, None] = {}
     for text in inputs:
+        if not text:  # an unset variable of a shell, not the present folder
+            raise SourceError("an input has no name; name a video, a picture or a folder")
         path = Path(text)
         matches: Sequence[Source]
         if isinstance(source := parse_source(text), str):

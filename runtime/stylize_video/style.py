@@ -87,7 +87,7 @@ def find_style(name_or_path: str | Path) -> Path:
         return path
     bundled = find_bundled(str(name_or_path))
     if bundled is None:
-        if path.is_dir():
+        if name_or_path and path.is_dir():
             raise StyleError(
                 f"{path} is a folder; --style takes an .onnx file or the name of a bundled style"
             )

@@ -76,6 +76,8 @@ def test_listing_styles_and_the_version(command: Command) -> None:
     ("arguments", "sentence"),
     [
         (["missing.mp4"], "the video missing.mp4 does not exist"),
+        ([""], "an input has no name"),
+        (["IN", "--style", ""], "there is no style ''"),
         (["text.mp4"], "text.mp4 is not a video"),
         (["IN", "--style", "foto"], "no style 'foto': no such file, and the bundled styles are"),
         (["IN", "--style", "text.mp4"], "text.mp4 is not an ONNX file"),
