@@ -62,7 +62,7 @@ def export_onnx(
             for line in check_style(check, device=device) if check else describe_style(show or Path()):
                 print(printable(line))
             return
-        if checkpoint is None:
+        if checkpoint is None or not checkpoint.name:  # "", "." and "/" have none
             fail("name a checkpoint to export (or use --check or --show with a style file)")
         wanted = _precisions(precision)
         from stylize_video_export.export import export_checkpoint, proof_devices

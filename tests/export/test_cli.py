@@ -79,6 +79,7 @@ def test_a_file_that_changed_fails_its_check(command: Command, tmp_path: Path) -
     ("arguments", "sentence"),
     [
         ([], "name a checkpoint"),
+        ([""], "name a checkpoint"),
         (["missing.pth"], "the checkpoint missing.pth does not exist"),
         (["CKPT", "--precision", "int4"], "unknown precision 'int4'"),
         (["CKPT", "--precision", "int8"], "--calibrate"),
