@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
+from stylize_video.global_motion import fit_global_motion
 from stylize_video.luma import Luma
 from stylize_video.warp import NOTHING
 
@@ -27,8 +28,9 @@ _NOISE, _CHANGE = 3, 16
 to the first they are noise; from the second on the source has changed and its past has no say."""
 
 _WINDOW = (5, 5)
-_STILL: Any = 0.3 * _WINDOW[0] * _WINDOW[1]
-"""Motion must explain a window of the small luma better than none by this many levels in all."""
+_MARGIN: Any = 0.3 * _WINDOW[0] * _WINDOW[1]
+"""A motion of its own must explain a window of the small luma better than the camera's by so many
+levels in all."""
 
 _HOW = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
 _NEARBY = np.ones((3, 3), np.uint8)
@@ -93,13 +95,21 @@ class TemporalSmoother:
         """Where each point was, and how much it has changed since: ``[h, w, 2]`` and ``[h, w]``."""
         flow = np.asarray(cv2.blur(self._flow.calc(luma, past, NOTHING), (3, 3)), np.float32)
         warped = cv2.remap(past, flow, NOTHING, _HOW, borderMode=cv2.BORDER_REPLICATE)
-        # Without texture any motion explains a picture; it is taken to stand still then.
-        moving, standing = (
-            cv2.boxFilter(cv2.absdiff(luma, p), cv2.CV_16U, _WINDOW, normalize=False) for p in (warped, past)
+        # Without texture any motion explains a picture; it is taken to move with the camera then.
+        camera = fit_global_motion(flow, luma)
+        if camera is None:
+            camera, panned = np.zeros_like(flow), past
+        else:
+            panned = np.asarray(
+                cv2.remap(past, camera, NOTHING, _HOW, borderMode=cv2.BORDER_REPLICATE), np.uint8
+            )
+        own, shared = (
+            cv2.boxFilter(cv2.absdiff(luma, p), cv2.CV_16U, _WINDOW, normalize=False)
+            for p in (warped, panned)
         )
-        still = cv2.compare(standing, cv2.add(moving, _STILL), cv2.CMP_LE)
-        cv2.copyTo(np.zeros_like(flow), still, flow)
-        warped = cv2.copyTo(past, still, warped)
+        with_camera = cv2.compare(shared, cv2.add(own, _MARGIN), cv2.CMP_LE)
+        cv2.copyTo(camera, with_camera, flow)
+        warped = cv2.copyTo(panned, with_camera, warped)
         # Half way to its neighbours a pixel's value counts as the same: a detailed past that is
         # off by a part of a pixel has not changed.
         up, down = (

@@ -49,6 +49,22 @@ def test_flicker_is_held_on_what_stands_and_on_what_moves(step: tuple[float, flo
     assert full < half
 
 
+def test_what_shows_too_little_to_be_seen_moving_moves_with_the_camera() -> None:
+    """Strokes over a pale wall, seen from a camera that pans by parts of a pixel."""
+    scenes = [TEXTURE.at(0.45 * i, 0.2 * i) for i in range(16)]
+    wall = slice(scenes[0].shape[1] // 2, None)
+    sources = []
+    for i, scene in enumerate(scenes):
+        source = scene.copy()
+        source[:, wall] = 120 + scene[:, wall] // 40
+        sources.append(noisy(source, 1.0, seed=i))
+    truth = [255 - scene for scene in scenes]
+    stylized = [noisy(frame, FLICKER, seed=i) for i, frame in enumerate(truth)]
+    on_wall = [[frame[:, wall] for frame in frames] for frames in (stylized, truth)]
+    results = [frame[:, wall] for frame in smoothed(sources, stylized, 1.0)]
+    assert error_beside(results, on_wall[1]) < 0.6 * error_beside(*on_wall)
+
+
 def test_what_is_uncovered_shows_no_ghost() -> None:
     """A bright box crosses a scene; behind it the style of the scene must be there at once."""
     box = Box(10, 30, 40, 50, speed=9)
