@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylize_video.luma import Luma
+from stylize_video.warp import grid
 
 _STEP = 4
 """Every so many pixels, both ways, are enough to fit six numbers to."""
@@ -46,12 +47,12 @@ def fit_global_motion(flow: NDArray[np.float32], luma: Luma) -> NDArray[np.float
     Returns:
         A flow like ``flow``; None without texture, where the frame holds several motions, and at rest.
     """
-    grid = _grid(*luma.shape)
-    textured = np.flatnonzero(_texture(luma, grid) > _TEXTURE)
+    fitted = _fitted(*luma.shape)
+    textured = np.flatnonzero(_texture(luma, fitted) > _TEXTURE)
     if len(textured) < _FEWEST:
         return None
     # [3, n] and [2, n]: NumPy is fast along long rows.
-    places, motions = grid.places[:, textured], flow[grid.rows, grid.columns].reshape(-1, 2)[textured].T
+    places, motions = fitted.places[:, textured], flow[fitted.rows, fitted.columns].reshape(-1, 2)[textured].T
     motion = np.zeros((2, 3), np.float32)
     motion[:, 2] = np.sort(motions)[:, len(textured) // 2]
     for scale in _SCALES:
@@ -62,35 +63,34 @@ def fit_global_motion(flow: NDArray[np.float32], luma: Luma) -> NDArray[np.float
     x, y = np.abs(motions - motion @ places) < _AGREES
     if np.count_nonzero(x & y) < _MAJORITY * len(textured):
         return None
-    moved = np.stack([grid.x * m[0] + (grid.y * m[1] + m[2])[:, None] for m in motion], -1)
+    moved = np.asarray(cv2.transform(fitted.points, motion), np.float32)
     corners = moved[:: len(moved) - 1, :: moved.shape[1] - 1]  # an affine motion is greatest in one
     return None if np.abs(corners).max() < _REST else moved
 
 
-class _Grid(NamedTuple):
+class _Fitted(NamedTuple):
     """Where the pixels of one size are, and which of them a motion is fitted to."""
 
-    x: NDArray[np.float32]
-    y: NDArray[np.float32]
+    points: NDArray[np.float32]
     rows: slice
     columns: slice
     places: NDArray[np.float32]
 
 
 @lru_cache(maxsize=4)
-def _grid(height: int, width: int) -> _Grid:
+def _fitted(height: int, width: int) -> _Fitted:
     # From -1/2 to 1/2 along the width, so that all six numbers of a motion are of one size.
-    x = ((np.arange(width) - width / 2) / width).astype(np.float32)
-    y = ((np.arange(height) - height / 2) / width).astype(np.float32)
+    points = ((grid(height, width) - (width / 2, height / 2)) / width).astype(np.float32)
     rows, columns = slice(1, height - 1, _STEP), slice(1, width - 1, _STEP)
-    across, down = np.meshgrid(x[columns], y[rows])
-    return _Grid(x, y, rows, columns, np.stack([across, down, np.ones_like(across)]).reshape(3, -1))
+    x, y = np.moveaxis(points[rows, columns], -1, 0)
+    return _Fitted(points, rows, columns, np.stack([x, y, np.ones_like(x)]).reshape(3, -1))
 
 
-def _texture(luma: Luma, grid: _Grid) -> NDArray[np.int16]:
+def _texture(luma: Luma, fitted: _Fitted) -> NDArray[np.int16]:
     """How much the neighbours of each fitted pixel differ, across and down."""
-    signed = luma.astype(np.int16)
     height, width = luma.shape
-    left, right = (signed[grid.rows, start : width - 2 + start : _STEP] for start in (0, 2))
-    above, below = (signed[start : height - 2 + start : _STEP, grid.columns] for start in (0, 2))
+    left, right = (luma[fitted.rows, start : width - 2 + start : _STEP].astype(np.int16) for start in (0, 2))
+    above, below = (
+        luma[start : height - 2 + start : _STEP, fitted.columns].astype(np.int16) for start in (0, 2)
+    )
     return np.asarray(np.abs(right - left) + np.abs(below - above), np.int16)
