@@ -30,6 +30,10 @@ _AGREES, _MAJORITY = 0.3, 0.75
 """Flows within so many pixels of the fit agree with it; where fewer than that part of them does, the
 frame holds several motions, and no camera's."""
 
+_SEEN, _SPREAD = 3, 6
+"""So many pixels that agree must be in so many of a frame's nine parts, three by three: somebody who
+moves before a plain wall is no camera."""
+
 _REST = 0.1
 """Motion of less than so many pixels everywhere is taken for none: moving by it would only blur."""
 
@@ -45,7 +49,8 @@ def fit_global_motion(flow: NDArray[np.float32], luma: Luma) -> NDArray[np.float
         luma: the frame that it leads from, uint8 ``[h, w]``.
 
     Returns:
-        A flow like ``flow``; None without texture, where the frame holds several motions, and at rest.
+        A flow like ``flow``; None at rest, where the frame holds several motions, and where too little of it
+        has texture.
     """
     fitted = _fitted(*luma.shape)
     textured = np.flatnonzero(_texture(luma, fitted) > _TEXTURE)
@@ -61,7 +66,8 @@ def fit_global_motion(flow: NDArray[np.float32], luma: Luma) -> NDArray[np.float
         solution = cv2.solve(weighted @ places.T, weighted @ motions.T, flags=cv2.DECOMP_SVD)[1]
         motion = np.asarray(solution, np.float32).T
     x, y = np.abs(motions - motion @ places) < _AGREES
-    if np.count_nonzero(x & y) < _MAJORITY * len(textured):
+    agreeing = fitted.parts[textured[x & y]]
+    if len(agreeing) < _MAJORITY * len(textured) or (np.bincount(agreeing) >= _SEEN).sum() < _SPREAD:
         return None
     moved = np.asarray(cv2.transform(fitted.points, motion), np.float32)
     corners = moved[:: len(moved) - 1, :: moved.shape[1] - 1]  # an affine motion is greatest in one
@@ -75,6 +81,7 @@ class _Fitted(NamedTuple):
     rows: slice
     columns: slice
     places: NDArray[np.float32]
+    parts: NDArray[np.intp]
 
 
 @lru_cache(maxsize=4)
@@ -83,7 +90,9 @@ def _fitted(height: int, width: int) -> _Fitted:
     points = ((grid(height, width) - (width / 2, height / 2)) / width).astype(np.float32)
     rows, columns = slice(1, height - 1, _STEP), slice(1, width - 1, _STEP)
     x, y = np.moveaxis(points[rows, columns], -1, 0)
-    return _Fitted(points, rows, columns, np.stack([x, y, np.ones_like(x)]).reshape(3, -1))
+    down, across = (np.arange(length) * 3 // length for length in x.shape)
+    parts = (3 * down[:, None] + across).reshape(-1)
+    return _Fitted(points, rows, columns, np.stack([x, y, np.ones_like(x)]).reshape(3, -1), parts)
 
 
 def _texture(luma: Luma, fitted: _Fitted) -> NDArray[np.int16]:

@@ -54,10 +54,18 @@ def test_two_motions_are_no_cameras() -> None:
 
 def test_without_texture_there_is_none() -> None:
     flow = np.full((HEIGHT, WIDTH, 2), 3, np.float32)
-    flat = np.full((HEIGHT, WIDTH), 99, np.uint8)
-    assert fit_global_motion(flow, flat) is None
-    flat[10:30, 10:40] = TEXTURED[10:30, 10:40]  # a corner that has some is enough
-    assert fit_global_motion(flow, flat) is not None
+    frame = np.full((HEIGHT, WIDTH), 99, np.uint8)
+    assert fit_global_motion(flow, frame) is None
+    frame[:, : WIDTH // 2] = TEXTURED[:, : WIDTH // 2]  # beside a wall that has none
+    assert fit_global_motion(flow, frame) is not None
+
+
+def test_somebody_who_moves_before_a_plain_wall_is_no_camera() -> None:
+    flow = np.full((HEIGHT, WIDTH, 2), 3, np.float32)
+    frame = np.full((HEIGHT, WIDTH), 99, np.uint8)
+    frame[60:, 20:140] = TEXTURED[60:, 20:140]  # shoulders
+    frame[10:60, 60:100] = TEXTURED[10:60, 60:100]  # a head
+    assert fit_global_motion(flow, frame) is None
 
 
 def test_a_camera_at_rest_moves_nothing() -> None:
