@@ -174,9 +174,9 @@ def in_a_terminal(arguments: list[str], *, interrupt_after: float | None = None)
     Ctrl-C is pressed ``interrupt_after`` seconds after the command began.
     """
     program = (
-        "import typer\n"
-        "run = typer.run\n"
-        "typer.run = lambda command: (print('begun', flush=True), run(command))\n"
+        "from stylize_video import usage\n"
+        "run = usage.run\n"
+        "usage.run = lambda command: (print('begun', flush=True), run(command))\n"
         "from stylize_video.cli import main\n"
         "main()\n"
     )

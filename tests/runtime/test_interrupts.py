@@ -150,9 +150,10 @@ def test_any_other_import_error_is_shown() -> None:
 
 def test_ctrl_c_before_a_command_begins_is_a_sentence() -> None:
     program = (
-        "import signal, typer\n"
+        "import signal\n"
+        "from stylize_video import usage\n"
         "from stylize_video.console import run_command\n"
-        "typer.run = lambda command: signal.raise_signal(signal.SIGINT)\n"
+        "usage.run = lambda command: signal.raise_signal(signal.SIGINT)\n"
         "run_command(print)\n"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
