@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Protocol, TypeAlias
 
 from stylize_video.edit import Edit
+from stylize_video.errors import SourceError
 from stylize_video.frame import TimedFrame
 from stylize_video.pipes import STANDARD, RawFormat, StreamSource, is_url
 from stylize_video.sequences import PictureSequence, SequenceSource, is_pattern
@@ -33,7 +34,13 @@ class FrameSource(Protocol):
 
 
 def parse_source(text: str) -> Source:
-    """What ``text`` names: ``-`` and URLs stay text, all else is a path."""
+    """What ``text`` names: ``-`` and URLs stay text, all else is a path.
+
+    Raises:
+        SourceError: it is empty, as a shell's unset variable is; a path would be the present folder.
+    """
+    if not text:
+        raise SourceError("an input has no name; name a video, a picture or a folder")
     return text if text == STANDARD or is_url(text) else Path(text)
 
 

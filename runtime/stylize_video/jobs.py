@@ -49,12 +49,10 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     its videos and pictures are taken, without its subfolders.
 
     Raises:
-        SourceError: an input matches nothing.
+        SourceError: an input matches nothing, or is empty.
     """
     found: dict[Source, None] = {}
     for text in inputs:
-        if not text:  # an unset variable of a shell, not the present folder
-            raise SourceError("an input has no name; name a video, a picture or a folder")
         path = Path(text)
         matches: Sequence[Source]
         if isinstance(source := parse_source(text), str):

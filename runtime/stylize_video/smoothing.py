@@ -94,22 +94,20 @@ class TemporalSmoother:
     def _follow(self, luma: Luma, past: Luma) -> tuple[NDArray[np.float32], Luma]:
         """Where each point was, and how much it has changed since: ``[h, w, 2]`` and ``[h, w]``."""
         flow = np.asarray(cv2.blur(self._flow.calc(luma, past, NOTHING), (3, 3)), np.float32)
-        warped = cv2.remap(past, flow, NOTHING, _HOW, borderMode=cv2.BORDER_REPLICATE)
+        warped = _moved(past, flow)
         # Without texture any motion explains a picture; it is taken to move with the camera then.
         camera = fit_global_motion(flow, luma)
         if camera is None:
             camera, panned = np.zeros_like(flow), past
         else:
-            panned = np.asarray(
-                cv2.remap(past, camera, NOTHING, _HOW, borderMode=cv2.BORDER_REPLICATE), np.uint8
-            )
+            panned = _moved(past, camera)
         own, shared = (
             cv2.boxFilter(cv2.absdiff(luma, p), cv2.CV_16U, _WINDOW, normalize=False)
             for p in (warped, panned)
         )
         with_camera = cv2.compare(shared, cv2.add(own, _MARGIN), cv2.CMP_LE)
         cv2.copyTo(camera, with_camera, flow)
-        warped = cv2.copyTo(panned, with_camera, warped)
+        cv2.copyTo(panned, with_camera, warped)
         # Half way to its neighbours a pixel's value counts as the same: a detailed past that is
         # off by a part of a pixel has not changed.
         up, down = (
@@ -118,6 +116,10 @@ class TemporalSmoother:
         change = cv2.add(cv2.subtract(warped, up), cv2.subtract(down, warped))
         # A pixel's style depends on its surroundings, so change counts there too.
         return flow, np.asarray(cv2.dilate(change, _NEARBY), np.uint8)
+
+
+def _moved(luma: Luma, flow: NDArray[np.float32]) -> Luma:
+    return np.asarray(cv2.remap(luma, flow, NOTHING, _HOW, borderMode=cv2.BORDER_REPLICATE), np.uint8)
 
 
 def _limits() -> NDArray[np.uint8]:
