@@ -121,11 +121,38 @@ def test_noise_is_small_random_and_stays_in_range() -> None:
     assert torch.equal(noisy.first, pictures[..., :SIZE, :SIZE])
 
 
+def test_noise_has_grains_of_every_size_and_one_strength() -> None:
+    grey = torch.full((1, 3, SIZE + MAX_SHIFT, SIZE + MAX_SHIFT), 0.5)
+    sizes, strengths = set(), {}
+    for seed in range(60):
+        white, coarse = (
+            MovingPair.draw(
+                grey, torch.Generator().manual_seed(seed), noise=0.05, grain=grain, warped_share=0
+            )
+            for grain in (1, 8)
+        )
+        noise = coarse.second - coarse.first
+        # How alike neighbours are: not at all for grains of one pixel, ever more for larger ones.
+        alike = float((noise[..., 1:] * noise[..., :-1]).mean() / noise.square().mean())
+        size = sum(alike > limit for limit in (0.3, 0.75, 0.93))
+        sizes.add(size)
+        strengths[seed] = float(noise.std() / (white.second - white.first).std())
+    assert sizes == {0, 1, 2, 3}
+    assert strengths == pytest.approx(dict.fromkeys(strengths, 1.0), rel=0.1)
+
+
+@pytest.mark.parametrize("grain", [1, 8])
 @pytest.mark.parametrize("warped", [0.0, 1.0])
-def test_a_part_of_a_batch_gets_what_it_gets_in_the_whole(warped: float) -> None:
+def test_a_part_of_a_batch_gets_what_it_gets_in_the_whole(warped: float, grain: int) -> None:
     pictures = smooth_pictures(torch.Generator().manual_seed(0))
     whole, part = (
-        MovingPair.draw(pictures[start:], torch.Generator().manual_seed(5), warped_share=warped, share=share)
+        MovingPair.draw(
+            pictures[start:],
+            torch.Generator().manual_seed(5),
+            warped_share=warped,
+            grain=grain,
+            share=share,
+        )
         for start, share in ((0, None), (1, (1, 2)))
     )
     torch.testing.assert_close(part.second, whole.second[1:], atol=1e-6, rtol=0)

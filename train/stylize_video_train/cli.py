@@ -108,6 +108,9 @@ def train_style(
     ] = None,
     tv_weight: Annotated[float | None, _option("tv_weight", "Total variation: higher is smoother.")] = None,
     steadiness_weight: Annotated[float | None, _option("steadiness_weight", "Against flicker.")] = None,
+    grain: Annotated[
+        int | None, _option("grain", "Noise that it is trained against has grains of up to so many pixels.")
+    ] = None,
     optimizer: Annotated[
         str | None, _option("optimizer", "muon (with adam for norms and biases), or adam.")
     ] = None,
@@ -171,6 +174,7 @@ def train_style(
             "content_weight": content_weight,
             "tv_weight": tv_weight,
             "steadiness_weight": steadiness_weight,
+            "grain": grain,
             "optimizer": optimizer,
             "learning_rate": learning_rate,
             "muon_learning_rate": muon_learning_rate,

@@ -27,6 +27,12 @@ MAX_TILT = 0.03
 MAX_DRIFT = 0.08
 """Largest change of brightness, as a factor and as an offset on 0..1."""
 
+MAX_NOISE = 4 / 255
+"""Largest standard deviation of noise."""
+
+GRAINS = (1, 2, 4, 8)
+"""Sizes of the noise's grains, in pixels: from a sensor's to the blocks that compression leaves."""
+
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -51,15 +57,16 @@ class MovingPair:
         pictures: Tensor,
         generator: torch.Generator,
         *,
-        noise: float = 4 / 255,
+        noise: float = MAX_NOISE,
+        grain: int = 1,
         warped_share: float = 0.5,
         share: tuple[int, int] | None = None,
     ) -> MovingPair:
         """Take both looks from ``[N, 3, H + MAX_SHIFT, W + MAX_SHIFT]`` pictures.
 
-        ``noise`` is the largest standard deviation of the second look's sensor noise;
-        ``warped_share`` the part of the looks that do more than shift. ``share`` is
-        (first picture, batch) where the pictures are part of a larger batch: they then get
+        ``noise`` is the largest standard deviation of the second look's noise, ``grain`` the size of
+        its largest grains in pixels; ``warped_share`` the part of the looks that do more than shift.
+        ``share`` is (first picture, batch) where the pictures are part of a larger batch: they then get
         the very motion and noise they get there. Pictures on a GPU are moved there, by what is
         drawn on the CPU: the same looks come out.
         """
@@ -80,8 +87,8 @@ class MovingPair:
         else:
             second = pictures[..., dy : dy + height, dx : dx + width]
         start, batch = share or (0, len(second))
-        grain = torch.randn((batch, *second.shape[1:]), generator=grain_generator)
-        second = (second + sigma * grain[start : start + len(second)].to(second)).clamp(0, 1)
+        noisy = _grains((batch, *second.shape[1:]), _grain_size(grain, generator), grain_generator)
+        second = (second + sigma * noisy[start : start + len(second)].to(second)).clamp(0, 1)
         return cls(pictures[..., :height, :width], second, places, visible, drift)
 
     def steadiness_loss(self, first: Tensor, second: Tensor, *, border: int = 16) -> Tensor:
@@ -143,6 +150,22 @@ def _hidden(pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
     near = MAX_SHIFT
     visible[max(0, top - near) : top + h + near, max(0, left - near) : left + w + near] = False
     return hidden, visible
+
+
+def _grain_size(largest: int, generator: torch.Generator) -> int:
+    sizes = [size for size in GRAINS if size <= largest]
+    # Nothing is drawn where there is no choice: trainings from before there was one come out the same.
+    return sizes[int(torch.randint(len(sizes), (), generator=generator))] if len(sizes) > 1 else sizes[0]
+
+
+def _grains(shape: tuple[int, ...], size: int, generator: torch.Generator) -> Tensor:
+    """Gaussian noise of deviation 1 and ``shape`` ``[N, 3, H, W]``, in grains of ``size`` pixels."""
+    height, width = shape[-2:]
+    noise = torch.randn((*shape[:-2], -(-height // size), -(-width // size)), generator=generator)
+    if size == 1:
+        return noise
+    noise = F.interpolate(noise, scale_factor=size, mode="bicubic")[..., :height, :width]
+    return noise / noise.std()
 
 
 def _luma(pictures: Tensor) -> Tensor:

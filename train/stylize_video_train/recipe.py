@@ -76,8 +76,15 @@ _LARGEST_ZOOM = 16
 SHARP_ZOOM = (1.1, 1.8)
 """Photos of a few hundred pixels, hardly larger than a crop, stay as sharp as they are."""
 
-_BEFORE_FOOTAGE = {"zoom": SHARP_ZOOM, "contrast": (1.0, 1.0), "brightness": 0.0}
-"""How photos were taken before they were made as soft and flat as footage."""
+_BEFORE_CHOICES: Mapping[str, Any] = {
+    "style_statistics": "gram",
+    "optimizer": "adam",
+    "zoom": SHARP_ZOOM,
+    "contrast": (1.0, 1.0),
+    "brightness": 0.0,
+    "grain": 1,
+}
+"""What was done before there was a choice, where the default is something else now."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,9 @@ class Recipe:
     its style does not drown the picture."""
     tv_weight: float = 0.5
     steadiness_weight: float = 50.0
+    grain: int = 8
+    """The noise that a style must not answer to has grains of up to so many pixels: a sensor's are one
+    pixel, but what compression leaves is as coarse as its blocks."""
     zoom: tuple[float, float] = (1.1, 4.0)
     """The short side of a photo is scaled to between these multiples of a crop's. Beyond its own
     size a photo is as soft as footage, and has as large plain areas: what has learnt on sharp
@@ -199,7 +209,7 @@ class Recipe:
 
     def _check_ranges(self) -> None:
         rates = ("learning_rate", "muon_learning_rate")
-        for name in ("steps", "batch", "accumulate", "style_size", "style_balance", *rates):
+        for name in ("steps", "batch", "accumulate", "style_size", "style_balance", "grain", *rates):
             if not getattr(self, name) > 0:
                 raise RecipeError(f"{name} must be above 0, got {getattr(self, name)}")
         for name in ("content_weight", "style_weight", "tv_weight", "steadiness_weight"):
@@ -252,9 +262,4 @@ class Recipe:
         fields: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "network"
         }
-        # Recipes from before there was a choice.
-        fields.setdefault("style_statistics", "gram")
-        fields.setdefault("optimizer", "adam")
-        for name, value in _BEFORE_FOOTAGE.items():
-            fields.setdefault(name, value)
-        return cls(network=NetworkConfig(**values["network"]), **fields)
+        return cls(network=NetworkConfig(**values["network"]), **{**_BEFORE_CHOICES, **fields})

@@ -211,7 +211,8 @@ class _Training:
 
     def _pair(self, generator: torch.Generator, part: int, pictures: Tensor) -> MovingPair:
         first = (part * process_count() + process_index()) * len(pictures)
-        return MovingPair.draw(pictures.to(self.device), generator, share=(first, self.recipe.batch))
+        share = (first, self.recipe.batch)
+        return MovingPair.draw(pictures.to(self.device), generator, grain=self.recipe.grain, share=share)
 
     def _losses(
         self, pair: MovingPair, generator: torch.Generator, *, learn_style: bool

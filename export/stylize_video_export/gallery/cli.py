@@ -74,7 +74,8 @@ def train_gallery(
         from stylize_video_export.gallery.build import Workshop
         from stylize_video_train.trainer import pick_device
 
-        checkpoints.mkdir(parents=True, exist_ok=True)
+        for folder in (checkpoints, output, catalogue.parent):
+            folder.mkdir(parents=True, exist_ok=True)
         workshop = Workshop(content, checkpoints, feature_weights, pick_device(device))
         for recipe in chosen:
             _make(recipe, workshop, output, catalogue, quiet=quiet)

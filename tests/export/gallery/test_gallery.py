@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+import torchvision
 
 from stylize_video.style import Style
 from stylize_video_export.gallery.build import Workshop, export_style, train_style
@@ -174,6 +176,25 @@ def test_a_bad_recipe_is_one_sentence(folder: Path, tmp_path: Path, text: str, s
     (tmp_path / "bad.toml").write_text(text)
     with pytest.raises(RecipeError, match=sentence):
         read_recipes(tmp_path, folder / "pictures")
+
+
+def test_the_command_makes_the_folders_that_it_writes_to(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "features.pth"
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
+    result = command(
+        *("train-gallery", "toy", "--content", folder / "photos", "--feature-weights", weights),
+        *("--recipes", folder / "recipes", "--pictures", folder / "pictures", "--device", "cpu"),
+        *("--output", tmp_path / "new" / "styles", "--checkpoints", tmp_path / "new" / "runs"),
+        *("--catalogue", tmp_path / "new" / "catalogue" / "catalog.json"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert Style.load(tmp_path / "new" / "styles" / "toy.onnx").metadata
+    assert (tmp_path / "new" / "runs" / "toy.pth").is_file()
+    assert (
+        json.loads((tmp_path / "new" / "catalogue" / "catalog.json").read_text())["toy"]["title"] == "Stripes"
+    )
 
 
 def test_an_unknown_name_lists_what_there_is(command: Command, folder: Path) -> None:
