@@ -37,7 +37,8 @@ def test_a_model_without_preset_needs_layers() -> None:
         ("zoom", (1.1, 4.0), (1.1, 1.8)),
         ("contrast", (0.45, 1.1), (1.0, 1.0)),
         ("brightness", 0.12, 0.0),
-        ("grain", 8, 1),
+        ("noise", 8 / 255, 4 / 255),
+        ("grain", 32, 1),
     ],
 )
 def test_recipes_from_before_a_choice_are_read_as_what_they_were(
@@ -70,6 +71,7 @@ def test_recipes_from_before_a_choice_are_read_as_what_they_were(
         ({"contrast": (1.0, 0.5)}, "the lower one first"),
         ({"contrast": (0.0, 1.0)}, "contrast must be two numbers above 0"),
         ({"brightness": 1.0}, "brightness"),
+        ({"noise": -0.1}, "noise"),
         ({"grain": 0}, "grain"),
         ({"content_scale": 0.25}, "one of style_scales"),
         ({"style_scales": ()}, "style_scales"),

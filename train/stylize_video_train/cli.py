@@ -108,9 +108,11 @@ def train_style(
     ] = None,
     tv_weight: Annotated[float | None, _option("tv_weight", "Total variation: higher is smoother.")] = None,
     steadiness_weight: Annotated[float | None, _option("steadiness_weight", "Against flicker.")] = None,
-    grain: Annotated[
-        int | None, _option("grain", "Noise that it is trained against has grains of up to so many pixels.")
+    noise: Annotated[
+        float | None,
+        _option("noise", "Noise to be steady under: its largest standard deviation, of 1.", shown="0.031"),
     ] = None,
+    grain: Annotated[int | None, _option("grain", "Its largest grains, in pixels.")] = None,
     optimizer: Annotated[
         str | None, _option("optimizer", "muon (with adam for norms and biases), or adam.")
     ] = None,
@@ -174,6 +176,7 @@ def train_style(
             "content_weight": content_weight,
             "tv_weight": tv_weight,
             "steadiness_weight": steadiness_weight,
+            "noise": noise,
             "grain": grain,
             "optimizer": optimizer,
             "learning_rate": learning_rate,

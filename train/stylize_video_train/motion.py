@@ -27,11 +27,8 @@ MAX_TILT = 0.03
 MAX_DRIFT = 0.08
 """Largest change of brightness, as a factor and as an offset on 0..1."""
 
-MAX_NOISE = 4 / 255
-"""Largest standard deviation of noise."""
-
-GRAINS = (1, 2, 4, 8)
-"""Sizes of the noise's grains, in pixels: from a sensor's to the blocks that compression leaves."""
+GRAINS = (1, 2, 4, 8, 16, 32)
+"""Sizes of the noise's grains, in pixels: a sensor's, those that compression leaves, and flickering light."""
 
 _LUMA = (0.299, 0.587, 0.114)
 
@@ -57,7 +54,7 @@ class MovingPair:
         pictures: Tensor,
         generator: torch.Generator,
         *,
-        noise: float = MAX_NOISE,
+        noise: float,
         grain: int = 1,
         warped_share: float = 0.5,
         share: tuple[int, int] | None = None,
@@ -159,11 +156,11 @@ def _grain_size(largest: int, generator: torch.Generator) -> int:
 
 
 def _grains(shape: tuple[int, ...], size: int, generator: torch.Generator) -> Tensor:
-    """Gaussian noise of deviation 1 and ``shape`` ``[N, 3, H, W]``, in grains of ``size`` pixels."""
+    """Gaussian noise of deviation 1 for pictures ``[N, 3, H, W]``, in grains of ``size`` pixels."""
+    if size == 1:
+        return torch.randn(shape, generator=generator)
     height, width = shape[-2:]
     noise = torch.randn((*shape[:-2], -(-height // size), -(-width // size)), generator=generator)
-    if size == 1:
-        return noise
     noise = F.interpolate(noise, scale_factor=size, mode="bicubic")[..., :height, :width]
     return noise / noise.std()
 

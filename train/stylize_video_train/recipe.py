@@ -82,6 +82,7 @@ _BEFORE_CHOICES: Mapping[str, Any] = {
     "zoom": SHARP_ZOOM,
     "contrast": (1.0, 1.0),
     "brightness": 0.0,
+    "noise": 4 / 255,
     "grain": 1,
 }
 """What was done before there was a choice, where the default is something else now."""
@@ -127,9 +128,11 @@ class Recipe:
     its style does not drown the picture."""
     tv_weight: float = 0.5
     steadiness_weight: float = 50.0
-    grain: int = 8
-    """The noise that a style must not answer to has grains of up to so many pixels: a sensor's are one
-    pixel, but what compression leaves is as coarse as its blocks."""
+    noise: float = 8 / 255
+    """Largest standard deviation of the noise that a style must not answer to, of pixels from 0 to 1."""
+    grain: int = 32
+    """That noise has grains of up to so many pixels: a sensor's are one pixel, but what compression and
+    flickering light leave is coarser."""
     zoom: tuple[float, float] = (1.1, 4.0)
     """The short side of a photo is scaled to between these multiples of a crop's. Beyond its own
     size a photo is as soft as footage, and has as large plain areas: what has learnt on sharp
@@ -212,7 +215,7 @@ class Recipe:
         for name in ("steps", "batch", "accumulate", "style_size", "style_balance", "grain", *rates):
             if not getattr(self, name) > 0:
                 raise RecipeError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("content_weight", "style_weight", "tv_weight", "steadiness_weight"):
+        for name in ("content_weight", "style_weight", "tv_weight", "steadiness_weight", "noise"):
             if not (getattr(self, name) or 0) >= 0:
                 raise RecipeError(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name in ("identity_share", "freeze_norm_at"):

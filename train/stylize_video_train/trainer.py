@@ -211,8 +211,14 @@ class _Training:
 
     def _pair(self, generator: torch.Generator, part: int, pictures: Tensor) -> MovingPair:
         first = (part * process_count() + process_index()) * len(pictures)
-        share = (first, self.recipe.batch)
-        return MovingPair.draw(pictures.to(self.device), generator, grain=self.recipe.grain, share=share)
+        recipe = self.recipe
+        return MovingPair.draw(
+            pictures.to(self.device),
+            generator,
+            noise=recipe.noise,
+            grain=recipe.grain,
+            share=(first, recipe.batch),
+        )
 
     def _losses(
         self, pair: MovingPair, generator: torch.Generator, *, learn_style: bool
