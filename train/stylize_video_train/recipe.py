@@ -215,7 +215,7 @@ class Recipe:
         for name in ("steps", "batch", "accumulate", "style_size", "style_balance", "grain", *rates):
             if not getattr(self, name) > 0:
                 raise RecipeError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("content_weight", "style_weight", "tv_weight", "steadiness_weight", "noise"):
+        for name in ("content_weight", "style_weight", "tv_weight", "steadiness_weight"):
             if not (getattr(self, name) or 0) >= 0:
                 raise RecipeError(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name in ("identity_share", "freeze_norm_at"):
@@ -229,6 +229,8 @@ class Recipe:
                 raise RecipeError(f"{name} must be two numbers above 0, the lower one first, got {limits}")
         if self.zoom[0] < 1 or self.zoom[1] > _LARGEST_ZOOM:
             raise RecipeError(f"zoom must be from 1 to {_LARGEST_ZOOM}, got {self.zoom}")
+        if not 0 <= self.noise <= 1:
+            raise RecipeError(f"noise must be from 0 to 1, got {self.noise}")
         if not 0 <= self.brightness < 1:
             raise RecipeError(f"brightness must be from 0 to below 1, got {self.brightness}")
         if not 0 < self.window <= 1:
