@@ -106,6 +106,20 @@ def test_twenty_steps_lower_the_loss(pictures: Path, tmp_path: Path, kind: str) 
     assert [p.step for p in seen] == list(range(1, 21))
 
 
+@pytest.mark.parametrize("other", [{"noise": 0.5, "grain": 1}, {"noise": 0.1, "grain": 32}])
+def test_the_second_look_has_the_noise_of_the_recipe(
+    pictures: Path, tmp_path: Path, other: dict[str, Any]
+) -> None:
+    # Each picture is normalised by itself, so that the first look is unmoved by the second.
+    network = NetworkConfig(kind="transformer", width=8, blocks=1)
+    one, another = (
+        run(pictures, tmp_path / f"{number}.pth", network=network, steps=1, identity_share=0.0, **noise)[1][0]
+        for number, noise in enumerate(({"noise": 0.1, "grain": 1}, other))
+    )
+    assert one.content == pytest.approx(another.content, rel=1e-5)
+    assert one.steadiness != pytest.approx(another.steadiness, rel=1e-3)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
 @pytest.mark.parametrize("kind", ["realtime", "transformer"])
