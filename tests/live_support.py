@@ -37,6 +37,7 @@ class SteppedReader:
 
     live = False
     fps: float | None = None
+    end: float | None = None
 
     def __init__(self, frames: Iterable[Frame], *, on_read: Callable[[], None] = lambda: None) -> None:
         self._frames = iter(frames)

@@ -48,7 +48,7 @@ def export_onnx(
         Path | None,
         typer.Option(metavar="STYLE", help="Print what a style file says of itself; needs no torch."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
 ) -> None:
     """Export a checkpoint to one ONNX file, and prove that it computes the same as torch."""

@@ -209,7 +209,7 @@ def stylize_video(
             help="White in a foreign style: 1 or 255 (default: found by trying).", rich_help_panel=_DEVICE
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
     list_styles: Annotated[
         bool,

@@ -61,7 +61,7 @@ class GoldenPair:
     def from_json(cls, text: str) -> GoldenPair:
         """Raises ValueError where ``text`` holds no golden pair."""
         try:
-            values = json.loads(text)
+            values = _from_json(text)
             shape = (int(values["height"]), int(values["width"]), 3)
             if not all(1 <= side <= _MAX_GOLDEN_SIDE for side in shape[:2]):
                 raise ValueError(f"a golden pair of {shape[1]}x{shape[0]}")
@@ -69,7 +69,7 @@ class GoldenPair:
                 np.frombuffer(base64.b64decode(values[name]), np.uint8).reshape(shape)
                 for name in ("frame", "stylized")
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, OverflowError) as error:
             raise ValueError(f"not a golden pair: {error!r}") from error
         return cls(frame, stylized)
 
@@ -129,6 +129,9 @@ class StyleMetadata:
         if "contract" not in values:
             return None
         golden = values.get("golden")
+        recipe = _from_json(values.get("recipe") or "{}")
+        if not isinstance(recipe, dict):
+            raise ValueError("its recipe is no table")
         precision = values.get("precision", "fp32")
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}")
@@ -137,7 +140,7 @@ class StyleMetadata:
             name=values.get("name", ""),
             author=values.get("author", ""),
             licence=values.get("licence", ""),
-            recipe=json.loads(values.get("recipe") or "{}"),
+            recipe=recipe,
             checkpoint_sha256=values.get("checkpoint_sha256", ""),
             golden=GoldenPair.from_json(golden) if golden else None,
             thumbnail=base64.b64decode(values.get("thumbnail", "")),
@@ -146,6 +149,13 @@ class StyleMetadata:
             faster_on=tuple(name for name in values.get("faster_on", "").split(",") if name),
             neighbourhood=_pair(values.get("neighbourhood", "")),
         )
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("JSON that is nested too deeply") from error
 
 
 def _pair(text: str) -> tuple[int, int] | None:

@@ -21,6 +21,11 @@ from stylize_video.quiet import quiet_stderr
 from stylize_video.shared_packets import SharedPackets
 
 
+def quarter_turns(frame: av.VideoFrame) -> int:
+    """How often to turn a decoded frame by 90 degrees, counterclockwise, so that it is upright."""
+    return -(frame.rotation // -90) % 4
+
+
 class Reader(Protocol):
     """Decodes one frame after the other."""
 
@@ -120,7 +125,7 @@ class PyAvReader:
         chain = FilterChain(self._filters) if self._filters else None
         turns = 0
         for frame in self._stamped(self._frames()):
-            turns = -(frame.rotation // -90) % 4
+            turns = quarter_turns(frame)
             for ready in chain.apply(frame) if chain else (frame,):
                 yield self._timed(ready, turns)
         if chain:

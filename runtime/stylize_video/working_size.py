@@ -64,6 +64,12 @@ class WorkingSize:
             return cls(scale=float(text))
         raise StylizeError(f"the style scale is a number such as 2, or a size such as 360p; got {text!r}")
 
+    def shrunk(self, part: float) -> WorkingSize:
+        """At ``part`` of this working size's width and height, or at the smallest there is."""
+        if self.lines is not None:
+            return WorkingSize(lines=max(MIN_SIDE, round(self.lines * part)))
+        return WorkingSize(min(_LARGEST_SCALE, self.scale / part))
+
     def of(self, height: int, width: int) -> tuple[int, int]:
         """Height and width at which a frame of ``height`` and ``width`` is stylized."""
         shorter = min(height, width)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylize_video.contract import MIN_SIDE
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
 from stylize_video.session import open_session
@@ -94,3 +95,10 @@ def test_the_command_takes_it(command: Command, clip: Path, tmp_path: Path) -> N
     result = command("stylize-video", clip, "--style-scale", "large")
     assert result.returncode == 2
     assert "such as 360p" in result.stderr
+
+
+def test_smaller_still_stays_in_range() -> None:
+    assert WorkingSize(2.0).shrunk(0.5) == WorkingSize(4.0)
+    assert WorkingSize(8.0).shrunk(0.33) == WorkingSize(16.0)
+    assert WorkingSize(lines=360).shrunk(0.5) == WorkingSize(lines=180)
+    assert WorkingSize(lines=20).shrunk(0.1) == WorkingSize(lines=MIN_SIDE)

@@ -138,7 +138,7 @@ def train_style(
     overwrite: Annotated[
         bool, typer.Option("-y", "--overwrite", help="Replace the checkpoint if it exists.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
 ) -> None:
     """Train a style on one picture; export the checkpoint with export-onnx.

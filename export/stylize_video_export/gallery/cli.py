@@ -51,7 +51,7 @@ def train_gallery(
     sample: Annotated[list[Path] | None, typer.Option(help="Photo or video for --sheet.")] = None,
     height: Annotated[int, typer.Option(min=64, help="Height of the pictures on the sheet.")] = 180,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
 ) -> None:
     """Train and export the shipped styles again, all or some, from the recipes kept with the project."""

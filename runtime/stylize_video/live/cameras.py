@@ -71,6 +71,7 @@ class CameraReader:
     """
 
     live = True
+    end: float | None = None
 
     def __init__(self, camera: int | str, request: CameraRequest) -> None:
         with quiet_stderr():  # OpenCV's backends say there what is told in one sentence here

@@ -126,7 +126,7 @@ class Capture:
         assert self._reader is not None  # for the type checker: _work sees to it
         item = self._reader.read()
         if item is None:
-            self._at_end(live=self._reader.live)
+            self._at_end(self._reader)
             return
         image, due = item
         if due is not None:
@@ -137,10 +137,12 @@ class Capture:
             self._state = "live"
             self._changed.notify_all()
 
-    def _at_end(self, *, live: bool) -> None:
+    def _at_end(self, reader: Reader) -> None:
+        if reader.end is not None:
+            self._wait_until(reader.end)
         self._close_reader()
         self._started_at = None
-        if live:
+        if reader.live:
             self._turn("lost")
             self._stop.wait(self._retry_seconds)
         elif not self._loop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stylize_video.bounds import limit_libraries
-from stylize_video.console import errors_as_sentences, run_command
+from stylize_video.console import errors_as_sentences, printable, run_command, say
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_sigterm
 from stylize_video.live.address import DEFAULT_ADDRESS
@@ -28,9 +29,9 @@ def _list_cameras(wanted: bool) -> None:
 
         cameras = list_cameras()
         for camera in cameras:
-            print(f"{camera.index}  {camera.name}  {camera.path}".rstrip())
+            print(printable(f"{camera.index}  {camera.name}  {camera.path}".rstrip()))
         if not cameras:
-            print("no camera is connected", file=sys.stderr)
+            say("no camera is connected")
         raise typer.Exit
 
 
@@ -86,7 +87,7 @@ def stylize_camera(
         str, typer.Option(help="auto takes the fastest variant that is right; or fp32, fp16, int8.")
     ] = "auto",
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace the file to record.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
     list_cameras: Annotated[
         bool,
@@ -96,6 +97,8 @@ def stylize_camera(
     """A camera, a stream or a video, live in the style you choose."""
     with errors_as_sentences(debug=debug):
         limit_libraries()
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(_Once())
         camera_size = _parse_size(size) if size else None
         from stylize_video.live.cameras import CameraRequest
         from stylize_video.live.program import Program
@@ -129,7 +132,7 @@ def stylize_camera(
 
         def tell(text: str) -> None:
             if not quiet:
-                print(text, file=sys.stderr, flush=True)
+                say(text)
 
         def tell_start(session: StyleSession) -> None:
             tell(
@@ -142,6 +145,19 @@ def stylize_camera(
             f"{statistics.shown} frames in {statistics.seconds:.1f} s, {rate:.1f} fps,"
             f" delay {statistics.latency_p50_ms:.0f} ms (95 %: {statistics.latency_p95_ms:.0f} ms)"
         )
+
+
+class _Once(logging.Filter):
+    """Lets a message through once: a looped file is opened over and over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        told = (message := record.getMessage()) in self._told
+        self._told.add(message)
+        return not told
 
 
 def _parse_size(text: str) -> tuple[int, int]:

@@ -83,8 +83,10 @@ class Engine:
         """Show one picture, new or not; False at the end."""
         settings = self._controls.settings
         frame = self._capture.newest(after=self._frame.index if self._frame else 0, timeout=_TICK_SECONDS)
-        if frame is None and self._capture.state == "ended" and not settings.freeze:
-            return False
+        if frame is None and self._capture.state == "ended":
+            if not settings.freeze:
+                return False
+            time.sleep(_TICK_SECONDS)  # there is no frame left to wait for
         start = self._clock()
         fresh = frame is not None and not (settings.freeze and self._picture)
         if fresh or self._frame is None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
@@ -187,11 +188,17 @@ class Program:
 def find_styles(wanted: tuple[str, ...]) -> dict[str, Path]:
     """Styles by name: the wanted ones in their order, then the bundled ones.
 
+    Of wanted ones that share a name, the later ones are numbered; bundled ones give way.
+
     Raises:
         StyleError: one of them does not exist.
     """
-    paths = [*(find_style(name) for name in wanted), *(style.path for style in bundled_styles())]
     styles: dict[str, Path] = {}
-    for path in paths:
-        styles.setdefault(style_name(path), path)
+    for path in map(find_style, wanted):
+        if path not in styles.values():
+            name = style_name(path)
+            numbered = (f"{name} {number}" for number in count(2))
+            styles[next(free for free in chain([name], numbered) if free not in styles)] = path
+    for style in bundled_styles():
+        styles.setdefault(style_name(style.path), style.path)
     return styles

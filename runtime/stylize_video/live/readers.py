@@ -14,6 +14,7 @@ import av.error
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
+from stylize_video.decoding import quarter_turns
 from stylize_video.errors import SourceError
 from stylize_video.frame import Frame
 from stylize_video.live.cameras import CameraReader, CameraRequest
@@ -28,6 +29,10 @@ _READ_SECONDS = 5.0
 _LIVE_OPTIONS = {"flags": "low_delay", "rtsp_transport": "tcp"}
 _DAMAGED_IN_A_ROW = 100
 
+_IN_SEGMENTS = {"hls", "applehttp", "dash"}
+_JUMP_SECONDS = 10.0
+"""Time stamps of a live stream that are so far apart do not belong together."""
+
 
 class Reader(Protocol):
     """Gives one frame after the other.
@@ -36,10 +41,12 @@ class Reader(Protocol):
         live: frames come when they come, and a source that is lost may return. The others
             have time stamps that say when a frame is due, and an end.
         fps: the rate that the source promises, None where it does not say.
+        end: when the last frame given is over, in seconds; None where nobody says.
     """
 
     live: bool
     fps: float | None
+    end: float | None
 
     def read(self) -> tuple[Frame, float | None] | None:
         """The next frame and when it is due, in seconds; None at the end or once the source is lost."""
@@ -59,15 +66,19 @@ class FileReader:
     def __init__(self, path: Path) -> None:
         self._video = VideoSource(path)
         self._frames = iter(self._video)
-        info = self._video.info
-        self._time_base, self._start = info.time_base, info.start_pts
+        self._info = info = self._video.info
+        self._start = info.start_pts * info.time_base
         self.fps: float | None = float(info.rate)
+        self.end: float | None = None
 
     def read(self) -> tuple[Frame, float | None] | None:
         frame = next(self._frames, None)
         if frame is None:
             return None
-        return frame.image, float((frame.pts - self._start) * self._time_base)
+        at = frame.pts * self._info.time_base
+        over = max(at + 1 / self._info.rate, self._info.end or 0)
+        self.end = float(over - self._start)
+        return frame.image, float(at - self._start)
 
     def close(self) -> None:
         self._video.close()
@@ -76,9 +87,13 @@ class FileReader:
 class StreamReader:
     """A network stream, opened by PyAV, which can give up waiting.
 
+    One that comes in segments, many frames at once, is played at its own speed though it is live.
+
     Raises:
         SourceError: it cannot be reached, or holds no video.
     """
+
+    end: float | None = None
 
     def __init__(self, url: str) -> None:
         try:
@@ -97,7 +112,9 @@ class StreamReader:
         self.live = not self._container.duration
         rate = stream.average_rate
         self.fps = float(rate) if rate and not self.live else None
-        self._start = stream.start_time or 0
+        self._timed = not self.live or not _IN_SEGMENTS.isdisjoint(self._container.format.name.split(","))
+        self._start: float | None = None
+        self._due = 0.0
         self._frames = self._decoded(stream)
 
     def read(self) -> tuple[Frame, float | None] | None:
@@ -108,11 +125,19 @@ class StreamReader:
             return None
         if frame is None:
             return None
-        due = None
-        if not self.live and frame.pts is not None and frame.time_base is not None:
-            due = float((frame.pts - self._start) * frame.time_base)
         picture = self._reformatter.reformat(frame, format="bgr24", threads=1)
-        return np.asarray(picture.to_ndarray(), np.uint8), due
+        pixels = np.rot90(picture.to_ndarray(), quarter_turns(frame))
+        return np.ascontiguousarray(pixels, np.uint8), self._due_of(frame)
+
+    def _due_of(self, frame: av.VideoFrame) -> float | None:
+        if not self._timed or frame.time is None:
+            return None
+        if self._start is None:
+            self._start = frame.time
+        if self.live and abs(frame.time - self._start - self._due) > _JUMP_SECONDS:
+            self._start = frame.time - self._due  # another programme, with a clock of its own
+        self._due = frame.time - self._start
+        return self._due
 
     def close(self) -> None:
         self._container.close()

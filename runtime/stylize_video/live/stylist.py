@@ -55,6 +55,7 @@ class Stylist:
         self._fade_from: tuple[Frame, float] | None = None
         self._changed = threading.Condition()
         self._wanted: str | None = None
+        self._opening: str | None = None
         self._failure: tuple[str, StylizeError] | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._open_wanted, name="styles", daemon=True)
@@ -95,7 +96,7 @@ class Stylist:
                 raise failure[1]
             network = self._open.get(style)
             if network is None:
-                self._wanted = style
+                self._wanted = style if style != self._opening else None
                 self._changed.notify_all()
                 return False
             self._open.move_to_end(style)
@@ -111,7 +112,7 @@ class Stylist:
         Raises:
             StyleError: the style fails on it.
         """
-        self._stylizer.working_size = WorkingSize(settings.strokes / scale)
+        self._stylizer.working_size = WorkingSize(settings.strokes).shrunk(scale)
         self._stylizer.look = Look(settings.strength, settings.keep_colors)
         self._stylizer.smooth = settings.smooth
         self._last = self._faded(self._stylizer.stylize(frame))
@@ -136,14 +137,15 @@ class Stylist:
                 style, self._wanted = self._wanted or "", None
                 if style in self._open:
                     continue
+                self._opening = style
             try:
                 network = self._open_style(style)
             except StylizeError as error:
                 with self._changed:
-                    self._failure = (style, error)
+                    self._opening, self._failure = None, (style, error)
                 continue
             with self._changed:
-                self._open[style] = network
+                self._opening, self._open[style] = None, network
                 while len(self._open) > _KEPT_OPEN:
                     oldest = next(name for name in self._open if name not in (self.style, style))
                     del self._open[oldest]

@@ -37,6 +37,7 @@ class FastReader:
 
     live = True
     fps: float | None = 1000.0
+    end: float | None = None
 
     def __init__(self) -> None:
         self.number = 0
@@ -185,3 +186,21 @@ def test_leaving_ends_the_thread_while_the_source_is_away() -> None:
 
     with Capture(opens_once, retry_seconds=60) as capture:
         wait_until(lambda: capture.state == "lost")
+
+
+def test_the_last_frame_is_on_screen_as_long_as_it_lasts() -> None:
+    class Still(FastReader):
+        """One frame that lasts for a third of a second."""
+
+        live = False
+        end: float | None = 0.33
+
+        def read(self) -> tuple[Frame, float | None] | None:
+            self.number += 1
+            return (numbered_frame(1), 0.0) if self.number == 1 else None
+
+    with Capture(Still, loop=True) as capture:
+        times = []
+        for index in range(3):
+            times.append(next_frame(capture, index).captured_at)
+    assert min(times[1] - times[0], times[2] - times[1]) >= 0.3

@@ -6,12 +6,15 @@ import json
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 
 from live_support import MjpegServer, serving, wait_until
+from media import HEVC10, write_video
 from support import Command, MakeClip, command_line
 
 
@@ -118,3 +121,27 @@ def test_listing_cameras_needs_none(command: Command) -> None:
     result = command("stylize-camera", "--list-cameras")
     assert result.returncode == 0
     assert result.stdout or "no camera is connected" in result.stderr
+
+
+def test_nothing_that_a_file_says_moves_the_terminal(
+    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    hostile = tmp_path / "\x1b]0;pwned\x07.mp4"
+    hostile.write_bytes(clip.read_bytes())
+    result = command("stylize-camera", hostile, "-s", invert_style, "--no-window", "--stats", tmp_path / "s")
+    assert result.returncode == 0, result.stderr
+    assert "\x1b" not in result.stderr
+    assert "\\x1b]0;pwned" in result.stderr
+
+
+def test_what_is_told_of_a_looped_file_is_told_once(
+    command: Command, invert_style: Path, tmp_path: Path
+) -> None:
+    coding = replace(HEVC10, colorspace=9, color_primaries=9, color_trc=16)
+    path = write_video(tmp_path / "hdr.mp4", [np.zeros((64, 96, 3), np.uint8)] * 3, coding)
+    result = command(
+        "stylize-camera", path, "-s", invert_style, "--no-window", "--stats", tmp_path / "s",
+        "--loop", "--seconds", 2,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("is HDR") == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import resource
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -285,3 +287,15 @@ def test_an_hour_keeps_its_memory_and_its_delay(invert: StyleSession, tmp_path: 
 def _resident_kilobytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() // 1024
+
+
+def test_a_picture_that_is_frozen_past_the_end_costs_next_to_nothing(
+    invert: StyleSession, tmp_path: Path
+) -> None:
+    stage = Stage([numbered_frame(1)], {"invert": invert}, tmp_path, clock=time.perf_counter)
+    stage.script[1] = lambda: stage.controls.set("freeze", True)
+    thaw = threading.Timer(0.6, lambda: stage.controls.set("freeze", False))
+    thaw.start()
+    stage.run()
+    thaw.join()
+    assert 2 <= stage.seen.calls <= 60  # some eighteen; without a pause thousands

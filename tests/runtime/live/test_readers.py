@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -11,6 +19,7 @@ from live_support import MjpegServer, number_of, serving
 from stylize_video.errors import SourceError
 from stylize_video.live.readers import FileReader, StreamReader, reader_opener
 from stylize_video.source import VideoSource
+from support import MakeClip
 
 
 def test_a_stream_gives_upright_bgr_frames_as_they_come() -> None:
@@ -84,3 +93,79 @@ def make_sound(tmp_path: Path) -> Path:
         file.setframerate(8000)
         file.writeframes(bytes(8000))
     return path
+
+
+def test_the_end_of_a_file_is_that_of_its_last_frame(make_clip: MakeClip, tmp_path: Path) -> None:
+    reader = FileReader(make_clip(tmp_path / "slow.mp4", frames=2, pts=[0, 30], sound=False))
+    assert reader.end is None
+    while reader.read():
+        pass
+    assert 1.03 < (reader.end or 0) <= 2  # containers differ in what the last one lasts
+    reader.close()
+
+
+def test_a_live_stream_in_segments_is_played_at_its_own_speed(
+    make_clip: MakeClip, tmp_path: Path, served_folder: str
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=60, sound=False)
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "live.m3u8"), "w", format="hls") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    playlist = tmp_path / "live.m3u8"
+    playlist.write_text(playlist.read_text().replace("#EXT-X-ENDLIST", ""))  # as while it goes on
+    reader = StreamReader(f"{served_folder}/live.m3u8")
+    assert reader.live
+    due = [item[1] for _ in range(30) if (item := reader.read())]
+    assert due == pytest.approx([n / 30 for n in range(30)], abs=1e-3)
+    reader.close()
+
+
+def test_another_programme_in_a_live_stream_goes_on_at_once() -> None:
+    """Its time stamps are those of another clock."""
+    with serving(MjpegServer(fps=100, plain=True)) as server:
+        reader = StreamReader(server.url)
+    reader._timed = True
+    frame = av.VideoFrame(16, 16)
+    frame.time_base = Fraction(1)
+    due = []
+    for frame.pts in (100, 101, 90_000, 90_001, 5, 6):
+        due.append(reader._due_of(frame))
+    assert due == [0, 1, 1, 2, 2, 3]
+    reader.close()
+
+
+def test_a_turned_video_by_url_is_upright(clip: Path, tmp_path: Path) -> None:
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg is not installed, and makes the turned video")
+    turned = tmp_path / "turned.mp4"
+    tag = "rotate=90"
+    command = ["ffmpeg", "-v", "error", "-i", str(clip), "-c", "copy", "-metadata:s:v", tag, str(turned)]
+    subprocess.run(command, check=True)
+    reader = StreamReader(f"file://{turned}")
+    item = reader.read()
+    with VideoSource(turned) as video:
+        upright = next(iter(video)).image
+    assert item is not None
+    assert item[0].shape == upright.shape == (96, 64, 3)
+    assert np.abs(item[0].astype(int) - upright).mean() < 4
+    reader.close()
+
+
+@pytest.fixture
+def served_folder(tmp_path: Path) -> Iterator[str]:
+    """The address at which ``tmp_path`` is served."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()

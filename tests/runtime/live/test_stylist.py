@@ -147,3 +147,23 @@ def test_the_network_works_smaller_and_the_picture_stays(shelf: Shelf, clock: Ma
 def test_strength_is_that_of_files(stylist: Stylist) -> None:
     assert value(stylist, strength=0.25) == 75
     assert value(stylist, strength=0.0) == 100
+
+
+def test_a_style_asked_for_with_every_picture_is_opened_once(stylist: Stylist, shelf: Shelf) -> None:
+    shelf.may_open.clear()
+    for name in ("broken", "5", "broken"):  # the last one is being opened already
+        stylist.turn_to(name)
+        wait_until(lambda: stylist._opening is not None)
+        for _ in range(3):
+            stylist.turn_to(name)
+    shelf.may_open.set()
+    wait_until(lambda: stylist._failure is not None)
+    with pytest.raises(StyleError, match="damaged"):
+        stylist.turn_to("broken")
+    wait_until(lambda: stylist.turn_to("7"))
+    assert shelf.opened == ["broken", "7"]
+
+
+def test_large_strokes_stay_possible_where_the_network_works_smaller(shelf: Shelf) -> None:
+    with Stylist("0", Flat(0), shelf, clock=ManualClock()) as stylist:
+        assert stylist.stylize(FRAME, Settings("0", strokes=8.0), scale=0.33).shape == FRAME.shape

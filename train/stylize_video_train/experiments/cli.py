@@ -96,7 +96,7 @@ def train_experiments(
         str, typer.Option(help="cpu, cuda, or cuda:INDEX; auto takes a GPU where there is one.")
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Decides everything random.")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
 ) -> None:
     """Train once for every question, and write results.md and picture grids."""
