@@ -39,6 +39,7 @@ def test_a_model_without_preset_needs_layers() -> None:
         ("brightness", 0.12, 0.0),
         ("noise", 8 / 255, 4 / 255),
         ("grain", 32, 1),
+        ("ema_decay", 0.99, 0.0),
     ],
 )
 def test_recipes_from_before_a_choice_are_read_as_what_they_were(
@@ -74,6 +75,7 @@ def test_recipes_from_before_a_choice_are_read_as_what_they_were(
         ({"noise": -0.1}, "noise must be from 0 to 1"),
         ({"noise": 4.0}, "noise must be from 0 to 1"),
         ({"grain": 0}, "grain"),
+        ({"ema_decay": 1.0}, "ema_decay"),
         ({"content_scale": 0.25}, "one of style_scales"),
         ({"style_scales": ()}, "style_scales"),
     ],

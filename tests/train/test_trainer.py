@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -405,6 +406,20 @@ def test_resuming_changes_not_a_bit(pictures: Path, tmp_path: Path, values: dict
     assert [p.total for p in rest] == [p.total for p in seen[at:]]
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.15, 0.99])
+def test_the_moving_average_of_the_weights_comes_out(pictures: Path, tmp_path: Path, decay: float) -> None:
+    stops = []
+    for at in (1, 2, 3):
+        interrupted_run(pictures, tmp_path / f"{at}.pth", at, steps=8, ema_decay=decay)
+        stops.append(load_checkpoint(tmp_path / f"{at}.pth"))
+    names = [name for name, weight in stops[0].weights.items() if "running" not in name and weight.dim()]
+    for done, (before, after) in enumerate(pairwise(stops), start=1):
+        kept = min(decay, (1 + done) / (10 + done))  # a young average forgets faster
+        for name in names:
+            expected = kept * before.weights[name] + (1 - kept) * after.state["network"][name]
+            torch.testing.assert_close(after.weights[name], expected)
+
+
 def test_a_finished_training_is_not_trained_further(pictures: Path, tmp_path: Path) -> None:
     done, _ = run(pictures, tmp_path / "a.pth", steps=3)
     again, seen = run(pictures, tmp_path / "a.pth", steps=3, resume=True)
@@ -435,6 +450,7 @@ def test_a_stopped_process_goes_on_from_its_last_checkpoint(
 
 ALWAYS_SAVING = """
 import itertools, sys
+from itertools import pairwise
 from pathlib import Path
 from stylize_video_train.checkpoint import load_checkpoint
 from dataclasses import replace

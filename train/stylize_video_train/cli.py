@@ -121,6 +121,9 @@ def train_style(
     schedule: Annotated[
         str | None, _option("schedule", "Learning rate after the warm-up: cosine or constant.")
     ] = None,
+    ema_decay: Annotated[
+        float | None, _option("ema_decay", "Of the weights' moving average, which comes out; 0: none.")
+    ] = None,
     precision: Annotated[
         str | None,
         _option("precision", "Arithmetic of the feature model: fp32, bf16, or auto for the faster one."),
@@ -182,6 +185,7 @@ def train_style(
             "learning_rate": learning_rate,
             "muon_learning_rate": muon_learning_rate,
             "schedule": schedule,
+            "ema_decay": ema_decay,
             "precision": precision,
             "seed": seed,
             "network": _given({"kind": network, "width": width}) or None,

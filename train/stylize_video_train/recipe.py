@@ -84,6 +84,7 @@ _BEFORE_CHOICES: Mapping[str, Any] = {
     "brightness": 0.0,
     "noise": 4 / 255,
     "grain": 1,
+    "ema_decay": 0.0,
 }
 """What was done before there was a choice, where the default is something else now."""
 
@@ -167,6 +168,9 @@ class Recipe:
     """Muon's, at most. Up to three times as much makes more of few steps, and flickers more."""
     schedule: Schedule = "cosine"
     """After a short warm-up: ``cosine`` down to a twentieth, or ``constant``."""
+    ema_decay: float = 0.99
+    """The network that comes out has the exponential moving average of the weights that the steps went
+    through: this much of it stays from step to step, less at the start. 0: the last step's weights."""
     freeze_norm_at: float = 0.6
     """Fraction of the steps after which batch normalisation uses its running statistics,
     as it will in use; the rest of the training makes up for the difference."""
@@ -231,6 +235,8 @@ class Recipe:
             raise RecipeError(f"zoom must be from 1 to {_LARGEST_ZOOM}, got {self.zoom}")
         if not 0 <= self.noise <= 1:
             raise RecipeError(f"noise must be from 0 to 1, got {self.noise}")
+        if not 0 <= self.ema_decay < 1:
+            raise RecipeError(f"ema_decay must be from 0 to below 1, got {self.ema_decay}")
         if not 0 <= self.brightness < 1:
             raise RecipeError(f"brightness must be from 0 to below 1, got {self.brightness}")
         if not 0 < self.window <= 1:

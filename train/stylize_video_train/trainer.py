@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from stylize_video.errors import StylizeError, first_line
@@ -143,7 +144,7 @@ def train(
             on_progress(progress)
             stopping, finished = _any_process(stop.is_set(), device), training.done == recipe.steps
             if _preview_due(training.done, recipe.steps):
-                preview.add(training.done, training.network, device)
+                preview.add(training.done, training.result, device)
                 if reporter:
                     reporter.write_preview(preview)
                 board.preview(training.done, preview)
@@ -173,12 +174,20 @@ class _Training:
             self.style = {**style, "start_sha256": start.weights_sha256()}
         self._teacher = Teacher(recipe.teacher) if recipe.teacher else None
         self.optimizer = NetworkOptimizer(self.network, recipe.optimizer)
+        self._averaged = AveragedModel(self.network, multi_avg_fn=self._move_average)
+        self._averaged.update_parameters(self.network)  # the first time copies
         self.done = 0
         self.saved = 0
         self.history: list[tuple[float, ...]] = []
         """A row of :data:`LOSS_NAMES` for every step."""
         self._seconds_before = 0.0
         self._started = time.perf_counter()
+
+    @property
+    def result(self) -> StyleNetwork:
+        """The network that comes out: with the moving average of the weights."""
+        result: StyleNetwork = self._averaged.module
+        return result
 
     @property
     def seconds(self) -> float:
@@ -203,11 +212,16 @@ class _Training:
         self._check(step, values)
         factor = learning_rate_factor(self.done, recipe)
         self.optimizer.step(factor * recipe.learning_rate, factor * recipe.muon_learning_rate)
+        self._averaged.update_parameters(self.network)
         self.done = step
         self.history.append(tuple(values[: len(LOSS_NAMES)]))
         return Progress(
             step, recipe.steps, **dict(zip(LOSS_NAMES, values, strict=False)), seconds=self.seconds
         )
+
+    def _move_average(self, averages: Any, weights: Any, count: Any) -> None:
+        young = (1 + self.done) / (10 + self.done)
+        get_ema_multi_avg_fn(min(self.recipe.ema_decay, young))(averages, weights, count)
 
     def _pair(self, generator: torch.Generator, part: int, pictures: Tensor) -> MovingPair:
         first = (part * process_count() + process_index()) * len(pictures)
@@ -263,6 +277,7 @@ class _Training:
         state: dict[str, Any] = {}
         if preview is not None:
             state = {
+                "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "pools": self.loss.pools.state_dict(),
                 "history": torch.tensor(self.history, dtype=torch.float64),
@@ -270,7 +285,7 @@ class _Training:
                 "seconds": self.seconds,
                 "data": self.data,
             }
-        weights = self.network.state_dict()
+        weights = self.result.state_dict()
         return Checkpoint(self.recipe.network, weights, self.recipe.to_dict(), self.style, self.done, state)
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
@@ -286,7 +301,9 @@ class _Training:
             raise TrainingError(f"{path} was begun on another style picture")
         if state["data"] != self.data:
             raise TrainingError(f"{path} was begun on other photos: the folder has changed since")
-        self.network.load_state_dict(dict(checkpoint.weights))
+        # Before there was an average, the weights were the network's own.
+        self.network.load_state_dict(state.get("network", dict(checkpoint.weights)))
+        self.result.load_state_dict(dict(checkpoint.weights))
         self.optimizer.load_state_dict(state["optimizer"])
         self.loss.pools.load_state_dict(state["pools"])
         self.history = [tuple(row) for row in state["history"].tolist()]
