@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -186,8 +186,7 @@ class _Training:
     @property
     def result(self) -> StyleNetwork:
         """The network that comes out: with the moving average of the weights."""
-        result: StyleNetwork = self._averaged.module
-        return result
+        return cast(StyleNetwork, self._averaged.module)
 
     @property
     def seconds(self) -> float:
@@ -221,7 +220,8 @@ class _Training:
 
     def _move_average(self, averages: Any, weights: Any, count: Any) -> None:
         young = (1 + self.done) / (10 + self.done)
-        get_ema_multi_avg_fn(min(self.recipe.ema_decay, young))(averages, weights, count)
+        kept = min(self.recipe.ema_decay, young)
+        get_ema_multi_avg_fn(kept)(averages, weights, count)  # type: ignore[no-untyped-call]
 
     def _pair(self, generator: torch.Generator, part: int, pictures: Tensor) -> MovingPair:
         first = (part * process_count() + process_index()) * len(pictures)
