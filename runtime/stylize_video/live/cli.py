@@ -66,7 +66,10 @@ def stylize_camera(
         ),
     ] = None,
     token: Annotated[
-        str | None, typer.Option(help="What requests to the page must bring; needed beyond this machine.")
+        str | None,
+        typer.Option(
+            help="What requests to the page must bring, 8 characters or more; needed beyond this machine."
+        ),
     ] = None,
     virtual_camera: Annotated[
         bool, typer.Option("--virtual-camera", help="Be a camera for other programs.")

@@ -18,14 +18,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import cv2
 import numpy as np
 
 from stylize_video.errors import SinkError, StylizeError
 from stylize_video.frame import Frame
-from stylize_video.live.address import DEFAULT_ADDRESS, is_loopback, parse_address
+from stylize_video.live.address import DEFAULT_ADDRESS, is_loopback, parse_address, reachable
 from stylize_video.live.controls import CONTROLS, Controls, as_json
 from stylize_video.live.picture import LivePicture
 from stylize_video.style import read_metadata, read_model
@@ -34,7 +34,9 @@ _LONGEST_BODY = 4096
 _JPEG_QUALITY = 85
 _LONGEST_SIDE = 1280
 _WAIT_SECONDS = 5.0
+_STILL_SECONDS = 1.0
 _IDLE_SECONDS = 15.0
+_STREAM_BUFFER = 64 * 1024
 _POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; " + (
     "script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
@@ -78,8 +80,11 @@ class PageServer:
             target=self._server.serve_forever, args=(0.05,), name="server", daemon=True
         )
         self._thread.start()
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._server.server_address[1]}/" + (f"?token={token}" if token else "")
+        shown = reachable(host)
+        shown = f"[{shown}]" if ":" in shown else shown
+        self.url = f"http://{shown}:{self._server.server_address[1]}/"
+        if token:
+            self.url += f"?token={quote(token, safe='')}"
 
     def show(self, picture: LivePicture) -> None:
         """Offer a picture; it is encoded only where somebody asks for it."""
@@ -100,10 +105,10 @@ class PageServer:
     def picture(self) -> LivePicture | None:
         return self._picture
 
-    def wait_for(self, after: int) -> LivePicture | None:
+    def wait_for(self, after: int, seconds: float = _WAIT_SECONDS) -> LivePicture | None:
         """The newest picture once its number is above ``after``; None when nothing comes for a while."""
         with self._changed:
-            self._changed.wait_for(lambda: self.stopped or self._number > after, _WAIT_SECONDS)
+            self._changed.wait_for(lambda: self.stopped or self._number > after, seconds)
             return self._picture if self._number > after and not self.stopped else None
 
     @property
@@ -175,6 +180,11 @@ class _Server(ThreadingHTTPServer):
         self._lock = threading.Lock()
         super().__init__(address, _Handler)
 
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:  # "::" serves IPv4 too, which Windows has to be told
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
             self._connections.add(request)
@@ -206,6 +216,29 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = _IDLE_SECONDS
     server: _Server
 
+    def parse_request(self) -> bool:
+        """Read a request to its end.
+
+        What is left of one is taken for the next, and pages of other sites may write bodies
+        as they like. Where the end is not certain, the connection ends.
+        """
+        if not super().parse_request():
+            return False
+        lengths = self.headers.get_all("Content-Length", [] if self.command == "POST" else ["0"])
+        if (
+            len(lengths) != 1
+            or not re.fullmatch(r"[0-9]{1,9}", lengths[0].strip())
+            or int(lengths[0]) > _LONGEST_BODY
+            or "Transfer-Encoding" in self.headers
+        ):
+            self._refuse(
+                HTTPStatus.BAD_REQUEST,
+                f"say with Content-Length what you send, at most {_LONGEST_BODY} bytes",
+            )
+            return False
+        self._body = self.rfile.read(int(lengths[0]))
+        return True
+
     def do_GET(self) -> None:
         url = urlsplit(self.path)
         query = parse_qs(url.query)
@@ -215,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
         if answer:
             answer(self, query)
         elif match := re.fullmatch(r"/styles/([^/]+)\.jpg", url.path):
-            self._jpeg(self.server.page.thumbnail(match[1]), cached=True)
+            self._jpeg(self.server.page.thumbnail(unquote(match[1])), cached=True)
         else:
             self._text(HTTPStatus.NOT_FOUND, "there is nothing here")
 
@@ -223,27 +256,29 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         if not self._may(parse_qs(url.query)):
             return
-        page = self.server.page
         # Pages of other sites cannot send this type without asking first, and are never allowed to.
         if self.headers.get("Content-Type", "").split(";")[0] != "application/json":
-            self._text(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json")
+            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json")
             return
         origin = self.headers.get("Origin")
         if origin and urlsplit(origin).netloc != self.headers.get("Host"):
-            self._text(HTTPStatus.FORBIDDEN, "this page is not ours")
+            self._refuse(HTTPStatus.FORBIDDEN, "this page is not ours")
             return
+        if url.path not in ("/set", "/press"):
+            self._text(HTTPStatus.NOT_FOUND, "there is nothing here")
+            return
+        page = self.server.page
         try:
-            asked = self._body()
+            asked = json.loads(self._body)
+            if not isinstance(asked, dict):
+                raise ValueError("send one JSON object")
+            if any(c.name == asked["name"] and getattr(c, "window", False) for c in CONTROLS):
+                raise StylizeError("that is for the window alone")
             if url.path == "/set":
                 page.controls.set(asked["name"], asked["value"])
-            elif url.path == "/press":
-                if any(c.name == asked["name"] and getattr(c, "window", False) for c in CONTROLS):
-                    raise StylizeError("that is for the window alone")
-                page.controls.press(asked["name"])
             else:
-                self._text(HTTPStatus.NOT_FOUND, "there is nothing here")
-                return
-        except (StylizeError, ValueError, KeyError, TypeError) as error:
+                page.controls.press(asked["name"])
+        except (StylizeError, ValueError, KeyError, TypeError, RecursionError) as error:
             self._text(HTTPStatus.BAD_REQUEST, str(error))
             return
         self._json(page.state())
@@ -254,19 +289,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _may(self, query: Mapping[str, list[str]]) -> bool:
         if self.server.page.welcomes(self, query):
             return True
-        self.close_connection = True  # what was posted is not read
-        self._text(HTTPStatus.FORBIDDEN, "the token is missing or wrong, or this is not the right address")
+        self._refuse(HTTPStatus.FORBIDDEN, "the token is missing or wrong, or this is not the right address")
         return False
-
-    def _body(self) -> dict[str, Any]:
-        length = int(self.headers.get("Content-Length", "0"))
-        if not 0 < length <= _LONGEST_BODY:
-            self.close_connection = True
-            raise ValueError("the request is empty or too long")
-        asked = json.loads(self.rfile.read(length))
-        if not isinstance(asked, dict):
-            raise ValueError("send one JSON object")
-        return asked
 
     def _page(self, query: Mapping[str, list[str]]) -> None:
         page = (files("stylize_video") / "live" / "page.html").read_bytes()
@@ -300,14 +324,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.OK, "image/png", png, name)
 
     def _stream(self, query: Mapping[str, list[str]]) -> None:
+        # What the kernel holds back is shown late: it gets one picture or two, and a slow
+        # network the newest of those that came meanwhile.
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _STREAM_BUFFER)
         self.close_connection = True
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.send_header("Cache-Control", "no-store")
-        self.end_headers()
+        self._start(HTTPStatus.OK, {"Content-Type": "multipart/x-mixed-replace; boundary=frame"})
         page, number = self.server.page, 0
         while not page.stopped:
-            picture = page.wait_for(number)
+            # Where nothing new comes the last is sent again: only writing tells who has hung up.
+            picture = page.wait_for(number, _STILL_SECONDS) or page.picture
             if picture is None:
                 continue
             number = picture.number
@@ -338,24 +363,37 @@ class _Handler(BaseHTTPRequestHandler):
     def _text(self, status: HTTPStatus, text: str) -> None:
         self._answer(status, "text/plain; charset=utf-8", text.encode())
 
+    def _refuse(self, status: HTTPStatus, text: str) -> None:
+        self.close_connection = True
+        self._text(status, text)
+
     def _answer(
         self, status: HTTPStatus, kind: str, content: bytes, headers: Mapping[str, str] | None = None
     ) -> None:
-        self.send_response(status)
-        merged = {
-            "Content-Type": kind,
-            "Cache-Control": "no-store",
-            "Content-Security-Policy": _POLICY,
-            "X-Content-Type-Options": "nosniff",
-            "Referrer-Policy": "no-referrer",
-            **(headers or {}),
-        }
-        for name, value in merged.items():
-            self.send_header(name, value)
-        if status != HTTPStatus.NO_CONTENT:
-            self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
+        length = {} if status == HTTPStatus.NO_CONTENT else {"Content-Length": str(len(content))}
+        self._start(
+            status,
+            {
+                "Content-Type": kind,
+                "Content-Security-Policy": _POLICY,
+                "X-Content-Type-Options": "nosniff",
+                "Referrer-Policy": "no-referrer",
+                **length,
+                **(headers or {}),
+            },
+        )
         self.wfile.write(content)
+
+    def _start(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        sent = {"Cache-Control": "no-store", **headers}
+        if self.server.page.token is None:  # pages of other sites may embed what they have the token of
+            sent["Cross-Origin-Resource-Policy"] = "same-origin"
+        if self.close_connection:
+            sent["Connection"] = "close"
+        for name, value in sent.items():
+            self.send_header(name, value)
+        self.end_headers()
 
 
 def _limited(image: Frame, high: int) -> Frame:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
+import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import cv2
 import numpy as np
@@ -18,7 +22,7 @@ from browser import CHROMIUM, Browser
 from live_support import MjpegServer, live_threads, serving, wait_until
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame
-from stylize_video.live.address import parse_address
+from stylize_video.live.address import parse_address, reachable
 from stylize_video.live.cli import with_address
 from stylize_video.live.controls import Controls, Settings
 from stylize_video.live.picture import LivePicture
@@ -33,10 +37,13 @@ TOKEN = "a-long-secret"
 class Page:
     """A page server with pictures that the test gives, and a client."""
 
-    def __init__(self, *, token: str | None = None) -> None:
+    def __init__(self, address: str = "127.0.0.1:0", *, token: str | None = None) -> None:
         self.controls = Controls(Settings(style="ink"), ["ink", "photo"])
-        self.server = PageServer(self.controls, "127.0.0.1:0", token=token, styles=find_styles(("photo",)))
-        self.port = int(self.server.url.split(":")[2].split("/")[0])
+        styles = find_styles(("photo",))
+        self.server = PageServer(
+            self.controls, address, token=token, styles={**styles, "my style": styles["photo"]}
+        )
+        self.port = urlsplit(self.server.url).port
 
     def give(self, number: int, source: Frame, stylized: Frame) -> None:
         statistics = Monitor(time.perf_counter).report(number, 30.0, (64, 48), (64, 48))
@@ -57,6 +64,22 @@ class Page:
         finally:
             connection.close()
 
+    def connect(self, sent: bytes) -> socket.socket:
+        """A connection of its own on which something was sent; the test reads and closes it."""
+        connection = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        connection.sendall(sent)
+        return connection
+
+    def answers(self, sent: bytes, *, only: bool = False) -> list[int]:
+        """The answers until the server ends the connection; ``only`` says that no more will be sent."""
+        with self.connect(sent) as connection:
+            if only:
+                connection.shutdown(socket.SHUT_WR)
+            received = b""
+            while part := connection.recv(65536):
+                received += part
+        return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d+)", received)]
+
     def post(self, path: str, body: object, **headers: str) -> tuple[int, bytes]:
         status, _, content = self.ask(
             "POST", path, body=body, **{"Content_Type": "application/json", **headers}
@@ -65,8 +88,8 @@ class Page:
 
 
 @contextmanager
-def page(*, token: str | None = None) -> Iterator[Page]:
-    page = Page(token=token)
+def page(address: str = "127.0.0.1:0", *, token: str | None = None) -> Iterator[Page]:
+    page = Page(address, token=token)
     try:
         yield page
     finally:
@@ -102,6 +125,55 @@ def test_other_programs_get_a_stream() -> None:
         connection.close()
 
 
+STREAM = b"GET /stream.mjpg HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def test_who_leaves_a_frozen_stream_leaves_nothing_behind() -> None:
+    with page() as served:
+        served.give(1, *(np.full((48, 64, 3), v, np.uint8) for v in (40, 200)))
+        before = threading.active_count()
+        for _ in range(5):
+            with served.connect(STREAM) as connection:
+                received = b""
+                while b"\xff\xd9" not in received:  # the end of the picture
+                    received += connection.recv(65536)
+        wait_until(lambda: threading.active_count() <= before, seconds=15)
+
+
+def test_a_slow_stream_skips_pictures() -> None:
+    """A client that reads nothing for a while gets a few old pictures, then the newest."""
+    with page() as served, socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        slow.settimeout(10)
+        slow.connect(("127.0.0.1", served.port))
+        slow.sendall(STREAM)
+        noise = np.random.default_rng(0).integers(0, 256, (240, 320, 3), np.uint8)  # 86 KB
+        for number in range(1, 41):
+            served.give(number, noise, noise)
+            time.sleep(0.02)
+        newest = np.full((48, 64, 3), 200, np.uint8)
+        served.give(41, newest, newest)
+        lengths: list[int] = []
+        received = b""
+        while not lengths or lengths[-1] > 10000:
+            received += slow.recv(65536)
+            lengths = [int(length) for length in re.findall(rb"Content-Length: (\d+)\r\n", received)]
+        assert len(lengths) < 10
+
+
+@pytest.mark.parametrize("path", ["/", "/snapshot.png", "/stream.mjpg", "/frame.jpg", "/styles/photo.jpg"])
+def test_pages_of_other_sites_cannot_embed_it(path: str) -> None:
+    """Unless they were given the token."""
+    for token, policy in ((None, "same-origin"), (TOKEN, None)):
+        with page(token=token) as served:
+            served.give(1, *(np.full((48, 64, 3), v, np.uint8) for v in (40, 200)))
+            connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+            connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
+            answer = connection.getresponse()
+            assert (answer.status, answer.headers["Cross-Origin-Resource-Policy"]) == (200, policy)
+            connection.close()
+
+
 def test_settings_and_buttons() -> None:
     with page() as served:
         assert served.post("/set", {"name": "strength", "value": 0.25})[0] == 200
@@ -117,6 +189,7 @@ def test_settings_and_buttons() -> None:
         status, headers, thumbnail = served.ask("GET", "/styles/photo.jpg")
         assert (status, headers["Content-Type"]) == (200, "image/jpeg")
         assert thumbnail.startswith(b"\xff\xd8")
+        assert served.ask("GET", "/styles/my%20style.jpg")[2] == thumbnail
         assert served.ask("GET", "/styles/ink.jpg")[0] == 404
 
 
@@ -127,6 +200,10 @@ def test_settings_and_buttons() -> None:
         ("/set", {"name": "__class__", "value": 1}),
         ("/set", ["strength", 1]),
         ("/set", {}),
+        ("/set", {"name": "full_screen", "value": True}),
+        ("/set", {"name": "help", "value": True}),
+        ("/set", {"name": "info", "value": True}),
+        ("/press", {"name": "info"}),
         ("/press", {"name": "quit"}),
         ("/press", {"name": "explode"}),
         ("/press", {"name": ["quit"]}),
@@ -147,6 +224,8 @@ def test_reading_changes_nothing_and_paths_lead_nowhere_else() -> None:
             "/set?name=strength&value=0",
             "/../pyproject.toml",
             "/styles/..%2fx.jpg",
+            "/styles/%2e%2e%2fphoto.jpg",
+            "/styles/photo%00.jpg",
         ):
             assert served.ask("GET", path)[0] == 404
         assert served.controls.take_pressed() == []
@@ -163,6 +242,56 @@ def test_other_sites_are_kept_out() -> None:
         assert served.controls.settings.strength == 1
         own = f"http://127.0.0.1:{served.port}"
         assert served.post("/set", change, Origin=own)[0] == 200
+
+
+def a_request(start: str, *headers: str, body: bytes = b"") -> bytes:
+    return "\r\n".join([f"{start} HTTP/1.1", "Host: 127.0.0.1", *headers, "", ""]).encode() + body
+
+
+JSON = "Content-Type: application/json"
+SMUGGLED = a_request("POST /press", JSON, "Content-Length: 17", body=b'{"name":"record"}')
+LENGTH = f"Content-Length: {len(SMUGGLED)}"
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (a_request("POST /set", "Content-Type: text/plain", LENGTH), 415),
+        (a_request("POST /set", "Origin: http://evil.example", JSON, LENGTH), 403),
+        (
+            a_request("POST /set", "Host: evil.example", JSON, LENGTH).replace(b"Host: 127.0.0.1\r\n", b""),
+            403,
+        ),
+        (a_request("POST /set", JSON), 400),
+        (a_request("POST /set", JSON, "Content-Length: 5000"), 400),
+        (a_request("POST /set", JSON, "Content-Length: -2"), 400),
+        (a_request("POST /set", JSON, "Content-Length: +2", body=b"{}"), 400),
+        (a_request("POST /set", JSON, "Content-Length: 2", LENGTH, body=b"{}"), 400),
+        (a_request("POST /set", JSON, "Transfer-Encoding: chunked"), 400),
+        (a_request("POST /set", JSON, "Transfer-Encoding: chunked", "Content-Length: 2", body=b"0\r"), 400),
+        (a_request("GET /state.json", "Transfer-Encoding: chunked"), 400),
+        (a_request("GET /state.json", "Content-Length: 5000"), 400),
+        (a_request("PUT /set", JSON, LENGTH), 501),
+    ],
+)
+def test_what_is_refused_ends_the_connection(request_: bytes, status: int) -> None:
+    """Nothing behind it is taken for a request, whatever a page elsewhere wrote there."""
+    with page() as served:
+        assert served.answers(request_ + SMUGGLED) == [status]
+        assert not served.controls.settings.record
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [a_request("GET /state.json", LENGTH), a_request("GET /nowhere", LENGTH)]
+    + [a_request(f"POST {path}", JSON, LENGTH) for path in ("/set", "/nowhere")],
+)
+def test_what_is_sent_along_is_no_request(request_: bytes) -> None:
+    with page() as served:
+        assert len(served.answers(request_ + SMUGGLED, only=True)) == 1
+        assert not served.controls.settings.record
+        one_after_the_other = SMUGGLED + a_request("GET /state.json") + SMUGGLED
+        assert served.answers(one_after_the_other, only=True) == [200, 200, 200]
 
 
 @pytest.mark.parametrize(
@@ -202,6 +331,9 @@ def test_a_token_is_needed_to_change_something() -> None:
         ("[::]:80", None, "other machines can reach ::"),
         ("camera.local:80", None, "other machines"),
         ("0.0.0.0:80", "short", "at least 8 characters"),
+        ("127.0.0.1:80", "pässwörter", "ASCII letters, digits and signs, no spaces"),
+        ("127.0.0.1:80", "pass word 1", "ASCII"),
+        ("127.0.0.1:80", "password1\n", "ASCII"),
         ("127.0.0.1", None, "takes HOST:PORT"),
         ("127.0.0.1:99999", None, "takes HOST:PORT"),
     ],
@@ -219,6 +351,39 @@ def test_addresses() -> None:
     assert with_address(["1", "--serve"]) == ["1", "--serve", "127.0.0.1:8765"]
     assert with_address(["--serve", ":80", "1"]) == ["--serve", ":80", "1"]
     assert with_address([]) == []
+
+
+def test_the_address_that_is_told_brings_the_token() -> None:
+    token = "Zm9v+YmFy&x#y=="
+    with page(token=token) as served:
+        url = urlsplit(served.server.url)
+        assert parse_qs(url.query) == {"token": [token]}
+        assert not url.fragment
+        assert served.ask("GET", f"{url.path}?{url.query}")[0] == 200
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
+def test_other_machines_are_told_an_address_they_can_open(address: str) -> None:
+    if "::" in address and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with page(address, token=TOKEN) as served:
+        url = urlsplit(served.server.url)
+        assert url.hostname not in ("0.0.0.0", "::")
+        connection = http.client.HTTPConnection(url.hostname or "", served.port, timeout=20)
+        connection.request("GET", f"/state.json?{url.query}")
+        assert connection.getresponse().status == 200
+        connection.close()
+        assert served.ask("GET", f"/state.json?{url.query}")[0] == 200  # by IPv4 in any case
+
+
+def test_without_a_network_the_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object) -> None:
+        raise OSError("network is unreachable")
+
+    monkeypatch.setattr(socket.socket, "connect", unreachable)
+    assert reachable("0.0.0.0") == reachable("::") == socket.gethostname()
+    assert reachable("127.0.0.1") == "127.0.0.1"
+    assert reachable("camera.local") == "camera.local"
 
 
 def test_a_port_that_is_taken() -> None:
