@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from typing import Any
@@ -76,6 +77,10 @@ def test_recipes_from_before_a_choice_are_read_as_what_they_were(
         ({"noise": 4.0}, "noise must be from 0 to 1"),
         ({"grain": 0}, "grain"),
         ({"ema_decay": 1.0}, "ema_decay"),
+        ({"seed": -1}, "seed must be from 0"),
+        ({"seed": 20240101123456}, "seed must be from 0"),
+        ({"style_layers": ("relu1_2", "relu1_2")}, "named twice"),
+        ({"contrast": (0.5, math.inf)}, "contrast must be two numbers"),
         ({"content_scale": 0.25}, "one of style_scales"),
         ({"style_scales": ()}, "style_scales"),
     ],

@@ -28,6 +28,7 @@ from stylize_video_train.trainer import (
     TrainingError,
     TrainingInterrupted,
     calibrated_style_weight,
+    is_result_of,
     learning_rate_factor,
     perceptual_loss,
     pick_device,
@@ -248,6 +249,8 @@ def test_devices() -> None:
     assert pick_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
     with pytest.raises(TrainingError, match="nonsense"):
         pick_device("nonsense")
+    with pytest.raises(TrainingError, match="'meta' computes nothing"):
+        pick_device("meta")
 
 
 def test_progress_is_finite(pictures: Path, tmp_path: Path) -> None:
@@ -509,6 +512,80 @@ def test_another_recipe_or_other_pictures_cannot_be_resumed(pictures: Path, tmp_
     (other / "style.png").write_bytes((pictures / "photos" / "0.png").read_bytes())
     with pytest.raises(TrainingError, match="another style picture"):
         run(other, tmp_path / "a.pth", steps=5, resume=True)
+
+
+def test_a_finished_training_is_of_its_own_picture(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "a.pth", steps=1)
+    other = tmp_path / "other"
+    shutil.copytree(pictures, other)
+    shutil.copy(pictures / "photos" / "0.png", other / "style.png")
+    with pytest.raises(TrainingError, match="another style picture"):
+        run(other, tmp_path / "a.pth", steps=1, resume=True)
+
+
+def test_a_training_goes_on_without_what_it_started_from(pictures: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.pth"
+    run(pictures, start, steps=1)
+    interrupted_run(pictures, tmp_path / "a.pth", 2, steps=4, start=str(start))
+    begun = load_checkpoint(tmp_path / "a.pth").style["start_sha256"]
+    start.unlink()
+    finished, _ = run(pictures, tmp_path / "a.pth", steps=4, start=str(start), resume=True)
+    assert finished.style["start_sha256"] == begun
+
+
+def test_a_result_is_that_of_its_start(pictures: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.pth"
+    run(pictures, start, steps=1)
+    checkpoint, _ = run(pictures, tmp_path / "a.pth", steps=1, start=str(start))
+    recipe = Recipe(**{**TOY, "steps": 1, "start": str(start)})
+    assert is_result_of(checkpoint, recipe, pictures / "style.png")
+    run(pictures, start, steps=2)
+    assert not is_result_of(checkpoint, recipe, pictures / "style.png")
+
+
+def test_a_photo_that_vanishes_is_one_sentence_and_the_steps_before_are_kept(
+    pictures: Path, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    shutil.copytree(pictures, there)
+
+    def clear(progress: Progress) -> None:
+        if progress.step == 3:
+            for photo in (there / "photos").iterdir():
+                photo.unlink()
+
+    with pytest.raises(DataError) as raised:
+        run(there, tmp_path / "a.pth", steps=200, on_progress=clear)
+    assert str(raised.value).startswith(str(there))
+    assert "\n" not in str(raised.value)
+    assert load_checkpoint(tmp_path / "a.pth").step >= 3
+
+
+def test_the_report_is_there_before_what_it_is_written_by_is_gone(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(checkpoint: Checkpoint, path: Path) -> None:
+        assert not checkpoint.state
+        raise SystemExit
+
+    monkeypatch.setattr(Checkpoint, "save", killed)
+    with pytest.raises(SystemExit):
+        run(pictures, tmp_path / "a.pth", steps=2, report=True)
+    page = (tmp_path / "a.report.html").read_text()
+    assert "Some of the photos" in page  # too few to leave any out
+
+
+@pytest.mark.parametrize("values", [{"style_scales": (1.0, 0.01)}, {"style_size": 3}])
+def test_pictures_too_small_for_the_feature_model_are_one_sentence(
+    pictures: Path, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    with pytest.raises(TrainingError, match="raise --image-size, --style-size"):
+        run(pictures, tmp_path / "a.pth", **values)
+
+
+def test_a_layer_that_is_no_map_is_one_sentence(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="or choose other layers"):
+        run(pictures, tmp_path / "a.pth", style_layers=("features.1", "flatten"))
 
 
 def test_nothing_to_resume_is_an_error(pictures: Path, tmp_path: Path) -> None:

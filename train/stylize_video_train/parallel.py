@@ -2,8 +2,8 @@
 
 Started by ``torchrun``, every process works on its share of each batch. What a step
 computes from the whole batch (batch normalisation, pooled Gram matrices, the energy
-of the content target, gradients) is averaged over the processes, so that the result is
-that of one process with the same batch, and nothing depends on how many there are.
+of the content target, gradients) is averaged over the processes, so that a step is, but for
+rounding, that of one process with the same batch, however many there are.
 
 Plain ``torch.distributed`` does this in a few lines for CPU and GPU alike. A wrapper
 such as ``DistributedDataParallel`` would average the gradients and leave the rest,

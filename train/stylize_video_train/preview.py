@@ -27,9 +27,11 @@ class Preview:
 
     Args:
         photos: pictures, best ones that are not trained on; their middle square is shown.
+        unseen: they are not trained on.
     """
 
-    def __init__(self, photos: Sequence[Path]) -> None:
+    def __init__(self, photos: Sequence[Path], *, unseen: bool = True) -> None:
+        self.unseen = unseen
         self._photos = torch.cat([_middle_square(read_picture(path)) for path in photos])
         self.steps: list[int] = []
         self._columns: list[Tensor] = []

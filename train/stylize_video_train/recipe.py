@@ -5,6 +5,7 @@ Plain values only; torch is not imported, so that commands can show defaults at 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -229,10 +230,14 @@ class Recipe:
             raise RecipeError(f"style_memory must be from 0 to below 1, got {self.style_memory}")
         for name in ("zoom", "contrast"):
             limits = getattr(self, name)
-            if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
+            if len(limits) != 2 or not 0 < limits[0] <= limits[1] < math.inf:
                 raise RecipeError(f"{name} must be two numbers above 0, the lower one first, got {limits}")
         if self.zoom[0] < 1 or self.zoom[1] > _LARGEST_ZOOM:
             raise RecipeError(f"zoom must be from 1 to {_LARGEST_ZOOM}, got {self.zoom}")
+        if not 0 <= self.seed < 2**32:
+            raise RecipeError(f"seed must be from 0 to 2^32 - 1, got {self.seed}")
+        if len(set(self.style_layers)) < len(self.style_layers):
+            raise RecipeError(f"a style layer is named twice: {', '.join(self.style_layers)}")
         if not 0 <= self.noise <= 1:
             raise RecipeError(f"noise must be from 0 to 1, got {self.noise}")
         if not 0 <= self.ema_decay < 1:

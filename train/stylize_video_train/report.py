@@ -65,7 +65,8 @@ class TrainingReport:
             small = cv2.resize(style, (240, round(240 * style.shape[0] / style.shape[1])))
             parts.append(f"<h2>Style</h2>{_image(np.asarray(small, np.uint8), 'the style picture')}")
         parts += [
-            f"<h2>Photos that were not trained on</h2>{_image(preview.strip(), 'photos across steps')}",
+            f"<h2>{'Photos that were not trained on' if preview.unseen else 'Some of the photos'}</h2>",
+            _image(preview.strip(), "photos across steps"),
             f"<h2>Losses</h2>{curves(losses)}",
             f"<p>The first {recipe.identity_share:.0%} of the steps teach the network to give its input back;"
             " content is the mean squared difference of pixels there, and of features after.</p>",

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylize_video.session import open_session
+from stylize_video.session import StyleSession
+from stylize_video.style import Style, find_style
 
 
 class Teacher:
@@ -19,7 +20,7 @@ class Teacher:
     learns most of a big one's style that way, and the rest by the losses.
 
     Args:
-        style: a style file, or the name of a bundled style.
+        style: a style file, int8 and fp16 variants too, or the name of a bundled style.
 
     Raises:
         StyleError: there is no such style, or it cannot run.
@@ -27,7 +28,7 @@ class Teacher:
 
     def __init__(self, style: str) -> None:
         # Always on the CPU, so that a training gives the same on every machine.
-        self._session = open_session(style, device="cpu", precision="fp32")
+        self._session = StyleSession(Style.load(find_style(style)), "cpu")
 
     @property
     def recipe(self) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from stylize_video.errors import StylizeError, first_line
 from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
-from stylize_video_train.data import ContentFolder, read_picture, resize_short_side
+from stylize_video_train.data import ContentFolder, DataError, read_picture, resize_short_side
 from stylize_video_train.features import FeatureModel
 from stylize_video_train.losses import PerceptualLoss, total_variation
 from stylize_video_train.motion import MAX_SHIFT, MovingPair
@@ -113,6 +113,9 @@ def train(
     if not output.parent.is_dir():
         raise TrainingError(f"cannot write {output}: the folder {output.parent} does not exist")
     earlier = load_checkpoint(output) if resume else None
+    style = _describe(style_picture)
+    if earlier is not None and earlier.style.get("sha256") != style["sha256"]:
+        raise TrainingError(f"{output} was begun on another style picture")
     recipe = recipe.resolved() if earlier is None else _resumed_recipe(recipe, earlier, output)
     recipe = replace(recipe, precision=effective_precision(recipe.precision, device))
     if earlier is not None and earlier.step >= recipe.steps:
@@ -126,20 +129,32 @@ def train(
         brightness=recipe.brightness,
         hold_out=HELD_OUT,
     )
-    loss = perceptual_loss(
-        recipe, style_picture, weights_file=weights_file, random_features=random_features, device=device
-    )
+    with _too_small_as_sentence(recipe):
+        loss = perceptual_loss(
+            recipe, style_picture, weights_file=weights_file, random_features=random_features, device=device
+        )
+        _try_out(loss, recipe, device)
     if recipe.style_weight is None:
         recipe = replace(recipe, style_weight=calibrated_style_weight(recipe, loss, folder, device=device))
-    training = _Training(recipe, loss, device, style=_describe(style_picture), data=folder.fingerprint())
-    preview = Preview(folder.held_out or folder.paths[:HELD_OUT])
-    if earlier is not None:
+    training = _Training(recipe, loss, device, style=style, data=folder.fingerprint())
+    preview = Preview(folder.held_out or folder.paths[:HELD_OUT], unseen=bool(folder.held_out))
+    if earlier is None:
+        training.begin()
+    else:
         training.restore(earlier, output)
         preview.restore(earlier.state["preview"])
     writes = process_index() == 0
     reporter = TrainingReport(output, style_picture) if report and writes else None
     with _stop_on_interrupt() as stop, tensorboard_writer(tensorboard if writes else None) as board:
-        for parts in _batches(folder, recipe, done=training.done, device=device):
+        batches = _batches(folder, recipe, done=training.done, device=device)
+        while training.done < recipe.steps:
+            try:
+                parts = next(batches)
+            except DataError as error:
+                if writes and training.done > training.saved:
+                    training.checkpoint(preview).save(output)
+                # Behind the name of the class a worker's error is what it was.
+                raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
             progress = training.step(parts)
             on_progress(progress)
             stopping, finished = _any_process(stop.is_set(), device), training.done == recipe.steps
@@ -149,12 +164,14 @@ def train(
                     reporter.write_preview(preview)
                 board.preview(training.done, preview)
             board.losses(progress)
+            if reporter and finished:  # before the checkpoint, which keeps nothing to write it by
+                reporter.write(
+                    recipe, training.history, preview, seconds=training.seconds, skipped=folder.skipped
+                )
             if writes and (stopping or finished or training.done % CHECKPOINT_EVERY == 0):
                 training.checkpoint(None if finished else preview).save(output)
             if stopping and not finished:
                 raise TrainingInterrupted(training.done)
-    if reporter:
-        reporter.write(recipe, training.history, preview, seconds=training.seconds, skipped=folder.skipped)
     return training.checkpoint(None)
 
 
@@ -168,14 +185,9 @@ class _Training:
         self.style, self.data = style, data
         torch.manual_seed(recipe.seed)
         self.network = build_network(recipe.network).to(device).to(memory_format=torch.channels_last)
-        if recipe.start != NO_START:
-            start = read_start(recipe)
-            self.network.load_state_dict(dict(start.weights))
-            self.style = {**style, "start_sha256": start.weights_sha256()}
         self._teacher = Teacher(recipe.teacher) if recipe.teacher else None
         self.optimizer = NetworkOptimizer(self.network, recipe.optimizer)
         self._averaged = AveragedModel(self.network, multi_avg_fn=self._move_average)
-        self._averaged.update_parameters(self.network)  # the first time copies
         self.done = 0
         self.saved = 0
         self.history: list[tuple[float, ...]] = []
@@ -192,6 +204,14 @@ class _Training:
     def seconds(self) -> float:
         """Time spent training, earlier runs included."""
         return self._seconds_before + time.perf_counter() - self._started
+
+    def begin(self) -> None:
+        """Take the weights to start from."""
+        if self.recipe.start != NO_START:
+            start = read_start(self.recipe)
+            self.network.load_state_dict(dict(start.weights))
+            self.style = {**self.style, "start_sha256": start.weights_sha256()}
+        self._averaged.update_parameters(self.network)  # the first time copies
 
     def step(self, parts: Sequence[Tensor]) -> Progress:
         """Take one optimizer step on a batch, given in equal parts."""
@@ -297,13 +317,13 @@ class _Training:
         state = checkpoint.state
         if not state:
             raise TrainingError(f"{path} holds weights but no unfinished training")
-        if checkpoint.style.get("sha256") != self.style["sha256"]:
-            raise TrainingError(f"{path} was begun on another style picture")
         if state["data"] != self.data:
             raise TrainingError(f"{path} was begun on other photos: the folder has changed since")
         # Before there was an average, the weights were the network's own.
         self.network.load_state_dict(state.get("network", dict(checkpoint.weights)))
+        self._averaged.update_parameters(self.network)  # counts as the first time
         self.result.load_state_dict(dict(checkpoint.weights))
+        self.style = dict(checkpoint.style)
         self.optimizer.load_state_dict(state["optimizer"])
         self.loss.pools.load_state_dict(state["pools"])
         self.history = [tuple(row) for row in state["history"].tolist()]
@@ -384,6 +404,29 @@ def perceptual_loss(
     ).to(device)
 
 
+@contextmanager
+def _too_small_as_sentence(recipe: Recipe) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, IndexError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise TrainingError(
+            f"{recipe.features} cannot compare pictures at {', '.join(recipe.style_layers)}"
+            f" ({first_line(error)}): raise --image-size, --style-size, --style-scales or --window,"
+            " or choose other layers"
+        ) from error
+
+
+def _try_out(loss: PerceptualLoss, recipe: Recipe, device: str) -> None:
+    """Run a loss once, as it will be run, and leave it as it was."""
+    grey = torch.full((1, 3, recipe.image_size, recipe.image_size), 0.5, device=device)
+    pools = {name: value.clone() for name, value in loss.pools.state_dict().items()}
+    with torch.no_grad(), feature_precision(recipe.precision, device):
+        loss(grey, grey, torch.Generator().manual_seed(recipe.seed))
+    loss.pools.load_state_dict(pools)
+
+
 def learning_rate_factor(done: int, recipe: Recipe) -> float:
     """What the learning rate is multiplied with after ``done`` steps: warm-up, then the schedule."""
     warm_up = min(WARM_UP_STEPS, max(1, recipe.steps // 10))
@@ -404,9 +447,11 @@ def pick_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        kind = torch.empty(0, device=name).device.type
     except (RuntimeError, AssertionError) as error:
         raise TrainingError(f"torch cannot use the device {name!r}: {first_line(error)}") from error
+    if kind == "meta":
+        raise TrainingError("the device 'meta' computes nothing: take cpu or cuda")
     return name
 
 
@@ -418,8 +463,10 @@ def identity_steps(recipe: Recipe) -> int:
 def is_result_of(checkpoint: Checkpoint, recipe: Recipe, style_picture: Path) -> bool:
     """Whether a finished ``checkpoint`` is what ``recipe`` makes of ``style_picture``, on whatever photos."""
     begun = Recipe.from_dict(checkpoint.recipe)
+    start = None if begun.start == NO_START else read_start(begun).weights_sha256()
     return (
         checkpoint.step >= begun.steps
+        and checkpoint.style.get("start_sha256") == start
         and checkpoint.style.get("sha256") == _describe(style_picture)["sha256"]
         and not _other_values(recipe, begun)
     )

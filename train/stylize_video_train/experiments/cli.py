@@ -101,6 +101,7 @@ def train_experiments(
 ) -> None:
     """Train once for every question, and write results.md and picture grids."""
     with errors_as_sentences(debug=debug):
+        from stylize_video_train.data import read_picture
         from stylize_video_train.experiments import gallery, study
         from stylize_video_train.trainer import pick_device
 
@@ -108,7 +109,11 @@ def train_experiments(
             raise ExperimentError(f"--size must be one of {', '.join(study.SIZES)}, got {size}")
         dimensions, weights = study.SIZES[size], parse_weights(feature_weights or [])
         folder = runs or output / "runs"
-        folder.mkdir(parents=True, exist_ok=True)
+        for needed in (folder, output):
+            needed.mkdir(parents=True, exist_ok=True)
+        photos = study.measured_photos(unseen, dimensions)
+        for picture in (photo, *(earlier or [])):
+            read_picture(picture)
         results = []
         asked = _asked(questions)
         for run in study.plan(dimensions, seed=seed):
@@ -127,7 +132,6 @@ def train_experiments(
                 )
             results.append(result)
         rulers = study.yardsticks(style, dimensions, weights=weights)
-        photos = study.measured_photos(unseen, dimensions)
         results = [study.measure(result, rulers, photos) for result in results]
         _write_results(output, results, asked, seed=seed, size=size)
         for question in asked:
