@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: when they may stop a job, and when they have to wait."""
+"""Ctrl-C, SIGTERM and SIGHUP: when they may stop a job, and when they have to wait."""
 
 from __future__ import annotations
 
@@ -10,26 +10,34 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM)
+_TERMINATING = [signal.SIGTERM]
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    _TERMINATING.append(signal.SIGHUP)
+_STOPPING = (signal.SIGINT, *_TERMINATING)
 _AGAIN_SECONDS = 0.02
 
 
 class Terminated(KeyboardInterrupt):  # not an error: somebody asked for it
-    """SIGTERM: ends a job as cleanly as Ctrl-C does."""
+    """SIGTERM or SIGHUP: ends a job as cleanly as Ctrl-C does."""
 
 
 def interrupt_on_sigterm() -> None:
-    """Let a job that a service manager stops finish its file, as Ctrl-C does."""
+    """Let a job finish its file, as Ctrl-C does, where a service manager stops it or its terminal closes.
+
+    What is ignored stays ignored: under nohup a job survives its terminal.
+    """
 
     def interrupt(number: int, frame: object) -> None:
         raise Terminated
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in _TERMINATING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, interrupt)
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C and SIGTERM wait for the end of the block, and stop the caller there.
+    """Ctrl-C, SIGTERM and SIGHUP wait for the end of the block, and stop the caller there.
 
     Completing a file takes a moment, and people who press Ctrl-C press it twice.
     An error of the block comes first.
@@ -42,7 +50,7 @@ def uninterrupted() -> Iterator[None]:
     def wait(number: int, frame: object) -> None:
         waiting.append(number)
 
-    before = {number: signal.getsignal(number) for number in _STOPPING}
+    before = {n: handler for n in _STOPPING if (handler := signal.getsignal(n)) != signal.SIG_IGN}
     for number in before:
         signal.signal(number, wait)
     try:

@@ -1,7 +1,8 @@
 """Writes stylized frames into a video file, with the source's time stamps and its sound.
 
 OpenCV's own writer keeps neither, which is why PyAV is used. The file grows under a
-temporary name beside the output and takes its place only when it is whole.
+temporary name beside the output and takes its place only when it is whole; what is whole
+is never thrown away, also where its place was taken meanwhile.
 """
 
 from __future__ import annotations
@@ -34,6 +35,13 @@ _MOV = {"movflags": "+faststart", "movie_timescale": "90000"}
 _MUXING = {".mp4": _MOV, ".mov": _MOV, ".gif": {"loop": "0"}, ".webp": {"loop": "0"}}
 """Options of containers; pictures that move go on for ever."""
 
+_LIVE_MOV = {"movflags": "+hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
+"""Playable but for its last second while it is written, and in the end a plain file whose index is
+behind the frames. The delay is for edit lists, without which nothing begins at 0."""
+
+_LIVE_MATROSKA = {"cluster_time_limit": "1000"}
+_LIVE_MUXING = {".mp4": _LIVE_MOV, ".mov": _LIVE_MOV, ".mkv": _LIVE_MATROSKA, ".webm": _LIVE_MATROSKA}
+
 
 class Track(Protocol):
     """What is written in step with the frames."""
@@ -56,6 +64,7 @@ class VideoSink:
         others: where those come from, by default ``info.path``.
         journal: keeps what is encoded until the end, so that a later run can go on.
         sound: makes a track of sound that arrives beside the frames.
+        live: frames come once only; after a crash or on a full disk they are in a playable part.
 
     Raises:
         SinkError: the output exists, or its folder is missing or cannot be written.
@@ -72,6 +81,7 @@ class VideoSink:
         others: SharedPackets | Path | None = None,
         journal: Journal | None = None,
         sound: Callable[[av.container.OutputContainer], Track] | None = None,
+        live: bool = False,
     ) -> None:
         self.output = output
         self.frames = journal.frames if journal else 0
@@ -81,15 +91,25 @@ class VideoSink:
         codec, options = encoding.resolved(output)
         self._overwrite = overwrite
         try:
-            self._temporary = sole_temporary_beside(output) if journal else temporary_beside(output)
+            if live:
+                self._temporary = _free_name(output, "part")
+                self._temporary.touch(0o600, exist_ok=False)
+            else:
+                self._temporary = sole_temporary_beside(output) if journal else temporary_beside(output)
         except OSError as error:
             raise SinkError(f"cannot write {output}: {error.strerror}") from error
+        self._live = live
+        self._is_unfinished = True  # the temporary file is there, and nobody else's
         self._last_pts: deque[int] = deque(maxlen=2)
         if journal and journal.last_pts is not None:
             self._last_pts.append(journal.last_pts)
         self._others: Track | None = None
         try:
-            muxing = _MUXING.get(output.suffix.lower(), {})
+            suffix = output.suffix.lower()
+            muxing = _MUXING.get(suffix, {})
+            if live:
+                muxing = {**muxing, **_LIVE_MUXING.get(suffix, {}), "flush_packets": "1"}
+                options["bf"] = "0"  # of frames out of order MP4 would leave the last one beyond its end
             self._container = av.open(str(self._temporary), "w", options=muxing)
             self._encoder = VideoEncoder(
                 self._container, info, codec=codec, options=options, bitrate=encoding.bitrate
@@ -146,14 +166,26 @@ class VideoSink:
         ``whole`` says that all of the source is in it, so that sound which goes on after
         the last frame is kept too; otherwise sound ends with the last frame. Ctrl-C waits until
         the file is in its place.
+
+        Raises:
+            SinkError: the disk is full; or somebody else's file has the name now, and the
+                sentence says under which one all of this one is.
         """
-        with uninterrupted(), self._errors_as_sentences():
-            self._complete(whole=whole)
-            check_output(self.output, self._info.path, overwrite=self._overwrite)
-            put_in_place(self._temporary, self.output)
-            if self._journal:
-                self._journal.remove()
-        return self.output
+        path, taken = self.output, ""
+        with uninterrupted():
+            with self._errors_as_sentences():
+                self._complete(whole=whole)
+                try:
+                    check_output(path, self._info.path, overwrite=self._overwrite)
+                except SinkError:  # it was free when this began
+                    path = _free_name(path, "new")
+                    taken = f"{self.output} was taken meanwhile; the whole video is in {path}"
+                self._move_to(path)
+                if self._journal:
+                    self._journal.remove()
+            if taken:
+                raise SinkError(taken)
+        return path
 
     def keep_part(self) -> Path | None:
         """After an interruption: complete what there is as a playable file of its own.
@@ -166,8 +198,8 @@ class VideoSink:
         # A second Ctrl-C asks for what is being done already.
         with contextlib.suppress(KeyboardInterrupt), uninterrupted(), self._errors_as_sentences():
             self._complete(whole=False)
-            part = _free_name(self.output)
-            put_in_place(self._temporary, part)
+            part = _free_name(self.output, "part")
+            self._move_to(part)
         return part
 
     def discard(self) -> None:
@@ -176,11 +208,27 @@ class VideoSink:
             with contextlib.suppress(Exception):  # the disk may be full, the encoder what failed
                 for packet in self._encoder.flush():
                     self._journal.add_packet(packet)
+        self._close()
+        if self._is_unfinished:
+            self._is_unfinished = False
+            self._temporary.unlink(missing_ok=True)
+
+    def _close(self) -> None:
         if self._others:
             self._others.close()
         with contextlib.suppress(Exception):  # closing writes, which may be what failed
             self._container.close()
-        self._temporary.unlink(missing_ok=True)
+
+    def _is_playable(self) -> bool:
+        """Whether there are frames in what could be written."""
+        self._close()
+        with contextlib.suppress(av.error.FFmpegError, OSError), av.open(str(self._temporary)) as part:
+            return next(part.decode(video=0), None) is not None
+        return False
+
+    def _move_to(self, path: Path) -> None:
+        put_in_place(self._temporary, path)
+        self._is_unfinished = False
 
     def _complete(self, *, whole: bool) -> None:
         with self._errors_as_sentences():
@@ -216,15 +264,18 @@ class VideoSink:
 
     @contextlib.contextmanager
     def _errors_as_sentences(self) -> Iterator[None]:
-        """Any failure removes the temporary file and is told as one sentence."""
+        """Any failure removes the temporary file, but for a live one's, and is told as one sentence."""
         try:
             yield
         except SinkError:
             self.discard()
             raise
         except (av.error.FFmpegError, OSError, ValueError) as error:
-            self.discard()
             kept = "" if self._journal else "; nothing was kept"
+            if self._live and self._is_unfinished and self._is_playable():
+                self._move_to(self._temporary)  # it stays where it is
+                kept = f"; what came before is in {self._temporary}"
+            self.discard()
             raise SinkError(f"writing {self.output} failed: {reason(error)}{kept}") from error
 
 
@@ -242,11 +293,11 @@ def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
         raise SinkError(f"{output} already exists; pass -y to replace it, or name another file")
 
 
-def _free_name(output: Path) -> Path:
-    """``clip.photo.part.mp4`` beside ``clip.photo.mp4``, numbered where that is taken."""
-    part = output.with_suffix(f".part{output.suffix}")
+def _free_name(output: Path, word: str) -> Path:
+    """``clip.photo.part.mp4`` beside ``clip.photo.mp4`` for ``part``, numbered where that is taken."""
+    path = output.with_suffix(f".{word}{output.suffix}")
     number = 2
-    while part.exists():
-        part = output.with_suffix(f".part{number}{output.suffix}")
+    while path.exists():
+        path = output.with_suffix(f".{word}{number}{output.suffix}")
         number += 1
-    return part
+    return path

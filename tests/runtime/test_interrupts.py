@@ -15,14 +15,19 @@ from stylize_video.console import EXIT_INTERRUPTED, errors_as_sentences
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import Terminated, interrupt_on_sigterm, noted_interrupts, uninterrupted
 
+TERMINATING = (signal.SIGTERM, signal.SIGHUP)
+
 
 @pytest.fixture(autouse=True)
 def _handlers_come_back() -> Iterator[None]:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *TERMINATING)}
+    for number in TERMINATING:  # also where this runs under nohup
+        signal.signal(number, signal.SIG_DFL)
     yield
-    after = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    signal.signal(signal.SIGTERM, before[1])
-    assert after[0] == before[0]
+    after = signal.getsignal(signal.SIGINT)
+    for number in TERMINATING:
+        signal.signal(number, before[number])
+    assert after == before[signal.SIGINT]
 
 
 def stopped(number: signal.Signals, done: list[int], error: Exception | None = None) -> None:
@@ -42,12 +47,24 @@ def test_ctrl_c_waits_for_the_end_of_the_block() -> None:
     assert done == [signal.SIGINT]
 
 
-def test_sigterm_waits_too() -> None:
+@pytest.mark.parametrize("number", TERMINATING)
+def test_sigterm_and_sighup_wait_too(number: signal.Signals) -> None:
     interrupt_on_sigterm()
     done: list[int] = []
     with pytest.raises(Terminated):
-        stopped(signal.SIGTERM, done)
-    assert done == [signal.SIGTERM]
+        stopped(number, done)
+    assert done == [number]
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    interrupt_on_sigterm()
+    signal.raise_signal(signal.SIGHUP)
+    done: list[int] = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():  # noqa: PT012
+        signal.raise_signal(signal.SIGHUP)
+        stopped(signal.SIGINT, done)
+    assert done == [signal.SIGINT]
 
 
 def test_an_error_of_the_block_comes_first() -> None:
@@ -102,7 +119,8 @@ def swallowed(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
+    ("number", "kind"),
+    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGHUP, Terminated)],
 )
 def test_ctrl_c_that_a_callback_swallows_comes_again(
     number: signal.Signals, kind: type[BaseException], capsys: pytest.CaptureFixture[str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import cv2
@@ -188,15 +188,17 @@ class Engine:
         )
 
     def _close(self) -> None:
-        """Close every output, also where one of them fails."""
-        failed: StylizeError | None = None
-        for close in (*(output.close for output in self._outputs), self._snapshots.close):
+        """Close every output, whatever one of them raises: another one may hold a recording."""
+        failed: BaseException | None = None
+        endings: list[Callable[[], None]] = [output.close for output in self._outputs]
+        endings.append(self._snapshots.close)
+        if file := self._statistics_file:
+            endings.append(lambda: file.write(self._report(), last=True))
+        for end in endings:
             try:
-                close()
-            except StylizeError as error:
+                end()
+            except BaseException as error:  # the first is raised below
                 failed = failed or error
-        if self._statistics_file:
-            self._statistics_file.write(self._report(), last=True)
         if failed:
             raise failed
 

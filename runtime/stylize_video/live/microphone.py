@@ -12,6 +12,7 @@ from typing import Any
 
 import av
 import av.error
+import numpy as np
 
 from stylize_video.errors import SourceError
 from stylize_video.quiet import quiet_stderr
@@ -19,6 +20,7 @@ from stylize_video.quiet import quiet_stderr
 _DEVICES = {"linux": "alsa:default", "darwin": "avfoundation::default", "win32": "dshow:audio=Microphone"}
 _QUEUED = 500
 """Frames that wait for a recording's encoder, ten seconds or so; sound beyond that is lost."""
+_RATE = 48_000
 
 
 class Microphone:
@@ -52,9 +54,12 @@ class Microphone:
         self._thread = threading.Thread(target=self._read, name="microphone", daemon=True)
         self._thread.start()
 
-    def track(self, target: av.container.OutputContainer) -> SoundTrack:
-        """Begin a sound track in a file that is about to be written."""
-        track = SoundTrack(target)
+    def track(self, target: av.container.OutputContainer, *, at: float) -> SoundTrack:
+        """Begin a sound track in a file that is about to be written, whose pictures begin ``at`` that second.
+
+        Seconds are those of ``time.perf_counter``.
+        """
+        track = SoundTrack(target, at=at)
         with self._lock:
             self._track = track
         return track
@@ -75,36 +80,44 @@ class Microphone:
 
 
 class SoundTrack:
-    """The sound of one recording: AAC (Opus in WebM), from its first moment on."""
+    """The sound of one recording: AAC (Opus in WebM), in step with its pictures, which begin ``at``.
 
-    def __init__(self, target: av.container.OutputContainer) -> None:
+    What nobody heard, before the file was open or since an encoder was too slow, is silence.
+    """
+
+    def __init__(self, target: av.container.OutputContainer, *, at: float) -> None:
         self._target = target
         codec = "libopus" if target.format.name == "webm" else "aac"
-        self._stream: Any = target.add_stream(codec, rate=48_000, layout="stereo")
-        layout = "flt" if codec == "libopus" else "fltp"
-        self._resampler = av.AudioResampler(layout, "stereo", 48_000)
-        self._frames: queue.Queue[av.AudioFrame] = queue.Queue(_QUEUED)
-        self._began = time.perf_counter()
-        self._samples: int | None = None
+        self._stream: Any = target.add_stream(codec, rate=_RATE, layout="stereo")
+        self._format = "flt" if codec == "libopus" else "fltp"
+        self._resampler = av.AudioResampler(self._format, "stereo", _RATE)
+        self._frames: queue.Queue[tuple[float, av.AudioFrame]] = queue.Queue(_QUEUED)
+        self._at = at
+        self._missing: float | None = None  # seconds before the next frame; None before the first
+        self._samples = 0
         self._closed = False
 
     def take(self, frame: av.AudioFrame) -> None:
         """One frame as it arrives; in the microphone's thread."""
         if self._closed:
             return
-        if self._samples is None:
-            late = time.perf_counter() - self._began - frame.samples / frame.sample_rate
-            self._samples = max(0, round(late * 48_000))
-        with contextlib.suppress(queue.Full):
-            self._frames.put_nowait(frame)
+        seconds = frame.samples / frame.sample_rate
+        if self._missing is None:
+            self._missing = max(0.0, time.perf_counter() - self._at - seconds)
+        try:
+            self._frames.put_nowait((self._missing, frame))
+            self._missing = 0.0
+        except queue.Full:
+            self._missing += seconds
 
     def copy_until(self, seconds: Fraction | None) -> None:
         """Encode all that has arrived: it is of now, as the frames are."""
         while True:
             try:
-                frame = self._frames.get_nowait()
+                missing, frame = self._frames.get_nowait()
             except queue.Empty:
                 return
+            self._put_silence(missing)
             frame.pts = None
             for part in self._resampler.resample(frame):
                 self._put(part)
@@ -117,8 +130,18 @@ class SoundTrack:
             for packet in self._stream.encode(None):
                 self._target.mux(packet)
 
+    def _put_silence(self, seconds: float) -> None:
+        left = round(seconds * _RATE)
+        while left:
+            count = min(left, _RATE)
+            shape = (2, count) if self._format == "fltp" else (1, 2 * count)
+            silence = av.AudioFrame.from_ndarray(np.zeros(shape, np.float32), self._format, "stereo")
+            silence.sample_rate = _RATE
+            self._put(silence)
+            left -= count
+
     def _put(self, part: av.AudioFrame) -> None:
-        part.pts, part.time_base = self._samples or 0, Fraction(1, 48_000)
-        self._samples = (self._samples or 0) + part.samples
+        part.pts, part.time_base = self._samples, Fraction(1, _RATE)
+        self._samples += part.samples
         for packet in self._stream.encode(part):
             self._target.mux(packet)

@@ -26,7 +26,7 @@ from stylize_video.live.picture import Output
 from stylize_video.live.readers import reader_opener
 from stylize_video.live.recorder import Recorder, Snapshots
 from stylize_video.live.server import PageServer
-from stylize_video.live.statistics import Statistics, StatisticsFile
+from stylize_video.live.statistics import Clock, Statistics, StatisticsFile
 from stylize_video.live.stylist import Stylist
 from stylize_video.live.virtual_camera import VirtualCamera
 from stylize_video.live.window import Window
@@ -137,7 +137,7 @@ class Program:
                 capture,
                 stylist,
                 controls,
-                outputs=self._outputs(controls, capture, styles),
+                outputs=self._outputs(controls, capture, styles, clock),
                 snapshots=Snapshots(controls, self.folder),
                 governor=governor,
                 statistics_file=statistics_file,
@@ -162,7 +162,9 @@ class Program:
                 "without a window nothing would come out: add --serve, --record FILE or --stats FILE"
             )
 
-    def _outputs(self, controls: Controls, capture: Capture, styles: dict[str, Path]) -> list[Output]:
+    def _outputs(
+        self, controls: Controls, capture: Capture, styles: dict[str, Path], clock: Clock
+    ) -> list[Output]:
         source = Path(self.source)
         recorder = Recorder(
             controls,
@@ -173,6 +175,7 @@ class Program:
             overwrite=self.overwrite,
             fps=capture.source_fps,
             microphone=Microphone(self.microphone) if self.microphone else None,
+            clock=clock,
         )
         # The window first: what is seen is not to wait for what is kept.
         outputs: list[Output] = [Window(controls)] if self.window else []

@@ -6,11 +6,13 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
 import av
 import av.error
+import cv2
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
@@ -28,6 +30,8 @@ _READ_SECONDS = 5.0
 
 _LIVE_OPTIONS = {"flags": "low_delay", "rtsp_transport": "tcp"}
 _DAMAGED_IN_A_ROW = 100
+_MOST_ASPECT = 4
+"""Pixels that are said to be wider or higher than that are not."""
 
 _IN_SEGMENTS = {"hls", "applehttp", "dash"}
 _JUMP_SECONDS = 10.0
@@ -78,7 +82,7 @@ class FileReader:
         at = frame.pts * self._info.time_base
         over = max(at + 1 / self._info.rate, self._info.end or 0)
         self.end = float(over - self._start)
-        return frame.image, float(at - self._start)
+        return _squared(frame.image, self._info.pixel_aspect), float(at - self._start)
 
     def close(self) -> None:
         self._video.close()
@@ -113,6 +117,7 @@ class StreamReader:
         rate = stream.average_rate
         self.fps = float(rate) if rate and not self.live else None
         self._timed = not self.live or not _IN_SEGMENTS.isdisjoint(self._container.format.name.split(","))
+        self._pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
         self._start: float | None = None
         self._due = 0.0
         self._frames = self._decoded(stream)
@@ -126,8 +131,9 @@ class StreamReader:
         if frame is None:
             return None
         picture = self._reformatter.reformat(frame, format="bgr24", threads=1)
-        pixels = np.rot90(picture.to_ndarray(), quarter_turns(frame))
-        return np.ascontiguousarray(pixels, np.uint8), self._due_of(frame)
+        pixels = np.asarray(picture.to_ndarray(), np.uint8)
+        upright = np.rot90(_squared(pixels, self._pixel_aspect), quarter_turns(frame))
+        return np.ascontiguousarray(upright), self._due_of(frame)
 
     def _due_of(self, frame: av.VideoFrame) -> float | None:
         if not self._timed or frame.time is None:
@@ -177,6 +183,15 @@ def reader_opener(source: str, request: CameraRequest = CameraRequest()) -> Call
             " or a video that exists"
         )
     return lambda: FileReader(path)
+
+
+def _squared(image: Frame, pixel_aspect: Fraction) -> Frame:
+    """The picture in square pixels: windows, pages and cameras know no others."""
+    height, width = image.shape[:2]
+    wanted = round(width * pixel_aspect)
+    if wanted == width or not 1 / _MOST_ASPECT <= pixel_aspect <= _MOST_ASPECT:
+        return image
+    return np.asarray(cv2.resize(image, (wanted, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _reason(error: Exception) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Collection
 from contextlib import ExitStack
 from datetime import datetime
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,6 +21,7 @@ from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.controls import Controls
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
+from stylize_video.live.statistics import Clock
 from stylize_video.pictures import write_picture
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoInfo
@@ -31,13 +34,15 @@ _USUAL_FPS = 30
 _BT709 = 1
 _LIMITED = 1
 """FFmpeg's numbers: what every player assumes, said aloud."""
+_STILL_SECONDS = 1.0
+"""A picture that stays is written again after so long: the file grows, and takes its sound."""
 
 
 class Recorder:
     """Writes a video while ``record`` is on, through the sink that files are written with.
 
     Frames carry the times of their capture, so a recording plays as fast as things were.
-    A recording that fails is told and ended; the live picture goes on.
+    A recording that fails is told and ended; the live picture goes on, and so does the next recording.
 
     Args:
         controls: ``record`` is switched off there when a recording fails.
@@ -48,6 +53,7 @@ class Recorder:
         overwrite: replace ``first`` where it exists.
         fps: a hint for the file's header.
         microphone: gives recordings their sound; closed too.
+        clock: seconds; that of the pictures.
 
     Raises:
         SinkError: ``first`` cannot be written.
@@ -64,6 +70,7 @@ class Recorder:
         overwrite: bool = False,
         fps: float | None = None,
         microphone: Microphone | None = None,
+        clock: Clock = time.perf_counter,
     ) -> None:
         if first:
             check_output(first, source or first.parent, overwrite=overwrite)
@@ -71,25 +78,30 @@ class Recorder:
         self._controls, self._folder, self._first, self._source = controls, folder, first, source
         self._encoding, self._overwrite = encoding, overwrite
         self._fps, self._microphone = fps or _USUAL_FPS, microphone
+        self._clock = clock
         self._recording: _Recording | None = None
         self._finishing: list[threading.Thread] = []
         self._begun: set[Path] = set()  # one that is not finished has no file of its name yet
         self._shown = 0
-        self._failure: StylizeError | None = None
+        self._written_at = 0.0
+        self._failures: list[Exception] = []  # also those of threads that finish recordings
 
     def show(self, picture: LivePicture) -> None:
         """Begin, go on, or end, as ``record`` says."""
-        wanted = picture.settings.record
+        is_new, self._shown = picture.number != self._shown, picture.number
+        now = self._clock()
+        at = picture.at if is_new else now
         try:
-            if wanted and self._recording is None:
-                self._begin(picture)
-            elif not wanted and self._recording is not None:
+            if not picture.settings.record:
                 self._end()
-            if self._recording is not None and picture.number != self._shown:
-                self._recording.write(picture)
+            elif self._recording is None:
+                self._begin(picture.image, at)
+                self._written_at = now
+            elif is_new or now - self._written_at >= _STILL_SECONDS:
+                self._recording.write(picture.image, at)
+                self._written_at = now
         except StylizeError as error:
             self._failed(error)
-        self._shown = picture.number
 
     def close(self) -> None:
         """Finish what is being recorded.
@@ -102,21 +114,21 @@ class Recorder:
             thread.join()
         if self._microphone:
             self._microphone.close()
-        if self._failure:
-            raise self._failure
+        if self._failures:
+            raise self._failures[0]
 
-    def _begin(self, picture: LivePicture) -> None:
+    def _begin(self, image: Frame, at: float) -> None:
         path = self._first or free_path(self._folder, ".mp4", taken=self._begun)
         overwrite = self._overwrite and path == self._first
         self._first = None
         self._begun.add(path)
-        height, width = picture.image.shape[:2]
+        height, width = image.shape[:2]
         info = _live_info(self._source or path.parent, width, height, self._fps)
         self._recording = _Recording(
-            path, info, self._encoding, at=picture.at, overwrite=overwrite, microphone=self._microphone
+            path, info, self._encoding, at=at, overwrite=overwrite, microphone=self._microphone
         )
-        self._shown = 0
         self._controls.say(f"recording {path.name}")
+        self._recording.write(image, at)
 
     def _end(self) -> None:
         """Finish in a thread: the last frames and the index of a long file take a while."""
@@ -129,17 +141,21 @@ class Recorder:
     def _finish(self, recording: _Recording) -> None:
         try:
             path = recording.finish()
-        except StylizeError as error:
-            self._failed(error)
+        except Exception as error:  # raised again in close; meanwhile another recording may go on
+            self._note(error)
         else:
             self._controls.say(f"recorded {path}")
 
     def _failed(self, error: StylizeError) -> None:
-        if self._recording is not None:
-            self._recording.discard()
-            self._recording = None
-        self._failure = self._failure or error
+        """End what is being recorded."""
+        recording, self._recording = self._recording, None
+        if recording is not None:
+            recording.discard()
         self._controls.set("record", False)
+        self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        self._failures.append(error)
         self._controls.say(str(error))
 
 
@@ -165,16 +181,16 @@ class _Recording:
             overwrite=overwrite,
             encoding=encoding,
             copy_streams=False,
-            sound=microphone.track if microphone else None,
+            sound=partial(microphone.track, at=at) if microphone else None,
+            live=True,
         )
         self._threads = ExitStack()
         self._writer = self._threads.enter_context(WriteBehind(self._sink.write))
 
-    def write(self, picture: LivePicture) -> None:
-        image = picture.image
+    def write(self, image: Frame, at: float) -> None:
         if image.shape[1::-1] != self._size:  # the camera came back with another size
             image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), np.uint8)
-        pts = max(int((picture.at - self._started) / _TIME_BASE), self._last_pts + 1)
+        pts = max(int((at - self._started) / _TIME_BASE), self._last_pts + 1)
         self._last_pts = pts
         self._writer.put(TimedFrame(pts, image))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from stylize_video.live.microphone import SoundTrack
 from support import Command, MakeClip
 
 SINE = "lavfi:sine=frequency=440:sample_rate=48000,arealtime"
@@ -41,3 +44,48 @@ def test_a_microphone_that_is_not_there(command: Command, clip: Path, tmp_path: 
     assert result.returncode == 2
     assert "the microphone alsa:hw:9 cannot be opened" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def heard(loud: bool) -> av.AudioFrame:
+    """20 ms, of a tone or of silence."""
+    tone = np.sin(np.arange(960) * 0.05) * (12_000 if loud else 0)
+    frame = av.AudioFrame.from_ndarray(tone.astype(np.int16)[None], "s16", "mono")
+    frame.sample_rate = 48_000
+    return frame
+
+
+def onset(path: Path) -> float:
+    """The second at which the tone begins."""
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            loud = np.abs(frame.to_ndarray()).max(0) > 0.05
+            if loud.any():
+                # Interleaved samples are two a moment.
+                moment = int(np.argmax(loud)) / (1 if frame.format.is_planar else 2)
+                return float(frame.time or 0) + moment / 48_000
+    raise AssertionError("there is no tone")
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
+def test_sound_that_nobody_took_is_silence(name: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / name), "w") as container:
+        track = SoundTrack(container, at=time.perf_counter() - 0.02)
+        for _ in range(700):  # 14 seconds, more than wait
+            track.take(heard(loud=False))
+        track.copy_until(Fraction(14))
+        for _ in range(50):
+            track.take(heard(loud=True))
+        track.copy_until(Fraction(15))
+        track.close()
+    assert onset(tmp_path / name) == pytest.approx(14, abs=0.04)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi"])
+def test_sound_that_begins_late_has_silence_before(name: str, tmp_path: Path) -> None:
+    with av.open(str(tmp_path / name), "w") as container:
+        track = SoundTrack(container, at=time.perf_counter() - 1.52)
+        for _ in range(50):
+            track.take(heard(loud=True))
+        track.copy_until(None)
+        track.close()
+    assert onset(tmp_path / name) == pytest.approx(1.5, abs=0.05)

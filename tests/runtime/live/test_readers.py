@@ -154,6 +154,24 @@ def test_a_turned_video_by_url_is_upright(clip: Path, tmp_path: Path) -> None:
     reader.close()
 
 
+def test_pictures_have_square_pixels(tmp_path: Path) -> None:
+    path = tmp_path / "wide.mp4"
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=30)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        video.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for index in range(3):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 90, np.uint8), format="rgb24")
+            frame.pts = index
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+    for reader in (FileReader(path), StreamReader(f"file://{path}")):
+        item = reader.read()
+        assert item is not None
+        assert item[0].shape == (64, 128, 3)
+        reader.close()
+
+
 @pytest.fixture
 def served_folder(tmp_path: Path) -> Iterator[str]:
     """The address at which ``tmp_path`` is served."""

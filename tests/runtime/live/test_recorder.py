@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,13 +11,18 @@ import av
 import numpy as np
 import pytest
 
-from live_support import live_threads, numbered_frame, wait_until
+from live_support import ManualClock, SteppedReader, live_threads, numbered_frame, wait_until
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame
+from stylize_video.live.capture import Capture
 from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.engine import Engine
+from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.recorder import Recorder, Snapshots, free_path
 from stylize_video.live.statistics import Monitor
+from stylize_video.live.stylist import Stylist
+from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from support import draw_picture
 
@@ -40,7 +47,7 @@ def times_of(path: Path) -> list[float]:
 
 
 def test_frames_keep_the_times_of_their_capture(controls: Controls, tmp_path: Path) -> None:
-    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4", fps=30)
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4", fps=30, clock=ManualClock())
     times = [5.0, 5.033, 5.07, 5.5, 5.53, 5.53, 6.0]
     for number, at in enumerate(times):
         controls.set("record", 1 <= number <= 5)
@@ -92,6 +99,131 @@ def test_a_recording_that_fails_is_told_and_leaves_the_picture_alone(
     show(recorder, controls, 2, 0.1, numbered_frame(2))
     with pytest.raises(SinkError, match="does not exist"):
         recorder.close()
+
+
+def test_a_failure_in_the_end_leaves_the_next_recording_alone(
+    controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, may_fail = VideoSink.finish, threading.Event()
+
+    def failing(sink: VideoSink, *, whole: bool) -> Path:
+        if sink.output.name != "first.mp4":
+            return finish(sink, whole=whole)
+        may_fail.wait(20)
+        raise SinkError("writing first.mp4 failed")
+
+    monkeypatch.setattr(VideoSink, "finish", failing)
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "first.mp4")
+    for number in range(6):
+        controls.set("record", number != 1)
+        show(recorder, controls, number + 1, number / 30, numbered_frame(number))
+        if number == 3:
+            may_fail.set()
+            wait_until(lambda: controls.notice[1] == "writing first.mp4 failed")
+    assert controls.settings.record
+    with pytest.raises(SinkError, match=r"first\.mp4 failed"):
+        recorder.close()
+    (second,) = tmp_path.iterdir()
+    assert len(times_of(second)) == 4
+
+
+def test_a_recording_whose_name_is_taken_meanwhile_is_kept(controls: Controls, tmp_path: Path) -> None:
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "two.mp4")
+    controls.set("record", True)
+    for number in range(4):
+        show(recorder, controls, number + 1, number / 30, numbered_frame(number))
+    (tmp_path / "two.mp4").write_bytes(b"of another terminal")
+    with pytest.raises(SinkError, match=r"two\.mp4 was taken meanwhile; .*two\.new\.mp4"):
+        recorder.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["two.mp4", "two.new.mp4"]
+    assert len(times_of(tmp_path / "two.new.mp4")) == 4
+
+
+def test_a_recording_that_begins_with_a_still_begins_now(controls: Controls, tmp_path: Path) -> None:
+    clock = ManualClock()
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4", clock=clock)
+    show(recorder, controls, 1, clock.now, numbered_frame(1))
+    clock.now += 12  # frozen, or the camera is away
+    controls.set("record", True)
+    show(recorder, controls, 1, clock.now - 12, numbered_frame(1))
+    show(recorder, controls, 2, clock.now + 0.5, numbered_frame(2))
+    recorder.close()
+    assert times_of(tmp_path / "live.mp4") == pytest.approx([0, 0.5], abs=0.001)
+
+
+def test_a_still_is_written_once_a_second(controls: Controls, tmp_path: Path) -> None:
+    clock = ManualClock()
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4", clock=clock)
+    controls.set("record", True)
+    began = clock.now
+    while clock.now < began + 3.2:
+        show(recorder, controls, 1, began, numbered_frame(1))
+        clock.now += 0.125
+    show(recorder, controls, 2, clock.now, numbered_frame(2))
+    recorder.close()
+    assert times_of(tmp_path / "live.mp4") == pytest.approx([0, 1, 2, 3, 3.25], abs=0.001)
+
+
+@pytest.mark.parametrize("late", [0.0, 0.6])
+def test_sound_begins_with_the_pictures(late: float, controls: Controls, tmp_path: Path) -> None:
+    """Also where style and encoder took a while after the first frame was captured."""
+    microphone = Microphone("lavfi:sine=frequency=440:sample_rate=48000,arealtime")
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4", microphone=microphone)
+    controls.set("record", True)
+    captured_at = time.perf_counter() - late
+    show(recorder, controls, 1, captured_at, numbered_frame(1))
+    opened = time.perf_counter() - captured_at
+    while time.perf_counter() < captured_at + opened + 0.5:
+        time.sleep(0.05)
+        show(recorder, controls, 1, captured_at, numbered_frame(1))
+    show(recorder, controls, 2, time.perf_counter(), numbered_frame(2))
+    recorder.close()
+    with av.open(str(tmp_path / "live.mp4")) as container:
+        sound = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    silent = int(np.argmax(np.abs(sound) > 0.05)) / 48_000
+    assert late - 0.05 <= silent <= opened + 0.05
+
+
+class Broken:
+    """An output that fails in the end, in a way that nobody expects."""
+
+    def show(self, picture: LivePicture) -> None:
+        pass
+
+    def close(self) -> None:
+        raise RuntimeError("the window is gone")
+
+
+class Plain:
+    """A network that changes nothing."""
+
+    def stylize(self, frame: Frame) -> Frame:
+        return frame
+
+
+def test_a_recording_is_finished_whatever_other_outputs_do(controls: Controls, tmp_path: Path) -> None:
+    clock = ManualClock()
+    reader = SteppedReader([numbered_frame(1)])
+    controls.set("record", True)
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4", clock=clock)
+    with (
+        Capture(lambda: reader, clock=clock) as capture,
+        Stylist("ink", Plain(), lambda _: Plain(), clock=clock) as stylist,
+    ):
+        engine = Engine(
+            capture,
+            stylist,
+            controls,
+            outputs=[Broken(), recorder],
+            snapshots=Snapshots(controls, tmp_path),
+            clock=clock,
+        )
+        controls.press("quit")
+        with pytest.raises(RuntimeError, match="the window is gone"):
+            engine.run()
+        reader.close()
+    assert not live_threads()
+    assert len(times_of(tmp_path / "live.mp4")) == 1
 
 
 def test_outputs_are_checked_before_anything_starts(controls: Controls, tmp_path: Path) -> None:

@@ -1,0 +1,152 @@
+"""What is written is never lost: not to a name that is taken, a crash or a full disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import av.error
+import pytest
+
+from stylize_video.errors import SinkError
+from stylize_video.frame import TimedFrame
+from stylize_video.pipeline import Hooks, stylize_file
+from stylize_video.session import StyleSession
+from stylize_video.sink import VideoSink
+from stylize_video.source import VideoInfo
+from stylize_video.style import Style
+from support import ROOT, draw_picture, file_size_limit
+
+TIME_BASE = Fraction(1, 90_000)
+
+
+def info(folder: Path, *, width: int = 64, height: int = 48) -> VideoInfo:
+    return VideoInfo(
+        path=folder,
+        width=width,
+        height=height,
+        time_base=TIME_BASE,
+        start_pts=0,
+        rate=Fraction(30),
+        frame_count=None,
+        colorspace=1,
+        color_primaries=1,
+        color_trc=1,
+        color_range=1,
+        pixel_aspect=Fraction(1),
+    )
+
+
+def live_sink(path: Path, *, width: int = 64, height: int = 48) -> VideoSink:
+    return VideoSink(path, info(path.parent, width=width, height=height), copy_streams=False, live=True)
+
+
+def write(sink: VideoSink, frames: range, *, width: int = 64, height: int = 48, step: int = 3000) -> None:
+    for number in frames:
+        sink.write(TimedFrame(number * step, draw_picture(number, width, height)))
+
+
+def times_of(path: Path) -> list[float]:
+    """Of the frames that there are, also where a last one is broken off."""
+    times: list[float] = []
+    with av.open(str(path)) as container, contextlib.suppress(av.error.InvalidDataError):
+        times.extend(float(frame.time or 0) for frame in container.decode(video=0))
+    return times
+
+
+def boxes_of(path: Path) -> list[bytes]:
+    """The kinds of an MP4's outermost boxes."""
+    content, place, kinds = path.read_bytes(), 0, []
+    while place < len(content):
+        kinds.append(content[place + 4 : place + 8])
+        place += int.from_bytes(content[place : place + 4], "big")
+    return kinds
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_name_that_is_taken_meanwhile_costs_nothing(live: bool, tmp_path: Path) -> None:
+    sinks = [VideoSink(tmp_path / "out.mp4", info(tmp_path), copy_streams=False, live=live) for _ in "ab"]
+    for count, sink in enumerate(sinks, 8):
+        write(sink, range(count))
+    (tmp_path / "out.mp4").write_bytes(b"somebody else's")
+    for sink in sinks:
+        with pytest.raises(SinkError, match=r"out\.mp4 was taken meanwhile; .* in .*out\.new2?\.mp4$"):
+            sink.finish(whole=False)
+    (tmp_path / "out.part.mp4").write_bytes(b"somebody else's")
+    for sink in sinks:
+        sink.discard()
+    assert names_in(tmp_path) == ["out.mp4", "out.new.mp4", "out.new2.mp4", "out.part.mp4"]
+    assert [len(times_of(tmp_path / f"out.new{number}.mp4")) for number in ("", "2")] == [8, 9]
+    assert (tmp_path / "out.mp4").read_bytes() == b"somebody else's"
+
+
+def test_a_job_whose_name_is_taken_meanwhile_says_where_the_result_is(
+    clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out.mp4"
+    session = StyleSession(Style.load(invert_style), "cpu")
+    with pytest.raises(SinkError, match=r"the whole video is in .*out\.new\.mp4$"):
+        stylize_file(clip, output, session, hooks=Hooks(on_frame=lambda: output.mkdir(exist_ok=True)))
+    assert names_in(tmp_path) == ["out.mp4", "out.new.mp4"]
+    assert len(times_of(tmp_path / "out.new.mp4")) == 12
+
+
+@pytest.mark.parametrize("step", [3000, 90_000])
+@pytest.mark.parametrize("count", [1, 2, 30, 31, 32, 33])
+def test_a_live_file_is_a_plain_one_in_the_end(step: int, count: int, tmp_path: Path) -> None:
+    for live in (False, True):
+        sink = VideoSink(tmp_path / f"{live}.mp4", info(tmp_path), copy_streams=False, live=live)
+        write(sink, range(count), step=step)
+        sink.finish(whole=False)
+    assert names_in(tmp_path) == ["False.mp4", "True.mp4"]
+    assert times_of(tmp_path / "True.mp4") == times_of(tmp_path / "False.mp4")
+    assert len(times_of(tmp_path / "True.mp4")) == count
+    assert sorted(boxes_of(tmp_path / "True.mp4")) == [b"free", b"ftyp", b"mdat", b"moov"]
+    assert (tmp_path / "True.mp4").stat().st_mode == (tmp_path / "False.mp4").stat().st_mode
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".ts", ".avi"])
+def test_a_crash_leaves_a_playable_part(suffix: str, tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from test_sink import live_sink, write\n"
+        "sink = live_sink(Path(sys.argv[1]))\n"
+        "write(sink, range(400))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    folders = f"{ROOT / 'tests'}:{ROOT / 'tests' / 'runtime'}"
+    killed = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / f"out{suffix}"],
+        env={**os.environ, "PYTHONPATH": folders},
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert names_in(tmp_path) == [f"out.part{suffix}"]
+    assert len(times_of(tmp_path / f"out.part{suffix}")) > 150
+
+
+def test_a_full_disk_leaves_what_came_before(tmp_path: Path) -> None:
+    sink = live_sink(tmp_path / "out.mp4", width=320, height=240)
+    with file_size_limit(100_000):
+        with pytest.raises(SinkError, match=r"what came before is in .*out\.part\.mp4$"):
+            write(sink, range(400), width=320, height=240)
+        sink.discard()
+    assert names_in(tmp_path) == ["out.part.mp4"]
+    assert len(times_of(tmp_path / "out.part.mp4")) > 30
+
+
+def test_a_disk_that_is_full_from_the_start_leaves_nothing(tmp_path: Path) -> None:
+    with file_size_limit(0), pytest.raises(SinkError, match="nothing was kept"):
+        write(live_sink(tmp_path / "out.mp4"), range(400))
+    assert not names_in(tmp_path)
