@@ -15,7 +15,7 @@ import typer
 
 from stylize_video.bounds import limit_libraries, limit_memory
 from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_command, say
-from stylize_video.errors import StylizeError
+from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.interrupts import interrupt_on_sigterm
 from stylize_video.pause import PauseKey
 from stylize_video.usage import with_value
@@ -172,25 +172,33 @@ def stylize_video(
         ),
     ] = "software",
     pipe_format: Annotated[
-        str,
-        typer.Option(help="What goes to standard output: nut, y4m or raw.", rich_help_panel=_PIPES),
-    ] = "nut",
+        str | None,
+        typer.Option(
+            help="What goes to standard output: nut, y4m or raw (default: nut).", rich_help_panel=_PIPES
+        ),
+    ] = None,
     raw_size: Annotated[
         str | None,
         typer.Option(
             metavar="WxH", help="Standard input holds raw frames of this size.", rich_help_panel=_PIPES
         ),
     ] = None,
-    raw_fps: Annotated[str, typer.Option(metavar="RATE", help="Their rate.", rich_help_panel=_PIPES)] = "25",
+    raw_fps: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Their rate (default: 25).", rich_help_panel=_PIPES)
+    ] = None,
     raw_format: Annotated[
-        str,
-        typer.Option(metavar="PIXELS", help="Their pixels, as FFmpeg calls them.", rich_help_panel=_PIPES),
-    ] = "bgr24",
+        str | None,
+        typer.Option(
+            metavar="PIXELS",
+            help="Their pixels, as FFmpeg calls them (default: bgr24).",
+            rich_help_panel=_PIPES,
+        ),
+    ] = None,
     alpha: Annotated[
         bool,
         typer.Option(
             "--alpha",
-            help="Keep transparency, in .webm, .mov, .mkv, .webp or PNGs.",
+            help="Keep transparency, in .webm, .mov, .mkv, .webp, or PNG and TIFF pictures.",
             rich_help_panel=_ENCODING,
         ),
     ] = False,
@@ -229,21 +237,39 @@ def stylize_video(
         from stylize_video.edit import Edit, parse_rate, parse_scale, parse_time
         from stylize_video.encoding import Encoding
         from stylize_video.guard import try_out
-        from stylize_video.jobs import Options, find_sources, is_picture, joined, label_of, outputs_for
+        from stylize_video.jobs import (
+            Options,
+            find_sources,
+            is_picture,
+            joined,
+            label_of,
+            outputs_for,
+            without_results,
+        )
         from stylize_video.look import Look
         from stylize_video.outputs import check_target
-        from stylize_video.pipes import raw_format_of
+        from stylize_video.pipes import STANDARD, raw_format_of
         from stylize_video.session import most_at_once, open_session, parse_precision, resolve_device
         from stylize_video.smoothing import check_smooth
         from stylize_video.style import find_style, find_variants, style_name
         from stylize_video.working_size import WorkingSize
 
         # What can be wrong is found before a model is loaded.
-        sources = joined(find_sources(inputs), output)
+        found = joined(find_sources(inputs), output)
         style_path = find_style(style)
-        many = len(sources) > 1
+        sources = without_results(found, style_name(style_path), output)
+        of_folder = isinstance(found[0], Path) and found[0].parent == Path(inputs[0])
+        many = len(found) > 1 or of_folder
         targets = outputs_for(sources, style_name(style_path), output)
-        encoding = Encoding(codec, crf, preset, bitrate, alpha=alpha, encoder=encoder, pipe=pipe_format)
+        if pipe_format and Path(STANDARD) not in targets:
+            raise SinkError("--pipe-format is for standard output; pass -o - too, or leave it out")
+        if raw_size and not any(isinstance(source, str) for source in sources):
+            raise SourceError("--raw-size is for standard input; name - as the input, or leave it out")
+        if not raw_size and (raw_fps or raw_format):
+            raise SourceError("--raw-fps and --raw-format are of raw frames, which need --raw-size too")
+        encoding = Encoding(
+            codec, crf, preset, bitrate, alpha=alpha, encoder=encoder, pipe=pipe_format or Encoding.pipe
+        )
         if not many and not is_picture(sources[0]):
             check_target(targets[0], Path(label_of(sources[0])), encoding=encoding, overwrite=overwrite)
         options = Options(
@@ -274,6 +300,8 @@ def stylize_video(
         )
         interrupt_on_sigterm()
         files = list(zip(sources, targets, strict=True))
+        if len(sources) < len(found) and not quiet:
+            say(f"left out, since made of other inputs: {len(found) - len(sources)} of {len(found)}")
         if many and resume and not overwrite:
             files = _without_finished(files, quiet=quiet)
         if ray is not None:

@@ -153,6 +153,17 @@ class Encoding:
             return self._on_hardware(codec, name, maker)
         return self._optioned(codec, name)
 
+    def check_unused(self, where: str, *, holds_alpha: bool) -> None:
+        """Raise SinkError where more is asked for than ``where`` has, which is no video file."""
+        if self.alpha and not holds_alpha:
+            raise SinkError(f"{where} holds no transparency; {_holders_of_alpha()}")
+        options = {"codec": self.codec, "crf": self.crf, "preset": self.preset, "bitrate": self.bitrate}
+        asked = [f"--{name}" for name, value in options.items() if value is not None]
+        if self.encoder not in ("software", "auto"):
+            asked.append("--encoder")
+        if asked:
+            raise SinkError(f"leave out {' and '.join(asked)}: {where} is not encoded as video files are")
+
     def _optioned(self, codec: Codec, name: str) -> tuple[Codec, dict[str, str]]:
         options = dict(codec.options)
         if self.preset and not codec.preset:
@@ -222,8 +233,10 @@ class Encoding:
 
 def _with_alpha(codec: Codec, name: str, suffix: str) -> Codec:
     if codec.alpha is None or suffix not in codec.alpha_suffixes:
-        holders = "; ".join(
-            f"{n} in {', '.join(c.alpha_suffixes)}" for n, c in CODECS.items() if c.alpha_suffixes
-        )
-        raise SinkError(f"{name} in {suffix} files holds no transparency; {holders} does, and PNG pictures")
+        raise SinkError(f"{name} in {suffix} files holds no transparency; {_holders_of_alpha()}")
     return replace(codec, pixels=codec.alpha)
+
+
+def _holders_of_alpha() -> str:
+    holders = (f"{n} in {', '.join(c.alpha_suffixes)}" for n, c in CODECS.items() if c.alpha_suffixes)
+    return f"{'; '.join(holders)} does, and PNG, TIFF and WebP pictures"

@@ -11,6 +11,15 @@ from pathlib import Path
 from stylize_video.errors import SinkError
 
 
+def for_ffmpeg(name: str | Path) -> str:
+    """A file's name as FFmpeg takes it, URLs as they are.
+
+    What is before the first colon of ``rec-12:30.mp4`` would be a protocol to FFmpeg.
+    """
+    text = str(name)
+    return text if ":" not in text or "://" in text or Path(text).is_absolute() else f"./{text}"
+
+
 def temporary_beside(target: Path) -> Path:
     """Create an empty hidden file in ``target``'s folder, with ``target``'s ending.
 
@@ -32,7 +41,7 @@ def sole_temporary_beside(target: Path) -> Path:
     Raises:
         OSError: the folder is missing or cannot be written.
     """
-    temporary = target.with_name(f".{target.stem}.unfinished{target.suffix}")
+    temporary = target.with_name(f".{target.stem}.unfinished{target.suffix}").absolute()
     temporary.unlink(missing_ok=True)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return temporary

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -24,7 +25,17 @@ from stylize_video.sink import check_output
 from stylize_video.stylizer import Stylizer
 from stylize_video.working_size import WorkingSize
 
-VIDEOS = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".ts", ".mts", ".mpg", ".mpeg", ".gif"})
+VIDEOS = frozenset(
+    {
+        *(".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".f4v", ".flv", ".mkv", ".webm", ".ogv", ".nut"),
+        *(".ts", ".mts", ".m2ts", ".m2t", ".mpg", ".mpeg", ".m2v", ".vob", ".mxf", ".dv"),
+        *(".avi", ".divx", ".wmv", ".asf", ".gif", ".apng", ".y4m"),
+    }
+)
+"""Endings of what is taken of a folder besides pictures; a file that is named may have any."""
+
+_UNFINISHED = re.compile(r"\.(part|new)\d*$")
+"""What is before the ending of a result that is not, or could not be, in its place."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +57,7 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
     """What inputs name, each once, in the order given.
 
     They are files, globs, folders, numbered pictures (``%05d.png``), URLs and ``-``. Of a folder
-    its videos and pictures are taken, without its subfolders.
+    its videos and pictures are taken, without its subfolders and hidden files.
 
     Raises:
         SourceError: an input matches nothing, or is empty.
@@ -61,7 +72,8 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
             PictureSequence.of_pattern(path)
             matches = [path]
         elif path.is_dir():
-            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES | VIDEOS)
+            shown = (p for p in path.iterdir() if not p.name.startswith("."))
+            matches = sorted(p for p in shown if p.suffix.lower() in PICTURES | VIDEOS)
             if not matches:
                 raise SourceError(f"there are no videos or pictures in the folder {path}")
         elif path.exists():
@@ -78,7 +90,8 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
 def joined(sources: Sequence[Source], output: Path | None) -> list[Source]:
     """Several pictures that go into one video, or into numbered ones, are one source in the order given."""
     files = [source for source in sources if isinstance(source, Path) and is_picture(source)]
-    into_one = output is not None and not output.is_dir()
+    # A name without an ending is that of a folder which is missing.
+    into_one = output is not None and not output.is_dir() and (output.suffix or str(output) == STANDARD)
     if into_one and len(files) == len(sources) > 1:
         return [PictureSequence.of_files(files)]
     return list(sources)
@@ -131,6 +144,21 @@ def outputs_for(sources: Sequence[Source], style: str, output: Path | None) -> l
             both = f"{label_of(other)} and {label_of(source)} would both become {target}"
             raise SinkError(f"{both}; rename one, or run them apart")
     return targets
+
+
+def without_results(sources: Sequence[Source], style: str, output: Path | None) -> list[Source]:
+    """The sources but those that an earlier run made of others among them, or left as a part."""
+    if output is not None and not output.is_dir():
+        return list(sources)
+    results = {os.path.realpath(output_for(source, style, output, many=True)) for source in sources}
+
+    def is_result(source: Source) -> bool:
+        if not isinstance(source, Path):
+            return False
+        whole = source.with_name(_UNFINISHED.sub("", source.stem) + source.suffix)
+        return not results.isdisjoint({os.path.realpath(source), os.path.realpath(whole)})
+
+    return [source for source in sources if not is_result(source)]
 
 
 def _path_beside(source: Source) -> Path:

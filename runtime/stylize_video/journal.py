@@ -29,12 +29,14 @@ from pathlib import Path
 from typing import Any
 
 import av
+from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
 from stylize_video.errors import SinkError, StylizeError
 
 _log = logging.getLogger(__name__)
 
-_JOB, _ENCODER, _FRAME, _PACKET = b"J", b"E", b"F", b"P"
+_JOB, _ENCODER, _FRAME, _SIDE, _PACKET = b"J", b"E", b"F", b"S", b"P"
+_LARGE = (_SIDE, _PACKET)
 _MAGIC = b"stylize-video journal 1\n"
 _RECORD = struct.Struct("<cBqqqII")  # kind, is keyframe, pts, dts, duration, size, CRC-32 of it all
 _MAX_JOB_BYTES = 2**20
@@ -137,7 +139,7 @@ class Journal:
             self.sync()
 
     def add_packet(self, packet: av.Packet[Any]) -> None:
-        """Store a packet as the encoder gave it."""
+        """Store a packet as the encoder gave it, behind its side data: VP9's transparency is there."""
         pts = packet.pts if packet.pts is not None else packet.dts
         if pts is None:
             raise ValueError("the encoder gave a packet without a time stamp")
@@ -146,6 +148,9 @@ class Journal:
             round(t * base / self._time_base)
             for t in (pts, packet.dts if packet.dts is not None else pts, packet.duration or 0)
         )
+        for side in packet.iter_sidedata():
+            if side.data_type != "quality_stats":  # which no container holds
+                self._append(_Record(_SIDE, content=side.data_type.encode() + b"\0" + bytes(side)))
         self._append(_Record(_PACKET, shown, decoded, duration, bool(packet.is_keyframe), bytes(packet)))
 
     def add_run(self, content: bytes) -> int:
@@ -178,13 +183,18 @@ class Journal:
     def packets(self) -> Iterator[av.Packet[Any]]:
         """All packets of all runs, in decoding order, with decoding times that fit together."""
         order = _DecodeTimes(r.pts for r in self._records(contents=False) if r.kind == _PACKET)
+        sides: list[PacketSideData] = []
         for record in self._records():
-            if record.kind == _PACKET:
+            if record.kind == _SIDE:
+                sides.append(_side_data(record.content))
+            elif record.kind == _PACKET:
                 packet: av.Packet[Any] = av.Packet(record.content)
                 packet.pts, packet.dts = record.pts, order.next(record.pts)
                 packet.duration = record.duration
                 packet.time_base = self._time_base
                 packet.is_keyframe = record.is_keyframe
+                while sides:
+                    packet.set_sidedata(sides.pop())
                 yield packet
 
     def sync(self) -> None:
@@ -335,6 +345,14 @@ class _DecodeTimes:
         return self._shown[0] + index * max(1, step)
 
 
+def _side_data(content: bytes) -> PacketSideData:
+    kind, _, data = content.partition(b"\0")
+    make: Any = PacketSideData  # whose arguments its stubs leave out
+    side: PacketSideData = make(packet_sidedata_type_from_literal(kind.decode()), len(data))  # type: ignore[arg-type]
+    side.update(data)
+    return side
+
+
 def _differences(found: Mapping[str, str], job: Mapping[str, str]) -> str:
     names = [name for name in job if found.get(name) != job[name]]
     return " and ".join(f"another {name}" for name in names)
@@ -391,9 +409,9 @@ def _parse(file: io.RawIOBase | io.BytesIO, *, contents: bool) -> Iterator[tuple
     while len(head := file.read(_RECORD.size)) == _RECORD.size:
         kind, is_keyframe, pts, dts, duration, length, checksum = _RECORD.unpack(head)
         offset += _RECORD.size + length
-        if offset > size or (kind != _PACKET and length > _MAX_JOB_BYTES):
+        if offset > size or (kind not in _LARGE and length > _MAX_JOB_BYTES):
             return
-        if kind == _PACKET and not contents:
+        if kind in _LARGE and not contents:
             file.seek(length, os.SEEK_CUR)
             content = b""
         else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -54,6 +54,7 @@ class RawFormat:
     pixels: str = "bgr24"
 
     def __post_init__(self) -> None:
+        Edit(fps=self.rate)  # which says what makes no sense
         try:
             av.VideoFormat(self.pixels)
         except ValueError:
@@ -61,8 +62,8 @@ class RawFormat:
             raise SourceError(f"unknown pixel format {self.pixels!r}; some are {some}") from None
 
 
-def raw_format_of(size: str, rate: str, pixels: str) -> RawFormat:
-    """The format of raw frames as users type it.
+def raw_format_of(size: str, rate: str | None = None, pixels: str | None = None) -> RawFormat:
+    """The format of raw frames as users type it; what they leave out is as usual.
 
     Raises:
         StylizeError: the size has not two sides, the rate is no number, or the pixels are unknown.
@@ -70,7 +71,8 @@ def raw_format_of(size: str, rate: str, pixels: str) -> RawFormat:
     scale = parse_scale(size)
     if not scale.width or not scale.height:
         raise SourceError(f"the size of raw frames is written as 1280x720, not {size!r}")
-    return RawFormat(scale.width, scale.height, parse_rate(rate), pixels)
+    raw = RawFormat(scale.width, scale.height)
+    return replace(raw, rate=parse_rate(rate) if rate else raw.rate, pixels=pixels or raw.pixels)
 
 
 def is_url(text: str) -> bool:
@@ -103,7 +105,7 @@ class StreamSource(VideoSource):
         self, name: str, *, edit: Edit = Edit(), alpha: bool = False, raw: RawFormat | None = None
     ) -> None:
         container = _open(name, raw)
-        shown = without_password(name)
+        shown = _shown(name)
         try:
             facts = facts_of(container, shown, seekable=False)
         except SourceError:
@@ -114,9 +116,14 @@ class StreamSource(VideoSource):
         self._begin(Path(shown), facts, edit=edit, alpha=alpha, shared=self.others, live=live)
 
 
+def _shown(name: str) -> str:
+    return "standard input" if name == STANDARD else without_password(name)
+
+
 def _open(name: str, raw: RawFormat | None) -> av.container.InputContainer:
-    if name == STANDARD and sys.stdin and sys.stdin.isatty():
-        raise SourceError("standard input is the terminal; pipe a video into it, or name a file")
+    if name == STANDARD and (sys.stdin is None or sys.stdin.isatty()):
+        what = "closed" if sys.stdin is None else "the terminal"
+        raise SourceError(f"standard input is {what}; pipe a video into it, or name a file")
     options = {}
     if raw:
         size, rate = f"{raw.width}x{raw.height}", str(raw.rate)
@@ -128,9 +135,10 @@ def _open(name: str, raw: RawFormat | None) -> av.container.InputContainer:
     try:
         return av.open(source, format="rawvideo" if raw else None, options=options, timeout=timeout)
     except (av.error.FFmpegError, ValueError, OSError) as error:
-        what = "standard input" if name == STANDARD else without_password(name)
         hint = "; raw frames need --raw-size" if name == STANDARD and not raw else ""
-        raise SourceError(f"{what} is not a video that can be read ({reason(error)}){hint}") from error
+        raise SourceError(
+            f"{_shown(name)} is not a video that can be read ({reason(error)}){hint}"
+        ) from error
 
 
 class PipeSink:
@@ -142,12 +150,14 @@ class PipeSink:
         others: the other streams of the source, copied where the container holds them.
 
     Raises:
-        SinkError: standard output is a terminal, or ``kind`` is unknown.
+        SinkError: standard output is a terminal or closed, or ``kind`` is unknown.
     """
 
     def __init__(self, kind: str, info: VideoInfo, *, others: SharedPackets | Path | None = None) -> None:
         if kind not in PIPE_FORMATS:
             raise SinkError(f"unknown format {kind!r} for a pipe; there are {', '.join(PIPE_FORMATS)}")
+        if sys.stdout is None:
+            raise SinkError("standard output is closed; pipe it on, or name a file with -o")
         if sys.stdout.isatty():
             raise SinkError("the result would go to the terminal; pipe it on, or name a file with -o")
         name, codec = PIPE_FORMATS[kind]

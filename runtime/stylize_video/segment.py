@@ -17,6 +17,7 @@ import av.error
 from stylize_video.contract import Precision
 from stylize_video.edit import UNTIMED, numbered
 from stylize_video.errors import SourceError, StyleError
+from stylize_video.files import for_ffmpeg
 from stylize_video.jobs import Options
 from stylize_video.journal import Journal, journal_path
 from stylize_video.pipeline import frames_after
@@ -165,7 +166,7 @@ def _keyframes(source: Path) -> list[tuple[int, float]]:
     """Time stamp and seconds of every keyframe, in order; none where the container has no times."""
     found = []
     try:
-        with av.open(str(source)) as container:
+        with av.open(for_ffmpeg(source)) as container:
             stream = video_stream(container)
             if stream is None or stream.time_base is None:
                 return []

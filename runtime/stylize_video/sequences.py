@@ -19,8 +19,9 @@ _DEFAULT_RATE = Fraction(25)
 
 
 def is_pattern(path: Path) -> bool:
-    """Whether a file name stands for numbered files, as ``%05d.png`` does; one that exists is a file."""
-    return len(_NUMBER.findall(path.name)) == 1 and not path.exists()
+    """Whether a file name stands for numbered pictures, as ``%05d.png`` does; one that exists is a file."""
+    is_picture = path.suffix.lower() in PICTURES
+    return is_picture and len(_NUMBER.findall(path.name)) == 1 and not path.exists()
 
 
 def numbered_name(pattern: Path, number: int) -> Path:

@@ -20,7 +20,7 @@ import av.error
 from stylize_video.encoder import VideoEncoder
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError
-from stylize_video.files import put_in_place, sole_temporary_beside, temporary_beside
+from stylize_video.files import for_ffmpeg, put_in_place, sole_temporary_beside, temporary_beside
 from stylize_video.frame import TimedFrame
 from stylize_video.interrupts import uninterrupted
 from stylize_video.journal import Journal
@@ -110,7 +110,7 @@ class VideoSink:
             if live:
                 muxing = {**muxing, **_LIVE_MUXING.get(suffix, {}), "flush_packets": "1"}
                 options["bf"] = "0"  # of frames out of order MP4 would leave the last one beyond its end
-            self._container = av.open(str(self._temporary), "w", options=muxing)
+            self._container = av.open(for_ffmpeg(self._temporary), "w", options=muxing)
             self._encoder = VideoEncoder(
                 self._container, info, codec=codec, options=options, bitrate=encoding.bitrate
             )
@@ -222,7 +222,7 @@ class VideoSink:
     def _is_playable(self) -> bool:
         """Whether there are frames in what could be written."""
         self._close()
-        with contextlib.suppress(av.error.FFmpegError, OSError), av.open(str(self._temporary)) as part:
+        with contextlib.suppress(av.error.FFmpegError, OSError), av.open(for_ffmpeg(self._temporary)) as part:
             return next(part.decode(video=0), None) is not None
         return False
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import av
 import av.error
 
 from stylize_video.edit import Window
-from stylize_video.probe import is_cover, video_stream
+from stylize_video.files import for_ffmpeg
+from stylize_video.probe import is_cover, reason, video_stream
 from stylize_video.shared_packets import SharedPackets
 
 _log = logging.getLogger(__name__)
@@ -28,6 +29,21 @@ _LATE = Fraction(4, 100)
 _COPIED = ("audio", "subtitle")
 _UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
 """Codecs that FFmpeg's muxers hold but do not list."""
+_CUT_BY_LIST = ("mp4", "mov")
+"""Containers whose edit lists say what of a stream is not shown."""
+_TIMES_MAY_JUMP = 0x200
+"""FFmpeg's flag of container formats: AVFMT_TS_DISCONT."""
+_BACK, _AHEAD = Fraction(1, 10), Fraction(10)
+"""Seconds by which time has to jump for the source to be taken for several in a row, as FFmpeg does."""
+
+
+@dataclass
+class _Clock:
+    """The time of one stream in its own units: what is added, its last packet's, and when that is over."""
+
+    shift: int = 0
+    last: int | None = None
+    end: int = 0
 
 
 class StreamCopier:
@@ -42,13 +58,17 @@ class StreamCopier:
         self, source: Path | SharedPackets, target: av.container.OutputContainer, *, window: Window = Window()
     ) -> None:
         self._shared = source if isinstance(source, SharedPackets) else None
-        self._source = source.container if isinstance(source, SharedPackets) else av.open(str(source))
+        self._source = source.container if isinstance(source, SharedPackets) else av.open(for_ffmpeg(source))
         self._target = target
         if target.format.name == "avi" and window.start is None:
             # It stores no times: a sound encoder's run-in before 0 would move all that comes after.
             window = replace(window, start=Fraction(0))
         self._window = window
         self._streams: dict[int, Any] = {}
+        self._clocks: dict[int, _Clock] = {}
+        self._sound_shift = Fraction(0)
+        self._times_may_jump = bool(self._source.format.flags & _TIMES_MAY_JUMP)
+        self._refused: set[int] = set()
         self._begun: set[int] = set()
         self._pictures: list[av.Packet[Any]] = []
         main = video_stream(self._source)
@@ -64,6 +84,8 @@ class StreamCopier:
             self._shared.want(self._streams.keys())
         self._packets = self._demux()
         self._waiting: av.Packet[Any] | None = None
+        self._behind: av.Packet[Any] | None = None
+        self._run_ins: dict[int, av.Packet[Any]] = {}
 
     def copy_until(self, seconds: Fraction | None) -> None:
         """Copy packets that start before ``seconds`` of the result; None copies all that are left."""
@@ -82,8 +104,19 @@ class StreamCopier:
             shift = round(self._window.shift / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
-            packet.stream = self._streams[packet.stream.index]
+            self._mux(packet)
+
+    def _mux(self, packet: av.Packet[Any]) -> None:
+        """Sound that cannot be written costs a warning, never the pictures."""
+        index = packet.stream.index
+        packet.stream = self._streams[index]
+        try:
             self._target.mux(packet)
+        except (av.error.ArgumentError, av.error.InvalidDataError) as error:
+            if index not in self._refused:
+                what = "sound" if packet.stream.type == "audio" else "subtitles"
+                _log.warning("%s (stream %d) is not kept everywhere: %s", what, index, reason(error))
+            self._refused.add(index)
 
     def _tell_if_late(self, index: int, start: Fraction) -> None:
         """AVI begins all streams at 0: sound that starts later is early there."""
@@ -96,7 +129,55 @@ class StreamCopier:
             self._source.close()
 
     def _next(self) -> av.Packet[Any] | None:
-        return self._shared.next() if self._shared else next(self._packets, None)
+        """The next packet, at a time that goes on where those of the source jump.
+
+        Of what an edit list cuts away, a container without one gets the last packet before what is
+        heard alone: decoders need a run-in.
+        """
+        packet, self._behind = self._behind, None
+        while packet is None:
+            packet = self._shared.next() if self._shared else self._read()
+            if packet is None:
+                return None
+            index = packet.stream.index
+            if packet.is_discard and self._target.format.name not in _CUT_BY_LIST:
+                if packet.stream.type == "audio":
+                    self._run_ins[index] = packet
+                packet = None
+            elif index in self._run_ins:
+                self._behind, packet = packet, self._run_ins.pop(index)
+        self._go_on(packet)
+        return packet
+
+    def _read(self) -> av.Packet[Any] | None:
+        try:
+            return next(self._packets, None)
+        except av.error.FFmpegError as error:
+            _log.warning("sound and subtitles break off: %s", reason(error))
+            return None
+
+    def _go_on(self, packet: av.Packet[Any]) -> None:
+        """Broadcasts that were joined begin their time anew; it goes on with the last packet's end."""
+        if packet.dts is None:
+            return
+        clock = self._clocks.setdefault(packet.stream.index, _Clock())
+        is_sound = packet.stream.type == "audio"
+        if not is_sound:  # they pause, and several may begin at once: their time is that of the sound
+            clock.shift = round(self._sound_shift / packet.time_base) or clock.shift
+        dts = packet.dts + clock.shift
+        if clock.last is not None:
+            back = dts < clock.last - _BACK / packet.time_base
+            if back or (is_sound and self._times_may_jump and dts > clock.end + _AHEAD / packet.time_base):
+                clock.shift += clock.end - dts
+                dts = clock.end
+                if is_sound:
+                    self._sound_shift = clock.shift * packet.time_base
+            elif is_sound:
+                dts = max(dts, clock.last + 1)
+        if packet.pts is not None:
+            packet.pts = max(packet.pts + clock.shift, dts)
+        packet.dts = clock.last = dts
+        clock.end = dts + max(1, packet.duration or 0)
 
     def _consider(self, stream: Any) -> None:
         if stream.type in _COPIED:
@@ -149,7 +230,7 @@ class StreamCopier:
             name = stream.metadata.get("filename", f"cover.{ending}")
             kind = stream.metadata.get("mimetype", f"image/{'jpeg' if ending == 'jpg' else ending}")
             self._attach(stream, name, kind, bytes(packet))
-        elif container in ("mp4", "mov"):
+        elif container == "mp4":
             copy = self._target.add_stream_from_template(stream)
             copy.disposition = stream.disposition
             packet.stream, packet.pts, packet.dts = copy, 0, 0
@@ -173,7 +254,7 @@ class StreamCopier:
     def _demux(self) -> Iterator[av.Packet[Any]]:
         if not self._streams:
             return
-        if self._window.start:
+        if self._window.start and not self._times_may_jump:
             # Further back than any packet that could reach into the window.
             self._source.seek(max(0, int((self._window.start - 5) * av.time_base)))
         for packet in self._source.demux(*(self._source.streams[i] for i in self._streams)):

@@ -49,6 +49,19 @@ def test_options_reach_the_job(command: Command, source: Path, invert_style: Pat
     assert frames_of(tmp_path / "o.mp4") == 4
 
 
+def test_a_name_with_a_colon(command: Command, source: Path, invert_style: Path, tmp_path: Path) -> None:
+    """``rec-12`` is no protocol."""
+    source.rename(tmp_path / "rec-12:30.mp4")
+    options = ("-s", invert_style, "-q")
+    done = command("stylize-video", "rec-12:30.mp4", *options, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    again = command("stylize-video", "rec-12:30.mp4", *options, "-o", "a:b.gif", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert frames_of(tmp_path / "rec-12:30.invert.mp4") == frames_of(tmp_path / "a:b.gif") == 12
+    refused = command("stylize-video", "rec-12:30.mp4", *options, cwd=tmp_path)
+    assert refused.stderr.startswith("error: rec-12:30.invert.mp4 already exists")
+
+
 def test_an_existing_output_needs_y(command: Command, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "o.mp4"
     target.write_bytes(b"precious")
@@ -103,6 +116,17 @@ def test_listing_styles_and_the_version(command: Command) -> None:
         (["http://127.0.0.1:9/a.mp4"], "Connection refused"),
         (["-"], "standard input is not a video"),
         (["IN", "-o", "/dev/null", "-y"], "/dev/null is no ordinary file"),
+        (["IN", "-o", "-", "--alpha"], "standard output holds no transparency; vp9 in"),
+        (["IN", "-o", "%d.jpg", "--alpha"], "a .jpg picture holds no transparency; vp9 in"),
+        (
+            ["IN", "-o", "-", "--codec", "hevc", "--crf", "20"],
+            "leave out --codec and --crf: standard output is",
+        ),
+        (["IN", "-o", "%d.png", "--encoder", "nvenc"], "leave out --encoder: a .png picture is not encoded"),
+        (["IN", "--pipe-format", "y4m"], "--pipe-format is for standard output; pass -o - too"),
+        (["IN", "--raw-size", "64x48"], "--raw-size is for standard input; name - as the input"),
+        (["-", "--raw-fps", "30"], "are of raw frames, which need --raw-size too"),
+        (["-", "--raw-size", "64x48", "--raw-fps", "1e9"], "above 0 and at most 1000, got 1e+09"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -117,6 +141,32 @@ def test_bad_input_is_one_sentence(
     assert len(result.stderr.splitlines()) == 1
     assert result.stderr.startswith("error: ")
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ('"$@" -o - >&-', "standard output is closed; pipe it on, or name a file with -o"),
+        ('"$@" - <&-', "standard input is closed; pipe a video into it, or name a file"),
+    ],
+)
+def test_a_closed_pipe_is_one_sentence(how: str, sentence: str, source: Path) -> None:
+    inputs = [] if how.endswith("<&-") else [str(source)]
+    started = command_line("stylize_video.cli:main")
+    result = subprocess.run(
+        ["sh", "-c", how, "sh", *started, *inputs], capture_output=True, text=True, timeout=240, check=False
+    )
+    assert (result.returncode, result.stderr) == (2, f"error: {sentence}\n")
+
+
+def test_a_file_needs_no_standard_input(source: Path) -> None:
+    started = command_line("stylize_video.cli:main")
+    result = subprocess.run(
+        ["sh", "-c", '"$@" <&-', "sh", *started, str(source), "-q"], capture_output=True, text=True,
+        timeout=240, check=False,
+    )  # fmt: skip
+    assert (result.returncode, result.stderr) == (0, "")
+    assert frames_of(source.with_name("holiday.photo.mp4")) == 12
 
 
 def test_debug_shows_the_traceback(command: Command) -> None:

@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from stylize_video.files import put_in_place, replacing, sole_temporary_beside, temporary_beside
+from stylize_video.files import (
+    for_ffmpeg,
+    put_in_place,
+    replacing,
+    sole_temporary_beside,
+    temporary_beside,
+)
 
 
 def test_the_target_appears_at_the_end(tmp_path: Path) -> None:
@@ -64,3 +70,19 @@ def test_what_a_killed_writer_left_is_replaced_and_never_followed(tmp_path: Path
     assert temporary.name == ".clip.unfinished.mp4"
     assert not temporary.is_symlink()
     assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("clip.mp4", "clip.mp4"),
+        ("a/rec-12:30.mp4", "./a/rec-12:30.mp4"),
+        ("rec-12:30.mp4", "./rec-12:30.mp4"),
+        ("/a/rec-12:30.mp4", "/a/rec-12:30.mp4"),
+        ("rtsp://camera:554/1", "rtsp://camera:554/1"),
+    ],
+)
+def test_a_colon_in_a_name_is_no_protocol(name: str, given: str) -> None:
+    assert for_ffmpeg(name) == given
+    if "://" not in name:
+        assert for_ffmpeg(Path(name)) == given

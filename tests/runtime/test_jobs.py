@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 
 from stylize_video.edit import Edit, Scale
 from stylize_video.errors import SinkError, SourceError
-from stylize_video.jobs import Options, find_sources, output_for, outputs_for, stylize_any, stylize_picture
+from stylize_video.jobs import (
+    Options,
+    find_sources,
+    output_for,
+    outputs_for,
+    stylize_any,
+    stylize_picture,
+    without_results,
+)
 from stylize_video.look import Look
 from stylize_video.pictures import read_picture
 from stylize_video.session import StyleSession
@@ -44,6 +52,75 @@ def test_files_globs_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         find_sources(["no*.mp4"])
     with pytest.raises(SourceError, match="no videos or pictures"):
         find_sources([str(tmp_path / "sub")])
+
+
+def test_a_folder_gives_every_video_but_no_hidden_ones(tmp_path: Path) -> None:
+    names = [
+        "a.m2ts",
+        "b.FLV",
+        "c.wmv",
+        "d.vob",
+        "e.ogv",
+        "f.3gp",
+        "g.dv",
+        "h.mxf",
+        "i.apng",
+        "j.m2v",
+        "k.tif",
+    ]
+    for name in (*names, ".a.photo.unfinished.mp4", "._b.flv", "l.mp3"):
+        (tmp_path / name).touch()
+    assert find_sources([str(tmp_path)]) == [tmp_path / name for name in names]
+    assert find_sources([str(tmp_path / "._b.flv")]) == [tmp_path / "._b.flv"]  # whoever names one wants it
+
+
+def test_results_of_earlier_runs_are_no_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = Path("x/a.mp4"), Path("x/b.sea.mp4")  # of b there is no source
+    made = [Path(f"x/a.sea{word}.mp4") for word in ("", ".part", ".part2", ".new", ".sea")]
+    picture, stylized = Path("x/p.png"), Path("x/p.sea.png")
+    found = [a, *made, b, picture, stylized]
+    assert without_results(found, "sea", None) == [a, b, picture]
+    assert without_results(found, "sky", None) == found
+    assert without_results(found, "sea", tmp_path) == found
+    assert without_results(["-", "http://h/a.mp4"], "sea", None) == ["-", "http://h/a.mp4"]
+    monkeypatch.chdir(tmp_path)
+    Path("x").mkdir()
+    assert without_results(found, "sea", tmp_path / "x") == [a, b, picture]
+
+
+@pytest.mark.parametrize("names", [("a.mp4", "b.mp4"), ("a.mp4",)])
+def test_a_batch_in_place_is_done_once(
+    names: tuple[str, ...], command: Command, clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    for name in names:
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    first = command("stylize-video", tmp_path, "-s", invert_style, "-q")
+    assert (first.returncode, first.stderr) == (0, "")
+    (tmp_path / "a.invert.part.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / ".a.invert.unfinished.mp4").write_bytes(b"killed")
+    before = sorted(tmp_path.iterdir())
+    again = command("stylize-video", tmp_path, "-s", invert_style, "--resume")
+    assert again.returncode == 0, again.stderr
+    assert "a.invert.mp4 is there already" in again.stderr
+    assert f"left out, since made of other inputs: {len(names) + 1} of {2 * len(names) + 1}" in again.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_pictures_for_a_folder_that_is_missing(command: Command, tmp_path: Path) -> None:
+    for index in range(2):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), draw_picture(index, 40, 30))
+    refused = command("stylize-video", tmp_path, "-o", "newout", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(
+        "several inputs need a folder for their outputs; newout is none (mkdir newout)\n"
+    )
+
+
+def test_only_pictures_are_numbered(command: Command, clip: Path, invert_style: Path, tmp_path: Path) -> None:
+    (tmp_path / "pct%d.mp4").write_bytes(clip.read_bytes())
+    done = command("stylize-video", "pct%d.mp4", "-s", invert_style, "-q", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(os.listdir(tmp_path)) == ["pct%d.invert.mp4", "pct%d.mp4"]
 
 
 def test_where_results_go(tmp_path: Path) -> None:

@@ -6,22 +6,25 @@ import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from media import standard_input, standard_output
 from stylize_video.edit import Edit
 from stylize_video.encoding import CODECS, Encoding
-from stylize_video.errors import SinkError
+from stylize_video.errors import SinkError, SourceError
 from stylize_video.frame import TimedFrame
 from stylize_video.hardware import HARDWARE, why_not
 from stylize_video.inputs import FrameSource, open_source
 from stylize_video.look import Look
-from stylize_video.outputs import FrameSink, open_sink
+from stylize_video.outputs import FrameSink, fitted, open_sink
 from stylize_video.pipeline import stylize_file
 from stylize_video.pipes import StreamSource
 from stylize_video.sequences import PictureSequence
@@ -48,10 +51,10 @@ class Frames:
             Path("memory"), WIDTH, HEIGHT, Fraction(1, 1000), stamps[0], Fraction(10), len(stamps),
             1, 1, 1, 1, Fraction(1),
         )  # fmt: skip
-        self._stamps = stamps
+        self.stamps = stamps
 
     def __iter__(self) -> Iterator[TimedFrame]:
-        for index, stamp in enumerate(self._stamps):
+        for index, stamp in enumerate(self.stamps):
             yield TimedFrame(stamp, np.full((HEIGHT, WIDTH, 3), 16 + 24 * index, np.uint8))
 
     def __enter__(self) -> Frames:
@@ -223,6 +226,82 @@ def test_gifs_go_no_faster_than_browsers_show(
     assert 10 <= len(times) <= 12  # the clip says that its last frame stays for 1/30 s
 
 
+def test_gifs_hold_each_frame_as_long_as_browsers_do(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A burst on a video that is slow on the whole; what stays after a burst is its last frame."""
+    source = Frames([0, 10, 20, 200, 500, 510, 900])
+    assert source.info.rate == 10
+    frames, info = fitted(source, source.info, tmp_path / "out.gif", Encoding())
+    sink = open_sink(tmp_path / "out.gif", info, source)
+    for frame in frames:
+        sink.write(frame)
+    written = read_video(sink.finish())
+    assert [number for _, number in written] == [0, 2, 3, 4, 5, 6]
+    times = [seconds for seconds, _ in written if seconds is not None]
+    assert times == pytest.approx([0, 0.02, 0.2, 0.5, 0.52, 0.9], abs=1e-6)
+    assert [record.message for record in caplog.records] == [
+        "GIF shows at most 50 frames a second; out.gif gets no more"
+    ]
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    gaps=st.lists(st.integers(1, 200), min_size=1, max_size=9),
+    fps=st.none() | st.sampled_from([12, 50, 90]),
+)
+def test_no_two_frames_of_a_gif_are_too_near(gaps: list[int], fps: int | None) -> None:
+    source = Frames([0, *np.cumsum(gaps).tolist()])
+    edited, info = Edit(fps=None if fps is None else Fraction(fps)).apply(source, source.info)
+    frames, info = fitted(edited, info, Path("out.gif"), Encoding())
+    shown = list(frames)
+    times = [pts for frame in shown for pts in (frame.pts, *frame.again)]
+    assert info.time_base == Fraction(1, 100)
+    assert all(later - earlier >= 2 for earlier, later in pairwise(times))
+    if fps is None:
+        late = [frame.pts - source.stamps[number_of(frame.image)] / 10 for frame in shown]
+        assert all(-0.5 <= hundredths <= 2 for hundredths in late)
+        assert number_of(shown[-1].image) == len(gaps)
+
+
+@pytest.mark.parametrize(("kind", "lost"), [("y4m", 4), ("raw", 4), ("nut", 0)])
+def test_pipes_without_time_stamps_tell_what_they_leave_out(
+    kind: str, lost: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = Frames([0, 10, 20, 30, 40, 50, 1000, 1100])
+    frames, _ = fitted(source, source.info, Path("-"), Encoding(pipe=kind))
+    given = [number_of(frame.image) for frame in frames]
+    assert len(given) == 8 - lost
+    told = [record.message for record in caplog.records]
+    if lost:
+        assert told == [
+            f"{lost} of 8 frames are left out: {kind} holds no time stamps, but 10 frames a second"
+        ]
+    else:
+        assert not told
+
+
+def test_steady_videos_lose_nothing_in_pipes(clip: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with open_source(clip) as source:
+        frames, _ = fitted(source, source.info, Path("-"), Encoding(pipe="y4m"))
+        assert sum(1 for _ in frames) == 12
+    assert not caplog.records
+
+
+def test_standard_input_has_a_name(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.wav"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        assert isinstance(stream, av.AudioStream)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+        silence.sample_rate = 8000
+        container.mux(stream.encode(silence))
+    with (
+        standard_input(tmp_path / "in.wav"),
+        pytest.raises(SourceError, match="standard input has no video in it"),
+    ):
+        open_source("-")
+
+
 # --- transparency -------------------------------------------------------------------------
 
 
@@ -255,7 +334,12 @@ def test_transparency_is_kept_where_asked(
     output = tmp_path / "out" / name
     encoding = Encoding(codec, alpha=True, bitrate=2_000_000 if "web" in name or codec else None)
     stylize_file(pattern, output, invert, encoding=encoding)
-    with open_source(pattern, alpha=True) as before, open_source(output, alpha=True) as after:
+    assert_same_glass(pattern, output, tolerance)
+
+
+def assert_same_glass(source: Path, output: Path, tolerance: float) -> None:
+    """The frames inverted, their transparency as it was."""
+    with open_source(source, alpha=True) as before, open_source(output, alpha=True) as after:
         pairs = list(zip(before, after, strict=True))
     assert len(pairs) == 4
     for one, other in pairs:
@@ -263,6 +347,21 @@ def test_transparency_is_kept_where_asked(
         assert other.alpha is not None
         assert np.abs(one.alpha.astype(int) - other.alpha).mean() <= tolerance
         assert np.abs(255 - one.image.astype(int) - other.image).mean() <= 4
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("out.webm", None), ("out.mkv", "vp9"), ("out.mov", None), ("out.mkv", None)]
+)
+def test_a_video_file_keeps_its_transparency(
+    name: str, codec: str | None, invert: StyleSession, tmp_path: Path
+) -> None:
+    """Its packets wait in a journal; VP9's transparency lies beside them."""
+    source = tmp_path / "in.mkv"
+    stylize_file(glass(tmp_path), source, invert, encoding=Encoding(alpha=True))
+    bitrate = 2_000_000 if name == "out.webm" or codec else None
+    encoding = Encoding(codec, alpha=True, bitrate=bitrate)
+    stylize_file(source, tmp_path / name, invert, encoding=encoding)
+    assert_same_glass(source, tmp_path / name, 6)
 
 
 def test_an_animated_webp_keeps_transparency(invert: StyleSession, tmp_path: Path) -> None:

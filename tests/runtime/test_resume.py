@@ -122,6 +122,29 @@ def test_a_failed_job_goes_on(name: str, make_clip: MakeClip, invert: StyleSessi
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["in.mp4", output.name, whole.name])
 
 
+def test_transparency_is_in_every_run(invert: StyleSession, tmp_path: Path) -> None:
+    """Of VP9 it lies beside the packets."""
+    source, output = tmp_path / "in.mkv", tmp_path / "out.webm"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgra"
+        for index in range(20):
+            picture = np.full((48, 64, 4), 90, np.uint8)
+            picture[:, : 8 + index, 3] = 255
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgra")))
+        container.mux(stream.encode(None))
+    encoding = Encoding(alpha=True, bitrate=2_000_000)
+    with pytest.raises(StyleError):
+        stylize_file(source, output, StoppingSession(invert, after=9), encoding=encoding)
+    stylize_file(source, output, invert, encoding=encoding, resume=True)
+    with VideoSource(source, alpha=True) as before, VideoSource(output, alpha=True) as after:
+        for one, other in zip(before, after, strict=True):
+            assert one.alpha is not None
+            assert other.alpha is not None
+            assert np.abs(one.alpha.astype(int) - other.alpha).mean() < 6
+
+
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.floats(0, 1), smooth=st.sampled_from([0.0, 0.5]))
 def test_a_journal_cut_anywhere_gives_every_frame_once(
@@ -152,10 +175,9 @@ def test_a_source_goes_on_exactly_behind_a_time(
     with VideoSource(path) as source:
         everything = list(source)
     with VideoSource(path) as source:
-        source._open_again = lambda: opener(str(path), probe(str(path)))
         source._reader.close()
-        source._reader = source._open_again()
-        source._first = None
+        source._reader = opener(str(path), probe(str(path)))
+        source._begin_with(None)
         source.skip_past(everything[index].pts)
         rest = list(source)
     assert [f.pts for f in rest] == [f.pts for f in everything[index + 1 :]]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
+import av.error
 import cv2
 import pytest
 
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
+from stylize_video.streams import StreamCopier
 from stylize_video.style import Style
 from support import MakeClip, draw_picture
 
@@ -145,3 +150,140 @@ def test_broadcast_sound_that_avi_cannot_hold(
     with caplog.at_level(logging.WARNING):
         stylize_file(source, tmp_path / "out.avi", invert)
     assert "aac sound (stream 1) cannot be kept in avi files" in caplog.text
+
+
+def test_a_cover_that_a_mov_cannot_hold_is_told(
+    clip: Path, cover: bytes, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = stylize_file(with_attachments(clip, tmp_path / "in.mkv", cover), tmp_path / "in.mp4", invert)
+    caplog.clear()
+    result = stylize_file(source.output, tmp_path / "out.mov", invert)
+    assert attachments(result.output) == {}
+    assert [record.message for record in caplog.records] == [
+        "cover (stream 1) cannot be kept in mov files; .mkv holds almost anything"
+    ]
+
+
+def sound(path: Path) -> list[tuple[int, int, bytes]]:
+    """Decoding time, duration and content of each packet that is heard."""
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(audio=0) if p.size and not p.is_discard]
+        return [(p.dts or 0, p.duration or 0, bytes(p)) for p in packets]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_sound_goes_on_where_videos_were_joined(
+    suffix: str, make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    """``cat a.ts a.ts``: time begins anew in the middle."""
+    one = make_clip(tmp_path / "one.ts", frames=30).read_bytes()
+    (tmp_path / "in.ts").write_bytes(one + one)
+    before = sound(tmp_path / "in.ts")
+    assert any(later[0] < earlier[0] for earlier, later in pairwise(before))
+    after = sound(stylize_file(tmp_path / "in.ts", tmp_path / f"out{suffix}", invert).output)
+    assert len(after) == len(before)
+    tick = 1 if suffix != ".mkv" else 2  # rounded to milliseconds
+    for earlier, later in pairwise(after):
+        assert abs(later[0] - earlier[0] - earlier[1]) <= tick
+
+
+def test_subtitles_go_on_with_the_sound(clip: Path, tmp_path: Path) -> None:
+    """Where videos were joined: they pause, so that their own times do not tell for how long."""
+    read = [("audio", 0), ("audio", 10), ("subtitle", 12), ("audio", 20), ("audio", 0), ("subtitle", 5)]
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "out.mkv"), "w") as target:
+        target.add_stream_from_template(source.streams.video[0])
+        copier = StreamCopier(clip, target)
+        times = []
+        for kind, time in read:
+            stream = SimpleNamespace(type=kind, index=1 if kind == "audio" else 2)
+            packet: Any = SimpleNamespace(
+                stream=stream, pts=time, dts=time, duration=10, time_base=Fraction(1, 10)
+            )
+            copier._go_on(packet)
+            times.append((packet.pts, packet.dts))
+        copier.close()
+    assert times == [(time, time) for time in (0, 10, 12, 20, 30, 35)]
+
+
+def test_a_long_pause_of_the_sound_is_no_jump(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    """Commentary may begin again after minutes; only broadcasts were joined there."""
+    source = tmp_path / "in.mkv"
+    with av.open(str(make_clip(tmp_path / "in.mp4"))) as plain, av.open(str(source), "w") as container:
+        copies = [container.add_stream_from_template(stream) for stream in plain.streams]
+        for packet in plain.demux():
+            if packet.dts is not None:
+                if packet.stream.type == "audio" and packet.dts > 5000:
+                    packet.dts += 60 * 44100
+                    packet.pts = packet.dts
+                packet.stream = copies[packet.stream.index]
+                container.mux(packet)
+    before = sound(source)
+    assert max(later[0] - earlier[0] for earlier, later in pairwise(before)) > 50_000
+    after = sound(stylize_file(source, tmp_path / "out.mkv", invert).output)
+    assert [packet[0] - after[0][0] for packet in after] == [packet[0] - before[0][0] for packet in before]
+
+
+def test_sound_that_is_refused_costs_one_warning(
+    clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refusing:
+        """A container that takes no more."""
+
+        def __init__(self, target: av.container.OutputContainer) -> None:
+            self._target = target
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._target, name)
+
+        def mux(self, packet: object) -> None:
+            raise av.error.ArgumentError(22, "Invalid argument")
+
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "out.mkv"), "w") as target:
+        target.add_stream_from_template(source.streams.video[0])
+        copier = StreamCopier(clip, target)
+        copier._target = Refusing(target)  # type: ignore[assignment]
+        copier.copy_until(None)
+        copier.close()
+    assert [record.message for record in caplog.records] == [
+        "sound (stream 1) is not kept everywhere: Invalid argument"
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
+def test_sound_that_an_edit_list_cuts_away_stays_away(
+    suffix: str, make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    """Cutting without encoding leaves packets in an MP4 that nobody hears; one is the decoder's run-in."""
+    source = tmp_path / "in.mp4"
+    with (
+        av.open(str(make_clip(tmp_path / "whole.mp4", frames=60))) as whole,
+        av.open(str(source), "w") as cut,
+    ):
+        copies = [cut.add_stream_from_template(stream) for stream in whole.streams]
+        for packet in whole.demux():
+            if packet.dts is not None and packet.pts is not None:
+                shift = round(1 / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = copies[packet.stream.index]
+                cut.mux(packet)
+    heard = sound(source)
+    with av.open(str(source)) as container:
+        assert len(heard) + 20 < sum(1 for p in container.demux(audio=0) if p.size)
+    after = sound(stylize_file(source, tmp_path / f"out{suffix}", invert).output)
+    run_in = 0 if suffix == ".mp4" else 1
+    assert len(after) == len(heard) + run_in
+
+
+def test_sound_of_a_file_with_a_colon_in_its_name(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rec-12:30.mp4").write_bytes(clip.read_bytes())
+    with av.open(str(clip)) as source, av.open("out.mkv", "w") as target:
+        target.add_stream_from_template(source.streams.video[0])
+        copier = StreamCopier(Path("rec-12:30.mp4"), target)
+        copier.copy_until(None)
+        copier.close()
+    assert sound(Path("out.mkv"))
