@@ -6,14 +6,19 @@ import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import av
 import av.error
 
+from stylize_video.files import for_ffmpeg
 from stylize_video.probe import video_stream
 
 _WHOLE = Fraction(9, 10)
 """Part of its time that has to be there; some containers count a little wrong."""
+
+_BACK, _AHEAD = Fraction(1, 10), Fraction(10)
+"""Seconds by which time has to jump to be that of another recording, as for FFmpeg."""
 
 
 @dataclass
@@ -61,26 +66,43 @@ def breaks_off(name: str) -> bool:
 
     Sound may be longer than the pictures, and the last picture may stay: neither is damage.
     """
-    with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(name) as container:
+    with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(for_ffmpeg(name)) as container:
         if not container.duration:
             return False
-        said = Fraction(container.duration + (container.start_time or 0), av.time_base)
-        last = Fraction(0)
+        # Headers count from 0. Where there are none, FFmpeg looks for the last packet: that is there.
+        said = Fraction(container.duration, av.time_base)
+        first = last = max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
         with contextlib.suppress(av.error.FFmpegError):
             for packet in container.demux():
                 if packet.pts is not None:
                     last = max(last, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        return last < said * _WHOLE
+        return last - first < (said - first) * _WHOLE
     return False
 
 
 def goes_on_after(name: str, pts: int) -> bool:
     """Whether a video has packets for frames after ``pts``; whatever decoded up to there may not know."""
-    with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(name) as container:
+    with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(for_ffmpeg(name)) as container:
         stream = video_stream(container)
         if stream is None:
             return False
         with contextlib.suppress(av.error.FFmpegError):
             container.seek(pts, stream=stream)
         return any(p.pts is not None and p.pts > pts for p in container.demux(stream))
+    return False
+
+
+def time_jumps(before: Fraction, after: Fraction) -> bool:
+    """Whether a frame at ``after`` seconds cannot follow one at ``before``: another recording begins."""
+    return not before - _BACK <= after <= before + _AHEAD
+
+
+def is_joined(name: str) -> bool:
+    """Whether the time stamps of a video jump on the way, so that no time is found by seeking."""
+    with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(for_ffmpeg(name)) as container:
+        stream = video_stream(container)
+        if stream is None:
+            return False
+        times = (p.dts * p.time_base for p in container.demux(stream) if p.dts is not None)
+        return any(time_jumps(before, after) for before, after in pairwise(times))
     return False

@@ -14,16 +14,25 @@ from av.video.reformatter import VideoReformatter
 
 from stylize_video.damage import Damage, frames_past_damage
 from stylize_video.errors import SourceError
-from stylize_video.filters import Filter, FilterChain
+from stylize_video.files import for_ffmpeg
+from stylize_video.filters import Filter, FilterChain, deinterlacing
 from stylize_video.frame import TimedFrame
 from stylize_video.probe import Probe, reason, video_stream
 from stylize_video.quiet import quiet_stderr
 from stylize_video.shared_packets import SharedPackets
 
+_SAMPLED = 8
+"""Every so many rows and columns of a picture tell it from the one before."""
+
 
 def quarter_turns(frame: av.VideoFrame) -> int:
     """How often to turn a decoded frame by 90 degrees, counterclockwise, so that it is upright."""
     return -(frame.rotation // -90) % 4
+
+
+def _step(facts: Probe) -> int:
+    """One frame in units of the time stamps."""
+    return max(1, round(1 / facts.rate / facts.time_base))
 
 
 class Reader(Protocol):
@@ -39,29 +48,53 @@ class Reader(Protocol):
 
 
 class OpenCvReader:
-    """The usual way: fast, upright, right in colour; 8 bits, and no filters."""
+    """The usual way: upright, right in colour; 8 bits, no filters, and time stamps in order.
+
+    It ends, and ``gave_up`` says so, where a picture may be one that OpenCV cannot convert, such
+    as an interlaced one: no error tells, but the picture before stays, at the start whatever was
+    in memory.
+    """
 
     def __init__(self, name: str, facts: Probe) -> None:
-        self._facts, self._time_base = facts, facts.time_base
-        self._shift = facts.start_pts if facts.timed else None
+        self._start, self._time_base = facts.start_pts, facts.time_base
+        self._step = _step(facts)
+        self._last: int | None = None
+        self._sample: bytes | None = None
+        self._second: TimedFrame | None = None
+        self.gave_up = False
         with quiet_stderr():  # a decoder that is missing complains there
-            self._capture = cv2.VideoCapture(name, cv2.CAP_FFMPEG)
+            self._capture = cv2.VideoCapture(for_ffmpeg(name), cv2.CAP_FFMPEG)
 
     def read(self) -> TimedFrame | None:
+        if self._second:
+            frame, self._second = self._second, None
+            return frame
+        if self._sample is not None:
+            return self._decode()
+        first = self._decode()
+        self._second = self._decode()  # which tells whether the first is one
+        return None if self.gave_up else first
+
+    def _decode(self) -> TimedFrame | None:
         decoded, image = self._capture.read()
         if not decoded:
             return None
+        sample = image[::_SAMPLED, ::_SAMPLED].tobytes()
+        self.gave_up = sample == self._sample
+        if self.gave_up:
+            return None
+        self._sample = sample
         # The position is that of the frame just read, in milliseconds from the stream's start.
         position = Fraction(self._capture.get(cv2.CAP_PROP_POS_MSEC))
-        pts = round(position / 1000 / self._time_base)
-        if self._shift is None:  # the first is late by the decoder's delay, which is no time of the video
-            self._shift = self._facts.start_pts - pts
-        return TimedFrame(pts + self._shift, np.asarray(image, np.uint8))
+        pts = round(position / 1000 / self._time_base) + self._start
+        if position == 0 and self._last is not None:  # it has no time stamp
+            pts = self._last + self._step
+        self._last = pts
+        return TimedFrame(pts, np.asarray(image, np.uint8))
 
     def seek(self, pts: int) -> TimedFrame | None:
-        if not self._facts.timed:
-            return None
-        milliseconds = float((pts - self._facts.start_pts) * self._time_base * 1000)
+        self._last = self._second = None
+        milliseconds = float((pts - self._start) * self._time_base * 1000)
         return self.read() if self._capture.set(cv2.CAP_PROP_POS_MSEC, milliseconds) else None
 
     def close(self) -> None:
@@ -69,7 +102,9 @@ class OpenCvReader:
 
 
 class PyAvReader:
-    """For what OpenCV's wheels have no decoder for, such as AV1, for filters, and for streams.
+    """For what OpenCV cannot read or convert, for filters, and for streams.
+
+    Interlaced frames are made whole.
 
     Args:
         name: the file.
@@ -90,13 +125,16 @@ class PyAvReader:
     ) -> None:
         self._name, self._facts, self._alpha, self._shared = name, facts, alpha, shared
         self._time_base = facts.time_base
-        self._step = max(1, round(1 / facts.rate / facts.time_base))
-        self._container = shared.container if shared else av.open(name)
+        self._step = _step(facts)
+        try:
+            self._container = shared.container if shared else av.open(for_ffmpeg(name))
+        except (av.error.FFmpegError, ValueError) as error:
+            raise SourceError(f"{name} is not a video that can be read ({reason(error)})") from error
         stream = video_stream(self._container)
         if stream is None:
             raise SourceError(f"{name} has no video in it")
         stream.thread_type = "AUTO"
-        self._stream, self._filters = stream, filters
+        self._stream, self._filters = stream, tuple(filters)
         self._reformatter = VideoReformatter()  # kept, or every frame would start threads and fill tables
         self.damage = Damage()
         self._pictures = self._decode()
@@ -123,8 +161,13 @@ class PyAvReader:
 
     def _decode(self) -> Generator[TimedFrame]:
         chain = FilterChain(self._filters) if self._filters else None
-        turns = 0
+        turns, deinterlaces = 0, False
         for frame in self._stamped(self._frames()):
+            if frame.interlaced_frame and not deinterlaces:
+                deinterlaces = True
+                for ready in chain.flush() if chain else ():
+                    yield self._timed(ready, turns)
+                chain = FilterChain((deinterlacing, *self._filters))
             turns = quarter_turns(frame)
             for ready in chain.apply(frame) if chain else (frame,):
                 yield self._timed(ready, turns)

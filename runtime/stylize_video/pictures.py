@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 import re
 from pathlib import Path
@@ -14,6 +15,8 @@ from stylize_video.errors import SinkError, SourceError
 from stylize_video.files import replacing
 from stylize_video.frame import Alpha, Frame
 
+_log = logging.getLogger(__name__)
+
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 _JPEG = (".jpg", ".jpeg")
@@ -23,13 +26,18 @@ _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 
 _END = 0xD9
 
+_HEAD = 2**16
+"""Bytes in which a picture says that it moves; profiles of colours may come before that."""
+
+_WEBP_FLAGS, _WEBP_ANIMATION = 20, 0x02
+
 _WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 
 
 def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     """A picture upright, uint8 ``[H, W, 3]`` BGR, and its transparency where it has some.
 
-    Pictures of 16 bits are reduced to 8.
+    Pictures of 16 bits are reduced to 8. Of an animation the first one is taken.
 
     Raises:
         SourceError: it is no picture, or a part of one.
@@ -43,6 +51,8 @@ def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     if picture is None:
         limit = f"{MAX_PICTURE_PIXELS // 10**6} million pixels"
         raise SourceError(f"{path} is not a picture that can be read, or has more than {limit}")
+    if is_animation(path):
+        _log.warning("%s is an animation; its first picture alone is taken", path)
     alpha = None
     if picture.ndim == 3 and picture.shape[2] == 4:
         picture, alpha = picture[..., :3], _eight_bits(picture[..., 3])
@@ -50,6 +60,19 @@ def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
         # Read again for the orientation in the EXIF data, which IMREAD_UNCHANGED leaves alone.
         picture = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR))
     return np.ascontiguousarray(_eight_bits(picture)), alpha
+
+
+def is_animation(path: Path) -> bool:
+    """Whether a picture file is a PNG or WebP that moves."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    if head.startswith(b"\x89PNG"):
+        return b"acTL" in head[: head.find(b"IDAT")]
+    is_webp = head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8X" and len(head) > _WEBP_FLAGS
+    return is_webp and bool(head[_WEBP_FLAGS] & _WEBP_ANIMATION)
 
 
 def write_picture(path: Path, image: Frame, alpha: Alpha | None = None) -> None:

@@ -252,6 +252,8 @@ def run_job(
                 fill(job)
                 if sink.frames != job.frames_read:  # the promise of the product; never seen broken
                     raise StylizeError(f"{job.frames_read} frames were read but {sink.frames} written")
+                if not sink.frames:
+                    raise SourceError(f"{video.info.path} has no frame in the part asked for")
             except KeyboardInterrupt as interruption:
                 raise InterruptedJobError(sink.keep_part()) from interruption
             except BaseException:

@@ -10,11 +10,17 @@ import av.error
 
 from stylize_video.bounds import MAX_SIDE, MAX_VIDEO_PIXELS
 from stylize_video.errors import SourceError
+from stylize_video.files import for_ffmpeg
 
 _DOLBY_VISION_ONLY = ("dvh1", "dvhe", "dvav", "dva1", "dav1")
 """Tags of Dolby Vision without a base that other decoders show rightly."""
 
 _UNTIMED = ("avi",)
+_NO_TIMESTAMPS, _TIMES_MAY_JUMP = 0x80, 0x200
+"""FFmpeg's flags of container formats: AVFMT_NOTIMESTAMPS and AVFMT_TS_DISCONT."""
+
+_FASTEST = 1000
+"""Frames a second; a higher average counts time units."""
 
 _INTERLACED = range(2, 6)
 """FFmpeg's field orders other than unknown (0) and progressive (1)."""
@@ -26,9 +32,10 @@ class Probe:
 
     Sizes are in pixels before any rotation; colours are FFmpeg's numbers, 2 (and 0 for
     the range) where the file does not say. ``timed`` says that the container stores when
-    frames are shown, and not only their order; ``end_pts`` when the last of them is over, where that
-    is told; ``rgb`` that pixels are coded as RGB, and
-    ``alpha`` that they have transparency.
+    frames are shown, and not only their order; ``jumps`` that its times may begin anew on the
+    way, as in broadcasts put one behind the other; ``end_pts`` when the last of them is over,
+    where that is told; ``rgb`` that pixels are coded as RGB, and ``alpha`` that they have
+    transparency.
     """
 
     width: int
@@ -46,6 +53,7 @@ class Probe:
     interlaced: bool
     codec: str
     timed: bool
+    jumps: bool
     rgb: bool
     alpha: bool
 
@@ -57,7 +65,7 @@ def probe(name: str) -> Probe:
         SourceError: it is no video, or one that cannot be shown rightly.
     """
     try:
-        container = av.open(name)
+        container = av.open(for_ffmpeg(name))
     except (av.error.FFmpegError, ValueError) as error:
         raise SourceError(f"{name} is not a video that can be read ({reason(error)})") from error
     with container:
@@ -85,18 +93,25 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         raise SourceError(
             f"{name} is Dolby Vision without a base that other players show; convert it to HDR10 or SDR first"
         )
-    pixels, timed = codec.format, container.format.name not in _UNTIMED
+    pixels, flags = codec.format, container.format.flags
+    timed = not flags & _NO_TIMESTAMPS and container.format.name not in _UNTIMED
+    jumps = bool(flags & _TIMES_MAY_JUMP)
     start = (stream.start_time or 0) if timed or not seekable else _first_dts(container, stream)
-    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    time_base = stream.time_base or Fraction(1, 90_000)
+    rates = (stream.average_rate, stream.guessed_rate)
+    rate = next((rate for rate in rates if rate and rate <= _FASTEST), Fraction(25))
     count = stream.frames or None
     if count is None and container.duration:
-        count = round(container.duration / av.time_base * rate) or None
+        seconds = Fraction(container.duration, av.time_base)
+        if "matroska" in container.format.name:  # which counts from 0, not from its first frame
+            seconds -= start * time_base
+        count = max(0, round(seconds * rate)) or None
     return Probe(
         width=codec.width,
         height=codec.height,
-        time_base=stream.time_base or Fraction(1, 90_000),
+        time_base=time_base,
         start_pts=start,
-        end_pts=None if stream.duration is None else start + stream.duration,
+        end_pts=None if stream.duration is None or jumps else start + stream.duration,
         rate=rate,
         frame_count=count,
         colorspace=int(codec.colorspace),
@@ -107,6 +122,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         interlaced=_is_interlaced(container, stream, seekable=seekable),
         codec=codec.name,
         timed=timed,
+        jumps=jumps,
         rgb=bool(pixels and (pixels.is_rgb or pixels.has_palette)),
         alpha=bool(pixels and has_alpha(pixels)) or stream.metadata.get("alpha_mode") == "1",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator
+from fractions import Fraction
 from typing import Any, cast
 
 import av
@@ -22,13 +23,17 @@ class SharedPackets:
         self.container = container
         self._waiting: deque[av.Packet[Any]] = deque()  # one thread appends, another takes
         self._wanted: Collection[int] | None = None
+        self._start: Fraction | None = None
 
     def want(self, indices: Collection[int]) -> None:
         """Keep packets of these streams alone from now on."""
         self._wanted = indices
-        kept = [packet for packet in self._waiting if packet.stream.index in indices]
-        self._waiting.clear()
-        self._waiting.extend(kept)
+        self._drop()
+
+    def drop_before(self, start: Fraction | None) -> None:
+        """While pictures are skipped: keep no packets before this second, which would fill the memory."""
+        self._start = start
+        self._drop()
 
     def demux(self, video: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
         """The packets of the pictures, up to an empty one at the end."""
@@ -42,7 +47,14 @@ class SharedPackets:
         """The next of the others, None where none is there yet."""
         return self._waiting.popleft() if self._waiting else None
 
+    def _drop(self) -> None:
+        kept = [packet for packet in self._waiting if self._keeps(packet)]
+        self._waiting.clear()
+        self._waiting.extend(kept)
+
     def _keeps(self, packet: av.Packet[Any]) -> bool:
+        if self._start is not None and packet.pts is not None and packet.pts * packet.time_base < self._start:
+            return False
         if self._wanted is None:
             return packet.stream.type in _KEPT
         return packet.stream.index in self._wanted

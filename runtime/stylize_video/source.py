@@ -1,14 +1,16 @@
 """Video files as frames with their presentation time stamps (PTS).
 
 OpenCV decodes (upright, whatever the rotation metadata says); PyAV reads what OpenCV
-does not tell: the time base, colour tags, and whether the file is a video at all. What
-needs a filter, interlaced and HDR videos, PyAV decodes too.
+does not tell: the time base, colour tags, and whether the file is a video at all. PyAV
+decodes too where OpenCV would be wrong: interlaced videos, HDR and wide colours, and
+containers whose time stamps are missing or jump.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -20,11 +22,11 @@ import av.error
 import cv2
 import numpy as np
 
-from stylize_video.damage import breaks_off, goes_on_after
+from stylize_video.damage import breaks_off, goes_on_after, is_joined, time_jumps
 from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
 from stylize_video.edit import Edit, Window
 from stylize_video.errors import SourceError
-from stylize_video.filters import Filter, deinterlacing, ten_bits, tone_mapping
+from stylize_video.filters import Filter, ten_bits, tone_mapping
 from stylize_video.frame import Alpha, Frame, TimedFrame
 from stylize_video.probe import Probe, probe
 from stylize_video.quiet import quiet_stderr
@@ -38,6 +40,12 @@ _WHOLE = 0.9
 
 _SEEK_SECONDS = 2
 """How much earlier a seek aims: containers and decoders are not exact about it."""
+
+_ROUNDING = Fraction(2, 1000)
+"""A frame that begins so little after the start of a part is its first: some containers round."""
+
+_NARROW = range(8)
+"""FFmpeg's numbers of primaries near BT.709's; of all others OpenCV makes BT.709."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,8 @@ class VideoInfo:
 class VideoSource:
     """Iterates over the frames of a video file, in order of presentation.
 
-    Interlaced frames are made whole, and HDR is tone-mapped to SDR.
+    Interlaced frames are made whole, and HDR is tone-mapped to SDR. A part begins with the frame
+    that is on screen at its start.
 
     Args:
         path: the file.
@@ -108,9 +117,8 @@ class VideoSource:
             _log.warning("%s has no transparency to keep", path)
         self._name, self._facts, self._is_read_once = str(path), facts, shared is not None
         openers = _openers(self._name, facts, alpha=alpha and facts.alpha, shared=shared)
-        self._open_again, self._reader, first = _first_that_decodes(self._name, openers)
-        self._first: TimedFrame | None = first
-        self._previous: int | None = None
+        self._open_by_pyav = openers[-1]
+        self._reader, first = _first_that_decodes(self._name, openers)
         if live:
             edit = replace(edit, start=edit.start or Fraction(0))
             window = edit.window(first.pts * facts.time_base, facts.time_base)
@@ -119,43 +127,69 @@ class VideoSource:
         self._shift = round(window.shift / facts.time_base)
         height, width = first.image.shape[:2]
         self.info = _info(path, facts, width=width, height=height, window=window)
+        self._begin_with(first)
         if window.start is not None and window.start > facts.start_pts * facts.time_base:
-            self._skip_past(math.ceil(window.start / facts.time_base) - 1)
-            if self._first is None:
+            if shared:
+                shared.drop_before(window.start)
+            self._skip_to(window.start)
+            if shared:
+                shared.drop_before(None)
+            if not self._ahead:
                 self.close()
                 start = float(edit.start or 0)
                 raise SourceError(f"{path} ends before {start:g} s, where the part should start")
+        if window.end is not None and self._ahead[0].pts * facts.time_base >= window.end:
+            self.close()
+            raise SourceError(f"{path} has no frame in the part asked for")
 
     def __iter__(self) -> Iterator[TimedFrame]:
         time_base, end = self.info.time_base, self.info.window.end
-        for frame in self._frames():
+        while (frame := self._next()) is not None:
             if end is not None and frame.pts * time_base >= end:
                 return
             yield replace(frame, pts=frame.pts - self._shift)
 
-    def _frames(self) -> Iterator[TimedFrame]:
-        """In the file's own time."""
-        size = (self.info.width, self.info.height)
-        while (frame := self._first or self._reader.read() or self._past_damage()) is not None:
-            self._first = None
-            # Damaged files repeat time stamps; no frame may be lost for it.
-            pts = frame.pts if self._previous is None else max(frame.pts, self._previous + 1)
-            self._previous = pts
-            yield TimedFrame(pts, *_of_size(size, frame.image, frame.alpha))
+    def _begin_with(self, first: TimedFrame | None) -> None:
+        """Forget what was read, and take ``first`` as the first frame."""
+        self._previous: int | None = None
+        self._offset = 0
+        self._ahead: deque[TimedFrame] = deque()  # read already, and not yet given
+        if first is not None:
+            self._ahead.append(self._placed(first))
+
+    def _next(self) -> TimedFrame | None:
+        """The next frame in the file's own time, None at the end."""
+        if self._ahead:
+            return self._ahead.popleft()
+        frame = self._reader.read()
+        return self._past_damage() if frame is None else self._placed(frame)
+
+    def _placed(self, frame: TimedFrame) -> TimedFrame:
+        """A frame as decoded, in one size and after the one before."""
+        time_base, before = self._facts.time_base, self._previous
+        pts = frame.pts + self._offset
+        if before is not None:
+            if self._facts.jumps and time_jumps(before * time_base, pts * time_base):
+                self._offset += before + round(1 / self._facts.rate / time_base) - pts
+                pts = frame.pts + self._offset
+            pts = max(pts, before + 1)  # damaged files repeat time stamps; no frame may be lost for it
+        self._previous = pts
+        return TimedFrame(pts, *_of_size((self.info.width, self.info.height), frame.image, frame.alpha))
 
     def _past_damage(self) -> TimedFrame | None:
-        """OpenCV ends at the first packet that cannot be decoded; PyAV goes on behind it."""
+        """OpenCV ends at what it cannot decode or convert; PyAV goes on behind it."""
         done = self._previous
-        frame = None
-        if isinstance(self._reader, OpenCvReader) and done is not None and goes_on_after(self._name, done):
-            self._reader.close()
-            self._reader = PyAvReader(self._name, self._facts)
-            frame = self._reader.seek(done)
-            while frame is not None and frame.pts <= done:
-                frame = self._reader.read()
-        if frame is None:
+        if done is None or not self._goes_on_after(done):
             self._tell_damage()
-        return frame
+            return None
+        self._reopen_by_pyav()
+        self._skip_past(done)
+        return self._ahead.popleft() if self._ahead else None
+
+    def _goes_on_after(self, pts: int) -> bool:
+        """Whether there are frames after this time that OpenCV, at its end, did not give."""
+        reader = self._reader
+        return isinstance(reader, OpenCvReader) and (reader.gave_up or goes_on_after(self._name, pts))
 
     def _tell_damage(self) -> None:
         if isinstance(self._reader, PyAvReader) and (lost := self._reader.damage.lost):
@@ -176,22 +210,55 @@ class VideoSource:
         Seeking goes to a keyframe a little before; what lies between is decoded. Where a
         container has no index to seek by, that is everything from the start on.
         """
-        self._skip_past(pts + self._shift)
+        if not self._ahead or self._ahead[0].pts <= pts + self._shift:
+            self._skip_past(pts + self._shift)
 
     def _skip_past(self, pts: int) -> None:
-        start = self._facts.start_pts
-        early = max(start, pts - round(_SEEK_SECONDS / self.info.time_base))
-        if early > start and not self._is_read_once:
-            found = self._reader.seek(early)
-            if found is None or found.pts > pts:
-                self._reader.close()
-                self._reader = self._open_again()
-                found = self._reader.read()
-            self._first, self._previous = found, None
-        for frame in self._frames():
+        self._seek_before(pts)
+        while (frame := self._next()) is not None:
             if frame.pts > pts:
-                self._first, self._previous = frame, pts
+                self._ahead.appendleft(frame)
                 return
+
+    def _skip_to(self, start: Fraction) -> None:
+        """Go on with the frame that is on screen at this second, as if it began there."""
+        time_base = self.info.time_base
+        latest = max(start + _ROUNDING, self._shift * time_base)
+        self._seek_before(math.floor(start / time_base))
+        shown: TimedFrame | None = None
+        while (frame := self._next()) is not None:
+            if frame.pts * time_base > latest:
+                self._ahead.appendleft(frame)
+                break
+            shown = frame
+            if frame.pts * time_base >= start:
+                break
+        if shown is None:
+            return
+        over = max(shown.pts * time_base + 1 / self.info.rate, (self._facts.end_pts or 0) * time_base)
+        if self._ahead or start < over:
+            self._ahead.appendleft(replace(shown, pts=max(shown.pts, self._shift)))
+
+    def _seek_before(self, pts: int) -> None:
+        """Go on with a frame at or before this time: not much earlier, or else where we are."""
+        early = pts - round(_SEEK_SECONDS / self.info.time_base)
+        if early <= self._facts.start_pts or self._is_read_once:
+            return
+        if self._facts.jumps and is_joined(self._name):
+            return
+        found = self._reader.seek(early)
+        if isinstance(self._reader, OpenCvReader) and (found is None or found.pts > pts):
+            self._reopen_by_pyav()
+            found = self._reader.seek(early)
+        if found is None or found.pts > pts:
+            self._reopen_by_pyav()
+            found = self._reader.read()
+        self._begin_with(found)
+
+    def _reopen_by_pyav(self) -> None:
+        self._reader.close()
+        self._reader = self._open_by_pyav()
+        self._begin_with(None)
 
     def __enter__(self) -> VideoSource:
         return self
@@ -211,15 +278,14 @@ def _openers(
     """Ways to open a reader, the best first: OpenCV's where it does all that is needed, else PyAV's."""
     filters = _filters(name, facts)
     by_pyav = partial(PyAvReader, name, facts, filters, alpha=alpha, shared=shared)
-    if filters or alpha or shared:
-        return [by_pyav]
-    return [partial(OpenCvReader, name, facts), by_pyav]
+    is_plain = not facts.interlaced and facts.color_primaries in _NARROW
+    if is_plain and facts.timed and not (facts.jumps or filters or alpha or shared):
+        return [partial(OpenCvReader, name, facts), by_pyav]
+    return [by_pyav]
 
 
-def _first_that_decodes(
-    name: str, openers: list[Callable[[], Reader]]
-) -> tuple[Callable[[], Reader], Reader, TimedFrame]:
-    """How to open a reader for this file, one that is open, and its first frame."""
+def _first_that_decodes(name: str, openers: list[Callable[[], Reader]]) -> tuple[Reader, TimedFrame]:
+    """An open reader for this file, and its first frame."""
     for opener in openers:
         reader = opener()
         try:
@@ -228,7 +294,7 @@ def _first_that_decodes(
         except av.error.FFmpegError:
             first = None
         if first is not None:
-            return opener, reader, first
+            return reader, first
         reader.close()
     raise SourceError(f"{name} has no video frames that can be decoded")
 
@@ -243,11 +309,10 @@ def _of_size(size: tuple[int, int], image: Frame, alpha: Alpha | None) -> tuple[
 
 
 def _filters(name: str, facts: Probe) -> list[Filter]:
-    filters: list[Filter] = [deinterlacing] if facts.interlaced else []
     if facts.color_trc in TRANSFERS:
         _log.warning("%s is HDR (%s); it is tone-mapped to SDR", name, TRANSFERS[facts.color_trc])
-        filters += [ten_bits, tone_mapping(facts.color_trc)]
-    return filters
+        return [ten_bits, tone_mapping(facts.color_trc)]
+    return []
 
 
 def _info(path: Path, facts: Probe, *, width: int, height: int, window: Window) -> VideoInfo:
@@ -286,5 +351,5 @@ def _frames_in(facts: Probe, window: Window) -> int | None:
         before_end = math.ceil((window.end - first) * facts.rate)
         count = before_end if count is None else min(count, before_end)
     if window.start is not None and count is not None:
-        count = max(1, count - math.ceil((window.start - first) * facts.rate))
+        count = max(1, count - math.floor((window.start - first) * facts.rate))
     return count

@@ -10,6 +10,7 @@ import pytest
 
 from stylize_video.damage import goes_on_after
 from stylize_video.pipeline import stylize_file
+from stylize_video.probe import probe
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
@@ -87,6 +88,28 @@ def test_whole_files_are_not_called_damaged(whole: Path, caplog: pytest.LogCaptu
     assert not caplog.messages
     assert goes_on_after(str(whole), times[-2])
     assert not goes_on_after(str(whole), times[-1])
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".ts", ".mov"])
+def test_a_late_start_is_no_damage(
+    suffix: str, make_clip: MakeClip, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = make_clip(tmp_path / f"in{suffix}", frames=30, pts=[150 + i for i in range(30)], sound=False)
+    assert len(times_of(late)) == 30
+    assert not caplog.messages
+    count = probe(str(late)).frame_count
+    assert count is not None
+    assert abs(count - 30) <= 1
+
+
+def test_a_late_start_that_breaks_off(
+    make_clip: MakeClip, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = make_clip(tmp_path / "in.mkv", frames=60, pts=[300 + i for i in range(60)], sound=False)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(late.read_bytes()[: late.stat().st_size // 2])
+    count = len(times_of(cut))
+    assert f"{cut} breaks off: {count} of its 60 frames are there" in caplog.messages
 
 
 def test_sound_that_is_longer_than_the_pictures_is_no_damage(

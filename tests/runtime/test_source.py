@@ -11,11 +11,13 @@ import av
 import numpy as np
 import pytest
 
-from media import HEVC10, Coding, bar_middles, colour_bars, write_video
+from media import HEVC10, Coding, bar_middles, colour_bars, decode, write_video
 from stylize_video.decoding import OpenCvReader, PyAvReader
+from stylize_video.edit import Edit
 from stylize_video.errors import SourceError
 from stylize_video.probe import probe
 from stylize_video.source import VideoSource
+from support import MakeClip
 
 COLOURS = [
     (0.8, 0.1, 0.1),
@@ -43,6 +45,17 @@ def test_colours(base: Coding, colorspace: int, color_range: int, tmp_path: Path
     assert np.abs(got - 255 * np.array(COLOURS)).max() <= 4
 
 
+@pytest.mark.parametrize("primaries", [1, 5, 6, 9, 11, 12])
+def test_primaries_are_kept(primaries: int, tmp_path: Path) -> None:
+    """Colours are as coded, under the tag that they have: not made BT.709's."""
+    coding = Coding(colorspace=1, color_primaries=primaries)
+    path = write_video(tmp_path / "in.mp4", [colour_bars(COLOURS)], coding)
+    got = bar_middles(frames_of(path)[0])
+    assert np.abs(got - 255 * np.array(COLOURS)).max() <= 4
+    with VideoSource(path) as source:
+        assert (source.info.color_primaries, source.info.colorspace) == (primaries, 1)
+
+
 def interlaced(count: int) -> list[np.ndarray]:
     """A white bar that moves 6 columns a field; the lower field is first, as x264 is told by default."""
     fields = np.zeros((2 * count, 96, 160, 3))
@@ -51,6 +64,27 @@ def interlaced(count: int) -> list[np.ndarray]:
     frames = fields[::2].copy()
     frames[:, ::2] = fields[1::2, ::2]
     return list(frames)
+
+
+def joined(parts: list[Path], path: Path) -> Path:
+    """The packets of several videos, one behind the other, under the header of the first."""
+    shift = 0
+    with av.open(str(path), "w") as target:
+        copy: av.VideoStream | None = None
+        for part in parts:
+            with av.open(str(part)) as source:
+                stream = source.streams.video[0]
+                copy = copy or target.add_stream_from_template(stream)
+                start, end = stream.start_time or 0, 0
+                for packet in source.demux(stream):
+                    if packet.pts is None or packet.dts is None:
+                        continue
+                    end = max(end, packet.pts - start + (packet.duration or 0))
+                    packet.pts, packet.dts = packet.pts - start + shift, packet.dts - start + shift
+                    packet.stream = copy
+                    target.mux(packet)
+            shift += end
+    return path
 
 
 def combing(picture: np.ndarray) -> float:
@@ -64,18 +98,67 @@ def test_interlaced_frames_are_made_whole(suffix: str, tmp_path: Path) -> None:
     options = {"x264-params": "bff=1", "crf": "4"}
     path = write_video(tmp_path / f"in{suffix}", interlaced(8), Coding(options=options))
     assert probe(str(path)).interlaced
-    facts = probe(str(path))
-    raw = PyAvReader(str(path), facts)
-    combed = raw.read()
-    assert combed is not None
     whole = frames_of(path)
     assert len(whole) == 8
-    assert combing(combed.image) > 5 * combing(whole[0])
+    combed = decode(path)[0].to_ndarray(format="rgb24")
+    assert combing(combed) > 5 * combing(whole[0])
     for index, image in enumerate(whole[1:7], 1):  # each as it was at the time of its first field
         assert np.abs(np.argmax(image[20:76].mean(-1) > 128, -1) - 12 * index).max() <= 2
     with VideoSource(path) as source:
         stamps = [frame.pts * source.info.time_base for frame in source]
     assert [float(s - stamps[0]) for s in stamps] == pytest.approx([i / 25 for i in range(8)], abs=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_a_video_that_turns_interlaced_on_the_way(suffix: str, tmp_path: Path) -> None:
+    """OpenCV repeats its last picture then, without an error."""
+    plain = {"crf": "4", "preset": "ultrafast", "g": "4"}
+    moving = [np.roll(interlaced(1)[0], 6 * index, 1) for index in range(8)]
+    start = write_video(tmp_path / "start.ts", moving, Coding(options=plain))
+    coding = Coding(options={**plain, "x264-params": "bff=1"})
+    rest = write_video(tmp_path / "rest.ts", interlaced(8), coding)
+    path = joined([start, rest], tmp_path / f"in{suffix}")
+    assert not probe(str(path)).interlaced
+    with VideoSource(path) as source:
+        frames = list(source)
+        stamps = [float((frame.pts - frames[0].pts) * source.info.time_base) for frame in frames]
+    assert stamps == pytest.approx([index / 25 for index in range(16)], abs=2e-3)
+    for index, frame in enumerate(frames[8:15]):
+        assert np.abs(np.argmax(frame.image[20:76].mean(-1) > 128, -1) - 12 * index).max() <= 2
+    with VideoSource(path) as source:
+        source.skip_past(frames[9].pts)
+        assert [frame.pts for frame in source] == [frame.pts for frame in frames[10:]]
+
+
+def test_a_matrix_that_opencv_cannot_convert(tmp_path: Path) -> None:
+    """YCgCo: its pictures would be all black, without an error. PyAV says that it cannot either."""
+    path = tmp_path / "in.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.colorspace = 8
+        for _ in range(4):
+            frame = av.VideoFrame.from_ndarray(np.full((72, 64), 120, np.uint8), format="yuv420p")
+            frame.colorspace = 8
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with pytest.raises(SourceError, match="has frames that cannot be shown"):
+        VideoSource(path)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".avi"])
+def test_pictures_that_repeat(suffix: str, tmp_path: Path) -> None:
+    """Black at first, then slides: every frame is there, at its time."""
+    shown = [index // 10 for index in range(40)]
+    pictures = [np.full((48, 64, 3), (16 + 50 * number) / 255 if number else 0) for number in shown]
+    options = {"crf": "4", "preset": "ultrafast", "x264-params": "bframes=0"}
+    path = write_video(tmp_path / f"in{suffix}", pictures, Coding(options=options))
+    with VideoSource(path) as source:
+        frames = list(source)
+        stamps = [float(frame.pts * source.info.time_base) for frame in frames]
+    assert stamps == pytest.approx([index / 25 for index in range(40)], abs=1e-3)
+    assert [max(0, round((float(frame.image.mean()) - 16) / 50)) for frame in frames] == shown
 
 
 def test_interlaced_frames_of_a_container_that_does_not_say_so(tmp_path: Path) -> None:
@@ -91,6 +174,8 @@ def test_interlaced_frames_of_a_container_that_does_not_say_so(tmp_path: Path) -
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     assert probe(str(path)).interlaced
+    assert probe(str(path)).rate == 25  # and not the 60000 time units of a second
+    assert probe(str(path)).frame_count == 3
     whole = frames_of(path)
     assert len(whole) == 3
     assert np.abs(np.array(whole) - 130).max() <= 4
@@ -143,3 +228,65 @@ def test_both_decoders_give_the_same_frames(clip: Path) -> None:
         assert one.pts == other.pts
         assert np.abs(one.image.astype(int) - other.image).mean() < 1
     assert [reader.read() for reader in readers] == [None, None]
+
+
+REORDERED = {
+    "libx264": {"x264-params": "bframes=2"},
+    "libx265": {"x265-params": "log-level=none:bframes=2"},
+    "mpeg1video": {"bf": "2", "qmax": "2"},
+    "mpeg2video": {"bf": "2", "qmax": "2"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("in.h264", "libx264"),
+        ("in.hevc", "libx265"),
+        ("in.m2v", "mpeg2video"),
+        ("in.mpg", "mpeg1video"),
+        ("in.vob", "mpeg2video"),
+        ("in.avi", "libx264"),
+        ("in.mkv", "mpeg2video"),
+    ],
+)
+def test_frames_without_a_time_stamp_of_their_own(name: str, codec: str, tmp_path: Path) -> None:
+    """Raw streams have none, and MPEG's program streams not for each frame."""
+    reordered = {"bf": "0"} if name.endswith(".avi") else REORDERED[codec]
+    pictures = [np.full((48, 64, 3), (16 + 8 * index) / 255) for index in range(25)]
+    path = write_video(tmp_path / name, pictures, Coding(codec, options=reordered))
+    with VideoSource(path) as source:
+        frames = list(source)
+        stamps = [float((frame.pts - frames[0].pts) * source.info.time_base) for frame in frames]
+    assert stamps == pytest.approx([index / 25 for index in range(25)], abs=1.1e-3)
+    levels = [round((float(frame.image.mean()) - 16) / 8) for frame in frames]
+    assert levels == list(range(25))
+    with VideoSource(path, edit=Edit(start=Fraction(10, 25))) as source:
+        assert [float(frame.pts * source.info.time_base) for frame in source] == pytest.approx(
+            [index / 25 for index in range(15)], abs=1.1e-3
+        )
+
+
+@pytest.mark.parametrize("late", [0, 9000], ids=["back", "ahead"])
+def test_broadcasts_one_behind_the_other(late: int, make_clip: MakeClip, tmp_path: Path) -> None:
+    """``cat one.ts other.ts``: time goes on by one frame where the time stamps jump."""
+    one = make_clip(tmp_path / "one.ts", frames=60)
+    other = make_clip(
+        tmp_path / "other.ts", frames=90, pts=[late + index for index in range(90)], sound=False
+    )
+    path = tmp_path / "in.ts"
+    path.write_bytes(one.read_bytes() + other.read_bytes())
+    with VideoSource(path) as source:
+        stamps = [frame.pts * source.info.time_base for frame in source]
+    assert [float(s - stamps[0]) for s in stamps] == pytest.approx([i / 30 for i in range(150)], abs=1e-3)
+    for start in (1, 4):
+        with VideoSource(path, edit=Edit(start=Fraction(start))) as source:
+            stamps = [frame.pts * source.info.time_base for frame in source]
+        wanted = [i / 30 for i in range(150 - 30 * start)]
+        assert [float(s) for s in stamps] == pytest.approx(wanted, abs=1e-3)
+
+
+def test_names_with_a_colon(make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_clip(tmp_path / "rec-12:30.mp4")
+    monkeypatch.chdir(tmp_path)
+    assert len(frames_of(Path("rec-12:30.mp4"))) == 12

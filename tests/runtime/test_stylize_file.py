@@ -238,6 +238,15 @@ def test_a_video_without_frames(make_clip: MakeClip, invert: StyleSession, tmp_p
     assert_nothing_left_but(tmp_path, "in.mkv", "cut.mkv")
 
 
+def test_a_job_without_frames_leaves_nothing(
+    clip: Path, invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VideoSource, "__iter__", lambda _: iter(()))
+    with pytest.raises(SourceError, match=r"clip\.mp4 has no frame in the part asked for"):
+        stylize_file(clip, tmp_path / "out.mp4", invert)
+    assert_nothing_left_but(tmp_path)
+
+
 def test_missing_sources_and_folders(invert: StyleSession, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not exist"):
         stylize_file(tmp_path / "none.mp4", tmp_path / "out.mp4", invert)
