@@ -25,7 +25,8 @@ def export_onnx(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The style file.  [default: CHECKPOINT-STEM.onnx]")
+        Path | None,
+        typer.Option("--output", "-o", help="The style file, NAME.onnx.  [default: CHECKPOINT-STEM.onnx]"),
     ] = None,
     precision: Annotated[str, typer.Option(help="fp32, fp16, int8, or all.")] = "fp32",
     calibrate: Annotated[
@@ -53,6 +54,8 @@ def export_onnx(
 ) -> None:
     """Export a checkpoint to one ONNX file, and prove that it computes the same as torch."""
     with errors_as_sentences(debug=debug):
+        if sum(path is not None for path in (checkpoint, check, show)) > 1:
+            fail("--check and --show export nothing: name a checkpoint, or one of them with a style file")
         if check or show:
             from stylize_video.guard import try_out
             from stylize_video.style import find_style
@@ -65,6 +68,7 @@ def export_onnx(
         if checkpoint is None or not checkpoint.name:  # "", "." and "/" have none
             fail("name a checkpoint to export (or use --check or --show with a style file)")
         wanted = _precisions(precision)
+        from stylize_video.style import variant_path
         from stylize_video_export.export import export_checkpoint, proof_devices
         from stylize_video_export.formats import load_any_checkpoint
         from stylize_video_export.pictures import read_pictures
@@ -72,6 +76,9 @@ def export_onnx(
         from stylize_video_export.variants import CALIBRATION_PICTURES
 
         target = output or checkpoint.with_suffix(".onnx")
+        for written in (target, *(variant_path(target, kind) for kind in wanted)):
+            if written.exists() and checkpoint.exists() and written.samefile(checkpoint):
+                fail(f"{written} is the checkpoint itself; name another style file with -o")
         export = export_checkpoint(
             load_any_checkpoint(checkpoint),
             target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,15 +18,33 @@ from stylize_video.files import replacing
 from stylize_video.neighbourhood import find_neighbourhood
 from stylize_video.session import cuda_problem
 from stylize_video.style import variant_path
-from stylize_video_export.parity import FP32_TOLERANCE, Comparison, Pixels, compare, parity_inputs, runner
+from stylize_video_export.parity import (
+    FP32_TOLERANCE,
+    PROVIDERS,
+    Comparison,
+    Pixels,
+    compare,
+    parity_inputs,
+    runner,
+)
 from stylize_video_export.to_onnx import DEFAULT_OPSET, ContractNetwork, to_onnx, with_metadata
-from stylize_video_export.variants import VARIANT_PSNR, measure_speed, to_half, to_int8
+from stylize_video_export.variants import (
+    HALF_LIMIT,
+    VARIANT_PSNR,
+    largest_value,
+    measure_speed,
+    to_half,
+    to_int8,
+)
 from stylize_video_train.checkpoint import Checkpoint
 
 GOLDEN_SIZE = (24, 32)
 """Height and width of the golden pair: about 3 KB of metadata."""
 
-_PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_BLACK_AND_WHITE = np.repeat(np.array([0, 1], np.float32), 32).reshape(1, 1, 1, 64).repeat(3, 1).repeat(64, 2)
+"""Half a picture each: the largest values of a network come from pictures like that."""
+
+_log = logging.getLogger(__name__)
 
 
 class ExportError(StylizeError):
@@ -36,8 +55,8 @@ class ExportError(StylizeError):
 class ExportedFile:
     """One file that was written.
 
-    ``psnr`` is the mean against fp32 in dB, None for fp32 itself; ``milliseconds`` are
-    per device for a 640x360 frame, measured in turn with fp32.
+    ``psnr`` is the mean against fp32 in dB, on a GPU for fp16 where there is one to prove on,
+    None for fp32 itself; ``milliseconds`` are per device for a 640x360 frame, measured in turn with fp32.
     """
 
     path: Path
@@ -84,8 +103,9 @@ def export_checkpoint(
 
     Raises:
         ExportError: the difference to torch is too large (nothing is written), int8 is
-            wanted without pictures, or a file cannot be written.
+            wanted without pictures, or a file cannot be written or has no name of an fp32 file.
     """
+    _check_name(output)
     if "int8" in precisions and not pictures:
         raise ExportError(
             "int8 is calibrated on real pictures: pass --calibrate with a folder of some two dozen photos"
@@ -94,24 +114,27 @@ def export_checkpoint(
     graph = to_onnx(network, opset=opset)
     rows = _prove(network, graph, pictures, devices, tolerance, output) if verify else []
     complete = _completed(metadata or StyleMetadata(), checkpoint, graph, output)
-
+    golden = golden_pair(graph)
     files: list[ExportedFile] = []
     refused: list[str] = []
     if "fp32" in precisions:
-        files.append(_write(graph, complete, ExportedFile(output, "fp32")))
+        files.append(_write(graph, replace(complete, golden=golden), ExportedFile(output, "fp32")))
     for precision in precisions:
         if precision == "fp32":
             continue
-        variant = to_half(graph) if precision == "fp16" else _to_int8(checkpoint, graph, opset, pictures)
-        quality = _mean_psnr(graph, variant, pictures)
-        if quality < VARIANT_PSNR:
-            refused.append(
-                f"{precision} was not written: {quality:.1f} dB against fp32, at least"
-                f" {VARIANT_PSNR:.0f} dB wanted"
-            )
+        try:
+            if precision == "fp16":
+                _check_range(graph, pictures)
+                variant = to_half(graph)
+            else:
+                variant = _to_int8(checkpoint, graph, opset, pictures)
+            quality = _quality(graph, variant, pictures, precision=precision, devices=devices)
+            golden = golden_pair(variant)
+        except ExportError as error:
+            refused.append(f"{precision} was not written: {error}")
             continue
         speeds = {
-            device: measure_speed({"fp32": graph, precision: variant}, provider=_PROVIDERS[device])
+            device: measure_speed({"fp32": graph, precision: variant}, provider=PROVIDERS[device])
             for device in devices
         }
         file = ExportedFile(
@@ -121,7 +144,7 @@ def export_checkpoint(
             {device: ms[precision] for device, ms in speeds.items()},
             tuple(device for device, ms in speeds.items() if ms[precision] < ms["fp32"]),
         )
-        files.append(_write(variant, complete, file))
+        files.append(_write(variant, replace(complete, golden=golden), file))
     return Export(files, rows, refused)
 
 
@@ -134,7 +157,7 @@ def proof_devices(device: str) -> tuple[str, ...]:
     problem = cuda_problem() if device in ("auto", "cuda") else None
     if device == "auto":
         return ("cpu",) if problem else ("cpu", "cuda")
-    if device not in _PROVIDERS:
+    if device not in PROVIDERS:
         raise ExportError(f"unknown device {device!r}; there are auto, cpu and cuda")
     if problem:
         raise ExportError(f"--device cuda cannot be used: {problem}")
@@ -142,15 +165,21 @@ def proof_devices(device: str) -> tuple[str, ...]:
 
 
 def golden_pair(model: onnx.ModelProto) -> GoldenPair:
-    """A fixed little picture, smooth with some noise, and what ``model`` makes of it."""
+    """A fixed little picture, smooth with some noise, and what ``model`` makes of it.
+
+    Raises:
+        ExportError: that has values that are no numbers.
+    """
     height, width = GOLDEN_SIZE
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     waves = np.stack([np.sin(x / 5 + c) * np.cos(y / 4 - c) for c in range(3)], axis=-1)
     noise = np.random.default_rng(1).normal(0, 0.1, waves.shape)
     frame = np.clip((0.5 + 0.4 * waves + noise) * 255, 0, 255).astype(np.uint8)
     pixels = (frame.transpose(2, 0, 1)[None] / 255).astype(np.float32)
-    stylized = np.round(runner(model)(pixels)[0].transpose(1, 2, 0) * 255).astype(np.uint8)
-    return GoldenPair(frame, stylized)
+    stylized = runner(model)(pixels)[0].transpose(1, 2, 0)
+    if not np.isfinite(stylized).all():
+        raise ExportError("the golden pair's picture comes out with values that are no numbers")
+    return GoldenPair(frame, np.round(stylized * 255).astype(np.uint8))
 
 
 def write_model(model: onnx.ModelProto, output: Path) -> None:
@@ -184,11 +213,12 @@ def _prove(
         row
         for device in devices
         for row in compare(
-            _torch_runner(network), graph, parity_inputs(pictures[:4]), provider=_PROVIDERS[device]
+            _torch_runner(network), graph, parity_inputs(pictures[:4]), provider=PROVIDERS[device]
         )
     ]
-    worst = max(rows, key=lambda row: row.max_error)
-    if not worst.max_error <= tolerance:  # a NaN fails too
+    wrong = [row for row in rows if not row.max_error <= tolerance]  # a NaN fails too
+    if wrong:
+        worst = max(wrong, key=lambda row: row.max_error)
         raise ExportError(
             f"ONNX Runtime differs from torch by {worst.max_error:.2g} on {worst.case}"
             f" (allowed: {tolerance:g}); {output} was not written"
@@ -205,20 +235,68 @@ def _torch_runner(network: ContractNetwork) -> Callable[[Pixels], Pixels]:
     return run
 
 
-def _mean_psnr(graph: onnx.ModelProto, variant: onnx.ModelProto, pictures: Sequence[Pixels]) -> float:
+def _check_range(graph: onnx.ModelProto, pictures: Sequence[Pixels]) -> None:
+    """Raise ExportError where fp16 could not hold what ``graph`` computes: CPUs would not show it."""
+    shown = list(pictures) or [pixels for _, pixels in parity_inputs()]
+    largest = largest_value(graph, [*shown, _BLACK_AND_WHITE])
+    if not largest <= HALF_LIMIT:
+        raise ExportError(
+            f"the network's values reach {largest:.3g}, at most {HALF_LIMIT:.0f} are sure to fit into fp16"
+        )
+
+
+def _quality(
+    graph: onnx.ModelProto,
+    variant: onnx.ModelProto,
+    pictures: Sequence[Pixels],
+    *,
+    precision: Precision,
+    devices: Sequence[str],
+) -> float:
+    """Mean PSNR in dB of a variant against fp32.
+
+    Raises:
+        ExportError: it is too low.
+    """
+    # On CPUs, ONNX Runtime computes fp16 in fp32: what it is like shows on a GPU alone.
+    device = "cuda" if precision == "fp16" and "cuda" in devices else "cpu"
     inputs = [(str(i), p) for i, p in enumerate(pictures)] or parity_inputs()
-    values = [row.psnr for row in compare(runner(graph), variant, inputs)]
-    return float(np.mean(np.minimum(values, 99.0)))  # equal pictures have infinite PSNR
+    values = [row.psnr for row in compare(runner(graph), variant, inputs, provider=PROVIDERS[device])]
+    if np.isnan(values).any():
+        raise ExportError("pictures come out with values that are no numbers")
+    quality = float(np.mean(np.minimum(values, 99.0)))  # equal pictures have infinite PSNR
+    if quality < VARIANT_PSNR:
+        raise ExportError(f"{quality:.1f} dB against fp32, at least {VARIANT_PSNR:.0f} dB wanted")
+    return quality
+
+
+def _check_name(output: Path) -> None:
+    """Raise ExportError where ``output`` is no name of an fp32 file: variants would take its place."""
+    if output.suffix != ".onnx":
+        raise ExportError(f"a style file's name ends in .onnx, {output} does not; name another with -o")
+    if output != (plain := variant_path(output, "fp32")):
+        raise ExportError(
+            f"{output} has the name of a variant: name the fp32 file, {plain}, with -o;"
+            " its variants lie beside it under such names"
+        )
 
 
 def _completed(
     given: StyleMetadata, checkpoint: Checkpoint, graph: onnx.ModelProto, output: Path
 ) -> StyleMetadata:
     neighbourhood = find_neighbourhood(graph)
+    recipe = _public(checkpoint.recipe)
+    if checkpoint.step < recipe.get("steps", 0):
+        _log.warning(
+            "the training was interrupted: this is the style after %d of %d steps",
+            checkpoint.step,
+            recipe["steps"],
+        )
+        recipe["steps_taken"] = checkpoint.step
     return replace(
         given,
         name=given.name or checkpoint.style.get("name", "") or output.stem,
-        recipe=_public(checkpoint.recipe),
+        recipe=recipe,
         checkpoint_sha256=checkpoint.weights_sha256(),
         neighbourhood=(neighbourhood.radius, neighbourhood.step) if neighbourhood else None,
     )
@@ -230,12 +308,6 @@ def _public(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(model: onnx.ModelProto, metadata: StyleMetadata, file: ExportedFile) -> ExportedFile:
-    own = replace(
-        metadata,
-        precision=file.precision,
-        psnr=file.psnr,
-        faster_on=file.faster_on,
-        golden=golden_pair(model),
-    )
+    own = replace(metadata, precision=file.precision, psnr=file.psnr, faster_on=file.faster_on)
     write_model(with_metadata(model, own), file.path)
     return file

@@ -59,10 +59,14 @@ def load_any_checkpoint(path: Path) -> Checkpoint:
 
 def _transformer_checkpoint(path: Path, weights: Mapping[str, Tensor]) -> Checkpoint:
     blocks = {int(match[1]) for key in weights if (match := re.match(r"res(\d+)\.", key))}
-    try:
-        config = NetworkConfig(
-            kind="transformer", width=len(weights[_FIRST_LAYER]), blocks=len(blocks), pixel_range=255
+    first = weights[_FIRST_LAYER]
+    if first.dim() != 4:
+        raise CheckpointError(
+            f"{path} is no TransformerNet: {_FIRST_LAYER} has shape {list(first.shape)}"
+            " instead of [width, 3, 9, 9]"
         )
+    try:
+        config = NetworkConfig(kind="transformer", width=len(first), blocks=len(blocks), pixel_range=255)
     except ValueError as error:
         raise CheckpointError(f"{path} is no TransformerNet: {error}") from error
     expected = build_network(config).state_dict()

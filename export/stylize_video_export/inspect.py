@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
+from stylize_video.contract import StyleMetadata
 from stylize_video.errors import StyleError
 from stylize_video.session import StyleSession, golden_problem
 from stylize_video.style import Style, find_style, find_variants
+from stylize_video_export.parity import PROVIDERS, runner
 
 _RECIPE_KEYS = ("features", "style_layers", "content_layer", "style_weight", "steps", "batch", "image_size")
 
@@ -16,11 +20,11 @@ def check_style(name_or_path: Path, *, device: str = "auto") -> list[str]:
     """Prove a style file, by running its golden pair on a device.
 
     Raises:
-        StyleError: the pair comes out wrong, or there is none.
+        StyleError: the pair comes out wrong or without numbers, or there is none.
         DeviceError: the device cannot be used.
     """
     session = StyleSession(Style.load(name_or_path), device)
-    problem = golden_problem(session)
+    problem = _golden_problem(session)
     if problem:
         raise StyleError(problem)
     return [f"{session.style.path}: golden pair right on {session.device}"]
@@ -40,7 +44,7 @@ def describe_style(name_or_path: Path) -> Iterator[str]:
         yield f"name       {metadata.name}"
         yield f"author     {metadata.author or 'not stated'}"
         yield f"licence    {metadata.licence or 'not stated'}"
-        recipe = [f"{key} {metadata.recipe[key]}" for key in _RECIPE_KEYS if key in metadata.recipe]
+        recipe = [f"{key} {value}" for key, value in _recipe_of(metadata).items()]
         yield f"recipe     {', '.join(recipe) or 'unknown'}"
         if network := metadata.recipe.get("network"):
             yield f"network    {', '.join(f'{key} {value}' for key, value in network.items())}"
@@ -48,7 +52,7 @@ def describe_style(name_or_path: Path) -> Iterator[str]:
         if metadata.psnr is not None:
             fast = ", ".join(metadata.faster_on) or "nowhere measured"
             yield f"quality    {metadata.psnr:.1f} dB against fp32; faster on {fast}"
-        yield f"golden     {golden_problem(StyleSession(style, 'cpu')) or 'right on cpu'}"
+        yield f"golden     {_golden_problem(StyleSession(style, 'cpu')) or 'right on cpu'}"
     else:
         yield "made by    another tool (no stylize-video metadata)"
     variants = [f"{p} {v.stat().st_size / 1e6:.2f} MB" for p, v in find_variants(style.path).items()]
@@ -58,3 +62,25 @@ def describe_style(name_or_path: Path) -> Iterator[str]:
         value = values[0]
         dims = ", ".join(str(d.dim_param or d.dim_value or "?") for d in value.type.tensor_type.shape.dim)
         yield f"{role:10} {value.name} float32 [{dims}]"
+
+
+def _recipe_of(metadata: StyleMetadata) -> Mapping[str, object]:
+    """The part of the recipe that is shown; of an interrupted training with the steps that it took."""
+    recipe = {key: metadata.recipe[key] for key in _RECIPE_KEYS if key in metadata.recipe}
+    if "steps_taken" in metadata.recipe:
+        recipe["steps"] = f"{metadata.recipe['steps_taken']} of {recipe.get('steps')}"
+    return recipe
+
+
+def _golden_problem(session: StyleSession) -> str | None:
+    """What the runtime finds wrong, or that values are no numbers: in bytes those would be black."""
+    if problem := golden_problem(session):
+        return problem
+    metadata, size = session.style.metadata, session.style.fixed_size
+    if metadata is None or metadata.golden is None or size not in (None, metadata.golden.frame.shape[:2]):
+        return None
+    pixels = (metadata.golden.frame.transpose(2, 0, 1)[None] / 255).astype(np.float32)
+    values = runner(session.style.model, provider=PROVIDERS[session.device.kind])(pixels)
+    if np.isfinite(values).all():
+        return None
+    return f"{session.style.path} gives values that are no numbers on its golden pair; export it again"

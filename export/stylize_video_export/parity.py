@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-
-from stylize_video.contract import INPUT_NAME, OUTPUT_NAME
 
 Pixels = NDArray[np.float32]
 """RGB ``[N, 3, H, W]`` in 0..1."""
@@ -26,6 +24,9 @@ SHAPES: Sequence[tuple[int, int, int]] = (
     (2, 33, 66),
 )
 """Batch, height and width: the smallest, primes, portrait, batches, a strip, multiples of 4 and not."""
+
+PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""What ONNX Runtime calls the devices."""
 
 FP32_TOLERANCE = 1e-3
 """Largest difference on 0..1 that an fp32 export may show."""
@@ -85,13 +86,14 @@ def compare(
 
 
 def runner(model: onnx.ModelProto, *, provider: str = "CPUExecutionProvider") -> Callable[[Pixels], Pixels]:
-    """``model`` as a function of pixels, on one provider."""
+    """A model of one input and one output as a function of pixels, on one provider."""
     options = ort.SessionOptions()
     options.log_severity_level = 4
     session = ort.InferenceSession(model.SerializeToString(), options, providers=[provider])
+    (source,), (output,) = session.get_inputs(), session.get_outputs()
 
     def run(pixels: Pixels) -> Pixels:
-        result: Pixels = session.run([OUTPUT_NAME], {INPUT_NAME: pixels})[0]
+        result: Pixels = session.run([output.name], {source.name: pixels})[0]
         return result
 
     return run

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from stylize_video.contract import MIN_SIDE
 from stylize_video.errors import StylizeError
 from stylize_video_export.parity import Pixels
 
@@ -29,11 +30,14 @@ def read_pictures(folder: Path, *, count: int) -> list[Pixels]:
     if not folder.is_dir():
         raise PictureError(f"the folder of calibration pictures {folder} does not exist")
     paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
-    chosen = paths[:: max(1, len(paths) // count)][:count]
+    count = min(count, len(paths))
+    chosen = [paths[index * len(paths) // count] for index in range(count)]
     pictures = []
     for path in chosen:
         picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is not None and min(picture.shape[:2]) >= _SMALLEST_SIDE:
+        if picture is None or min(picture.shape[:2]) < _SMALLEST_SIDE:
+            continue
+        if _shorter_side(picture, _LONG_SIDE) >= MIN_SIDE:
             rgb = _shrunk(picture, _LONG_SIDE)[..., ::-1].transpose(2, 0, 1)[None]
             pictures.append(np.ascontiguousarray(rgb / 255, np.float32))
     if not pictures:
@@ -45,13 +49,25 @@ def thumbnail(path: Path) -> bytes:
     """A JPEG of the picture at ``path``, at most 128 pixels a side.
 
     Raises:
-        PictureError: there is no picture.
+        PictureError: there is no picture, or it is a strip of which nothing would be left.
     """
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
     if picture is None:
         raise PictureError(f"the thumbnail picture {path} does not exist or is no picture")
+    if _shorter_side(picture, _THUMBNAIL_SIDE) < 1:
+        height, width = picture.shape[:2]
+        raise PictureError(
+            f"the thumbnail picture {path} is a strip of {width}x{height}, of which nothing is left to see"
+            f" at {_THUMBNAIL_SIDE} pixels"
+        )
     _, jpeg = cv2.imencode(".jpg", _shrunk(picture, _THUMBNAIL_SIDE), [cv2.IMWRITE_JPEG_QUALITY, 80])
     return jpeg.tobytes()
+
+
+def _shorter_side(picture: np.ndarray, side: int) -> float:
+    """What the shorter side of ``picture`` is once the longer one has at most ``side`` pixels."""
+    shorter, longer = sorted(picture.shape[:2])
+    return float(shorter * min(1, side / longer))
 
 
 def _shrunk(picture: np.ndarray, side: int) -> np.ndarray:

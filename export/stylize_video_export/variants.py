@@ -37,7 +37,10 @@ VARIANT_PSNR = 38.0
 """Least mean PSNR in dB against fp32 that a variant must reach to be written."""
 
 CALIBRATION_PICTURES = 24
-"""More pictures change the ranges no further; the folder's first ones, evenly spread, are taken."""
+"""More pictures change the ranges no further; so many of a folder, evenly spread, are taken."""
+
+HALF_LIMIT = 65504 / 2
+"""Largest value that fp16 is used for: half of what it holds, as other pictures reach a little further."""
 
 _MOVING = ("Pad", "Transpose", "Reshape", "Slice", "DepthToSpace")
 """Operators that move values and compute nothing."""
@@ -86,6 +89,29 @@ def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
     _replace(graph.node, nodes)
     _replace(graph.initializer, [*kept, *halved.values()])
     return _clean(half, like=model)
+
+
+def largest_value(model: onnx.ModelProto, pictures: Iterable[Pixels]) -> float:
+    """The largest magnitude among the weights of an fp32 style and all that it computes of ``pictures``."""
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    graph = watched.graph
+    weights = [numpy_helper.to_array(t) for t in graph.initializer if t.data_type == TensorProto.FLOAT]
+    computed = [
+        value.name
+        for value in onnx.shape_inference.infer_shapes(model).graph.value_info
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT
+    ]
+    for name in computed:
+        graph.node.append(helper.make_node("Abs", [name], [f"{name}_magnitude"]))
+        graph.node.append(
+            helper.make_node("ReduceMax", [f"{name}_magnitude"], [f"{name}_largest"], keepdims=0)
+        )
+    graph.node.append(helper.make_node("Max", [f"{name}_largest" for name in computed], ["largest"]))
+    _replace(graph.output, [helper.make_tensor_value_info("largest", TensorProto.FLOAT, [])])
+    run = runner(watched)
+    largest = [*(np.abs(values).max() for values in weights), *(run(picture) for picture in pictures)]
+    return float(np.max(largest))  # a NaN is the largest
 
 
 def _in_float32(node: onnx.NodeProto) -> list[onnx.NodeProto]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,13 @@ def test_a_file_that_changed_fails_its_check(command: Command, tmp_path: Path) -
         (["CKPT", "--device", "tpu"], "unknown device 'tpu'"),
         (["CKPT", "-o", "missing/a.onnx"], "cannot write"),
         (["CKPT", "--thumbnail", "nothing.png"], "nothing.png does not exist"),
+        (["CKPT", "-o", "a.jpg"], "name ends in .onnx, a.jpg does not"),
+        (
+            ["CKPT", "-o", "my.int8.onnx"],
+            "my.int8.onnx has the name of a variant: name the fp32 file, my.onnx",
+        ),
+        (["CKPT", "--check", "photo"], "export nothing"),
+        (["--check", "photo", "--show", "photo"], "one of them"),
         (["--check", "nothing.onnx"], "no style 'nothing.onnx'"),
         (["--show", "nothing.onnx"], "no style 'nothing.onnx'"),
     ],
@@ -101,3 +109,32 @@ def test_bad_input_is_one_sentence(
     assert "Traceback" not in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("output", ["toy.pth", "link.onnx"])
+def test_the_checkpoint_is_never_replaced(
+    output: str, command: Command, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / "toy.pth"
+    shutil.copy(checkpoint_file, checkpoint)
+    (tmp_path / "link.onnx").symlink_to(checkpoint)
+    result = command("export-onnx", checkpoint, "-o", tmp_path / output)
+    assert result.returncode == 2
+    assert "is the checkpoint itself" in result.stderr
+    assert checkpoint.read_bytes() == checkpoint_file.read_bytes()
+    assert (tmp_path / "link.onnx").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["toy.onnx", "toy.int8.onnx"])
+def test_nor_is_one_that_has_the_name_of_a_style(
+    name: str, command: Command, checkpoint_file: Path, photos: Path, tmp_path: Path
+) -> None:
+    checkpoint = tmp_path / name
+    shutil.copy(checkpoint_file, checkpoint)
+    output = tmp_path / "toy.onnx"
+    result = command(
+        "export-onnx", checkpoint, "-o", output, "--precision", "all", "--calibrate", photos
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "is the checkpoint itself" in result.stderr
+    assert checkpoint.read_bytes() == checkpoint_file.read_bytes()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,17 +15,29 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from networks_support import CONFIGS, checkpoint_of, random_network
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision, StyleMetadata
+from stylize_video.errors import StyleError
 from stylize_video.neighbourhood import find_neighbourhood
-from stylize_video.session import StyleSession, golden_problem
+from stylize_video.session import StyleSession, cuda_problem, golden_problem
 from stylize_video.style import Style
 from stylize_video_export.export import Export, ExportedFile, ExportError, export_checkpoint, proof_devices
-from stylize_video_export.parity import SHAPES, Pixels, compare, parity_inputs, psnr, runner
-from stylize_video_export.to_onnx import ContractNetwork, to_onnx
-from stylize_video_export.variants import to_int8
+from stylize_video_export.inspect import check_style, describe_style
+from stylize_video_export.parity import (
+    PROVIDERS,
+    SHAPES,
+    Comparison,
+    Pixels,
+    compare,
+    parity_inputs,
+    psnr,
+    runner,
+)
+from stylize_video_export.to_onnx import ContractNetwork, to_onnx, with_metadata
+from stylize_video_export.variants import largest_value, to_int8
 from stylize_video_train.checkpoint import Checkpoint
 from stylize_video_train.recipe import NetworkConfig
 from support import draw_picture
@@ -136,11 +150,55 @@ def test_a_wrong_export_is_not_written(
 
 
 def test_a_network_of_nans_is_not_written(toy: Checkpoint, tmp_path: Path) -> None:
-    weights = dict(toy.weights)
-    weights["up2.bias"] = torch.full_like(weights["up2.bias"], float("nan"))
     with pytest.raises(ExportError, match="differs from torch"):
-        export_checkpoint(replace(toy, weights=weights), tmp_path / "toy.onnx")
+        export_checkpoint(replace(toy, weights=with_nans(toy.weights)), tmp_path / "toy.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_nan_in_any_row_of_the_proof_counts(
+    toy: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compared(*_: object, provider: str) -> list[Comparison]:
+        errors = {"first": 1e-7, "second": float("nan"), "third": 1e-6}
+        return [Comparison(case, provider, error, error, 120) for case, error in errors.items()]
+
+    monkeypatch.setattr("stylize_video_export.export.compare", compared)
+    with pytest.raises(ExportError, match="differs from torch by nan on second"):
+        export_checkpoint(toy, tmp_path / "toy.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("precisions", [("fp32",), ("fp16",), ("int8",)])
+def test_a_golden_pair_of_nans_is_not_written(
+    precisions: Sequence[Precision], toy: Checkpoint, tmp_path: Path
+) -> None:
+    broken = replace(toy, weights=with_nans(toy.weights))
+    with pytest.raises(ExportError, match="no numbers"):
+        export_checkpoint(
+            broken, tmp_path / "toy.onnx", verify=False, precisions=precisions, pictures=PICTURES
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_style_that_gives_no_numbers_fails_its_check(toy: Checkpoint, tmp_path: Path) -> None:
+    """In bytes a NaN is black, also in the golden pair that an export once took from it."""
+    path = tmp_path / "toy.onnx"
+    export_checkpoint(toy, path)
+    metadata = Style.load(path).metadata
+    assert metadata is not None
+    assert metadata.golden is not None
+    assert check_style(path, device="cpu") == [f"{path}: golden pair right on cpu"]
+    graph = to_onnx(ContractNetwork(replace(toy, weights=with_nans(toy.weights)).build()))
+    black = replace(metadata.golden, stylized=np.zeros_like(metadata.golden.stylized))
+    path.write_bytes(with_metadata(graph, replace(metadata, golden=black)).SerializeToString())
+    assert golden_problem(StyleSession(Style.load(path), "cpu")) is None
+    with pytest.raises(StyleError, match="no numbers"):
+        check_style(path, device="cpu")
+    assert any("no numbers" in line for line in describe_style(path) if line.startswith("golden"))
+
+
+def with_nans(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {**weights, "up2.bias": torch.full_like(weights["up2.bias"], float("nan"))}
 
 
 def test_every_file_carries_its_proof_and_its_story(checkpoint: Checkpoint, exported: Exported) -> None:
@@ -165,6 +223,31 @@ def test_a_style_does_not_tell_where_it_was_trained(toy: Checkpoint, tmp_path: P
     metadata = Style.load(tmp_path / "toy.onnx").metadata
     assert metadata is not None
     assert (metadata.recipe["start"], metadata.recipe["teacher"]) == ("first.pth", "big.onnx")
+
+
+@pytest.mark.parametrize("step", [198, 4000])
+def test_an_interrupted_training_says_how_far_it_came(
+    step: int, toy: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "toy.onnx"
+    checkpoint = replace(toy, recipe={**toy.recipe, "steps": 4000}, step=step)
+    export_checkpoint(checkpoint, path, verify=False)
+    (recipe,) = (line for line in describe_style(path) if line.startswith("recipe"))
+    said = [r.getMessage() for r in caplog.records if r.name == "stylize_video_export.export"]
+    if step == 4000:
+        assert not said
+        assert "steps 4000" in recipe
+    else:
+        assert said == ["the training was interrupted: this is the style after 198 of 4000 steps"]
+        assert "steps 198 of 4000" in recipe
+
+
+@pytest.mark.parametrize(
+    "name", ["toy.int8.onnx", "toy.fp16.onnx", "toy.fp32.onnx", ".onnx", "toy.ONNX", "toy"]
+)
+def test_names_that_are_none_of_an_fp32_file(name: str, toy: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"name of a variant|name ends in \.onnx"):
+        export_checkpoint(toy, tmp_path / name)
 
 
 def test_half_is_close_and_float_at_the_border(exported: Exported) -> None:
@@ -300,6 +383,80 @@ def test_variants_below_the_gate_are_refused(
     assert [file.precision for file in export.files] == ["fp32"]
     assert "fp16 was not written" in export.refused[0]
     assert [path.name for path in tmp_path.iterdir()] == ["toy.onnx"]
+
+
+def test_a_variant_of_nans_is_refused(
+    toy: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = to_onnx(ContractNetwork(replace(toy, weights=with_nans(toy.weights)).build()))
+    monkeypatch.setattr("stylize_video_export.export.to_half", lambda _: broken)
+    export = export_checkpoint(toy, tmp_path / "toy.onnx", precisions=("fp32", "fp16"))
+    assert [file.precision for file in export.files] == ["fp32"]
+    assert export.refused == ["fp16 was not written: pictures come out with values that are no numbers"]
+    assert [path.name for path in tmp_path.iterdir()] == ["toy.onnx"]
+
+
+@pytest.mark.parametrize("pictures", [PICTURES, []], ids=["on pictures", "on noise"])
+def test_values_that_fp16_cannot_hold_are_found_on_a_cpu(pictures: Sequence[Pixels], tmp_path: Path) -> None:
+    """Instance normalisation makes the same picture of them, and CPUs compute fp16 in fp32."""
+    checkpoint = checkpoint_of(random_network(NetworkConfig(kind="transformer", width=8, blocks=1)))
+    weights = dict(checkpoint.weights)
+    for name in ("conv1.conv2d.weight", "conv1.conv2d.bias"):
+        weights[name] = weights[name] * 300_000
+    assert max(float(value.abs().max()) for value in weights.values()) < 65504
+    export = export_checkpoint(
+        replace(checkpoint, weights=weights),
+        tmp_path / "toy.onnx",
+        precisions=("fp16",),
+        pictures=pictures,
+        verify=False,
+    )
+    assert not export.files
+    assert re.fullmatch(
+        r"fp16 was not written: the network's values reach \S+, at most 32752 .*", export.refused[0]
+    )
+
+
+def test_the_largest_value_is_that_of_weights_and_activations() -> None:
+    model = overflowing_style()
+    white = np.ones((1, 3, 32, 32), np.float32)
+    assert largest_value(model, [0 * white, white]) == pytest.approx(1)
+    large = onnx.numpy_helper.from_array(np.full((3, 16, 3, 3), -70_000, np.float32), "w2")
+    model.graph.initializer[2].CopyFrom(large)
+    assert largest_value(model, [white]) == pytest.approx(70_000)
+
+
+@pytest.mark.parametrize(("precision", "device"), [("fp16", "cuda"), ("int8", "cpu")])
+def test_variants_are_compared_where_they_are_made_for(
+    precision: Precision, device: str, toy: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[str] = []
+
+    def compared(*arguments: Any, provider: str) -> list[Comparison]:
+        used.append(provider)
+        return compare(*arguments)
+
+    monkeypatch.setattr("stylize_video_export.export.compare", compared)
+    monkeypatch.setattr(
+        "stylize_video_export.export.measure_speed", lambda models, **_: dict.fromkeys(models, 1)
+    )
+    export_checkpoint(
+        toy,
+        tmp_path / "toy.onnx",
+        precisions=(precision,),
+        pictures=PICTURES,
+        devices=("cpu", "cuda"),
+        verify=False,
+    )
+    assert used == [PROVIDERS[device]]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(cuda_problem() is not None, reason=f"no CUDA here: {cuda_problem()}")
+def test_half_on_a_gpu_is_what_is_compared(exported: Exported) -> None:
+    half = onnx.load_model(str(exported.folder / "toy.fp16.onnx"))
+    rows = compare(runner(exported.graph), half, parity_inputs(PICTURES), provider=PROVIDERS["cuda"])
+    assert min(row.psnr for row in rows) > 38
 
 
 @pytest.mark.parametrize("opset", [19, 21])

@@ -79,6 +79,12 @@ def test_one_wrong_shape_is_named(tmp_path: Path) -> None:
         load_any_checkpoint(save(state, tmp_path))
 
 
+def test_a_first_layer_that_is_a_number(tmp_path: Path) -> None:
+    state = {**public_state(8), "conv1.conv2d.weight": torch.tensor(1.0)}
+    with pytest.raises(CheckpointError, match=r"conv1\.conv2d\.weight has shape \[\] instead of \[width"):
+        load_any_checkpoint(save(state, tmp_path))
+
+
 def test_a_missing_and_a_foreign_key_are_named(tmp_path: Path) -> None:
     state = public_state(8)
     state["extra.weight"] = state.pop("in2.bias")

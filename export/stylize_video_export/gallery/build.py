@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stylize_video.contract import PRECISIONS
+from stylize_video.errors import StyleError
+from stylize_video.style import Style, variant_path
 from stylize_video_export.export import Export, export_checkpoint, proof_devices
 from stylize_video_export.gallery.recipes import GalleryRecipe
 from stylize_video_export.pictures import read_pictures, thumbnail
@@ -63,19 +65,34 @@ def train_style(
     )
 
 
+def is_made_of(style: Path, checkpoint: Checkpoint) -> bool:
+    """Whether ``style`` is a file that was exported from these weights."""
+    try:
+        metadata = Style.load(style).metadata
+    except StyleError:
+        return False
+    return metadata is not None and metadata.checkpoint_sha256 == checkpoint.weights_sha256()
+
+
 def export_style(
     recipe: GalleryRecipe, checkpoint: Checkpoint, workshop: Workshop, styles: Path, *, device: str = "auto"
 ) -> Export:
     """Write ``NAME.onnx`` and its variants into the folder ``styles``.
 
+    Variants that are refused are not there afterwards, also where an earlier export wrote them.
+
     Raises:
         StylizeError: as :func:`stylize_video_export.export.export_checkpoint`.
     """
-    return export_checkpoint(
+    style = styles / f"{recipe.name}.onnx"
+    export = export_checkpoint(
         checkpoint,
-        styles / f"{recipe.name}.onnx",
+        style,
         metadata=recipe.metadata(thumbnail(recipe.picture)),
         precisions=PRECISIONS,
         pictures=read_pictures(workshop.content, count=CALIBRATION_PICTURES),
         devices=proof_devices(device),
     )
+    for precision in set(PRECISIONS) - {file.precision for file in export.files}:
+        variant_path(style, precision).unlink(missing_ok=True)
+    return export

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences, run_command
+from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_command
 
 if TYPE_CHECKING:
     from stylize_video_export.gallery.build import Workshop
@@ -50,7 +50,12 @@ def train_gallery(
     ] = None,
     sample: Annotated[list[Path] | None, typer.Option(help="Photo or video for --sheet.")] = None,
     height: Annotated[int, typer.Option(min=64, help="Height of the pictures on the sheet.")] = 180,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.")] = "auto",
+    device: Annotated[
+        str,
+        typer.Option(
+            help="Where to train: auto, cpu, cuda, or cuda:INDEX; with cpu, styles are proved there too."
+        ),
+    ] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
 ) -> None:
@@ -59,6 +64,8 @@ def train_gallery(
         from stylize_video.errors import StylizeError
         from stylize_video_export.gallery.recipes import read_recipes
 
+        if measure and sheet is not None:
+            raise StylizeError("--measure and --sheet are two commands: give one of them")
         chosen = read_recipes(recipes, pictures, names or ())
         if sheet is not None:
             _draw(sheet, [output / f"{recipe.name}.onnx" for recipe in chosen], sample or [], height)
@@ -72,18 +79,27 @@ def train_gallery(
         if content is None:
             raise StylizeError("name a folder of photos to learn on with --content")
         from stylize_video_export.gallery.build import Workshop
+        from stylize_video_export.gallery.catalogue import read_catalogue
         from stylize_video_train.trainer import pick_device
 
         for folder in (checkpoints, output, catalogue.parent):
             folder.mkdir(parents=True, exist_ok=True)
+        read_catalogue(catalogue)  # what is wrong with it is told before hours of training
         workshop = Workshop(content, checkpoints, feature_weights, pick_device(device))
+        prove_on = "cpu" if device == "cpu" else "auto"  # int8 is for CPUs, wherever it was trained
+        refused: list[str] = []
         for recipe in chosen:
-            _make(recipe, workshop, output, catalogue, quiet=quiet)
+            refused += _make(recipe, workshop, output, catalogue, prove_on=prove_on, quiet=quiet)
+        if refused:
+            fail("; ".join(refused), code=1)
 
 
-def _make(recipe: GalleryRecipe, workshop: Workshop, styles: Path, catalogue: Path, *, quiet: bool) -> None:
-    from stylize_video_export.gallery.build import export_style, train_style
-    from stylize_video_export.gallery.catalogue import update_catalogue
+def _make(
+    recipe: GalleryRecipe, workshop: Workshop, styles: Path, catalogue: Path, *, prove_on: str, quiet: bool
+) -> list[str]:
+    """Train and export one style; returns which of its variants were refused, and why."""
+    from stylize_video_export.gallery.build import export_style, is_made_of, train_style
+    from stylize_video_export.gallery.catalogue import forget_figures, update_catalogue
 
     with ProgressLine(recipe.name, unit="steps/s", quiet=quiet) as line:
         line.start(recipe.recipe.steps)
@@ -95,13 +111,15 @@ def _make(recipe: GalleryRecipe, workshop: Workshop, styles: Path, catalogue: Pa
         if not line.done:
             kept = workshop.checkpoint_of(recipe)
             line.tell(f"{recipe.name}: trained before; remove {kept} to train it again")
-    export = export_style(recipe, checkpoint, workshop, styles)
+    style = styles / f"{recipe.name}.onnx"
+    if not is_made_of(style, checkpoint):
+        forget_figures(catalogue, recipe.name)
+    export = export_style(recipe, checkpoint, workshop, styles, device=prove_on)
     for file in export.files if not quiet else ():
         quality = "" if file.psnr is None else f", {file.psnr:.1f} dB against fp32"
         print(f"{file.path}: {file.path.stat().st_size / 1e6:.2f} MB{quality}", file=sys.stderr)
-    for reason in export.refused:
-        print(f"{recipe.name}: {reason}", file=sys.stderr)
-    update_catalogue(catalogue, recipe, styles / f"{recipe.name}.onnx", ())
+    update_catalogue(catalogue, recipe, style, ())
+    return [f"{recipe.name}: {reason}" for reason in export.refused]
 
 
 def _draw(sheet: Path, styles: list[Path], samples: list[Path], height: int) -> None:

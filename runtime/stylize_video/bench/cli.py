@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from stylize_video.bounds import MAX_SIDE, MAX_VIDEO_PIXELS
 from stylize_video.console import errors_as_sentences, run_command
 from stylize_video.errors import StylizeError
 from stylize_video.files import write_text
@@ -18,7 +19,7 @@ from stylize_video.files import write_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from stylize_video.bench.measure import Outside, Speed
+    from stylize_video.bench.measure import Outside, Speed, Timing
 
 _DEFAULT_SIZES = ["640x360"]
 _PACKAGES = ("stylize-video", "onnxruntime-gpu", "onnxruntime", "openvino", "opencv-python", "av", "numpy")
@@ -57,6 +58,8 @@ def stylize_bench(
     """Measure a style end to end on this machine: decode, stylize, encode."""
     with errors_as_sentences(debug=debug):
         sizes = [_parse_size(text) for text in size or _DEFAULT_SIZES]
+        if json_file:
+            _check_place(json_file)
         from tempfile import TemporaryDirectory
 
         from stylize_video.bench.contenders import EVERY, find_contenders
@@ -84,8 +87,13 @@ def stylize_bench(
                 speeds = measure_speeds(
                     scaled, contenders, rounds=rounds, seconds=seconds, working_size=working_size
                 )
-                where = "auto" if device == EVERY else device
-                outside = measure_outside(scaled, path, device=where, style_scale=style_scale)
+                outside = measure_outside(
+                    scaled,
+                    path,
+                    device="auto" if device == EVERY else device,
+                    precision="auto" if precision == EVERY else precision,
+                    style_scale=style_scale,
+                )
             _print_table(speeds, outside)
             results.append((outside, speeds))
         if len(results) > 1:
@@ -98,19 +106,33 @@ def _parse_size(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)x(\d+)", text)
     if not match or min(int(match[1]), int(match[2])) < 16:
         raise StylizeError(f"sizes look like 640x360 and are at least 16x16, got {text!r}")
-    return int(match[1]), int(match[2])
+    width, height = int(match[1]), int(match[2])
+    if max(width, height) > MAX_SIDE or width * height > MAX_VIDEO_PIXELS:
+        raise StylizeError(
+            f"{text} is larger than any video that is read: at most {MAX_SIDE} pixels a side"
+            f" and {MAX_VIDEO_PIXELS / 1e6:.0f} megapixels"
+        )
+    return width, height
+
+
+def _check_place(file: Path) -> None:
+    """Raise StylizeError where a file cannot be written: told before minutes of measuring."""
+    if file.is_dir():
+        raise StylizeError(f"{file} is a folder; name a file with --json")
+    if not file.parent.is_dir():
+        raise StylizeError(f"cannot write {file}: the folder {file.parent} does not exist")
 
 
 def _print_table(speeds: Sequence[Speed], outside: Outside) -> None:
     first = speeds[0]
-    print(f"{first.width}x{first.height}, milliseconds a frame: median (95th percentile)")
+    print(f"{first.width}x{first.height}, milliseconds a frame: median (95th percentile), of encode the mean")
     print(_row("", ("end to end", "network", "core ms", "decode", "adapt", "infer", "encode", "cold")))
     for speed in speeds:
         stages = speed.stages
-        times = (stages.decode, stages.adapt, speed.infer, stages.encode) if stages else (speed.infer,)
-        cells = [f"{t.median:.1f} ({t.p95:.1f})" for t in times]
-        if not stages:
-            cells = ["-", "-", *cells, "-"]
+        cells = ["-", "-", _cell(speed.infer), "-"]
+        if stages:
+            timed = (stages.decode, stages.adapt, speed.infer)
+            cells = [*map(_cell, timed), f"{stages.encode:.1f}"]
         whole = f"{speed.whole.fps:.1f} fps" if speed.whole else "-"
         used = f"{speed.whole.core_ms:.1f}" if speed.whole else "-"
         alone = f"{speed.network.fps:.1f} fps"
@@ -129,6 +151,10 @@ def _print_table(speeds: Sequence[Speed], outside: Outside) -> None:
         f" and uses at most {outside.peak_megabytes:.0f} MB\n"
     )
     sys.stdout.flush()
+
+
+def _cell(timing: Timing) -> str:
+    return f"{timing.median:.1f} ({timing.p95:.1f})"
 
 
 def _comparison(first: Speed, other: Speed) -> str:

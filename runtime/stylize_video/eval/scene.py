@@ -64,7 +64,7 @@ class Footage:
 class PassedOver:
     """A picture in a camera's view of 640x360 that shifts, turns and zooms over it: motion known exactly.
 
-    One round of 60 frames, at up to eight pixels a frame, rarely whole ones.
+    One round of 60 frames, at up to ten pixels a frame, rarely whole ones.
     """
 
     def __init__(self, picture: Frame) -> None:

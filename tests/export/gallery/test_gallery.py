@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,16 @@ import pytest
 import torch
 import torchvision
 
+from stylize_video.errors import StylizeError
 from stylize_video.style import Style
-from stylize_video_export.gallery.build import Workshop, export_style, train_style
-from stylize_video_export.gallery.catalogue import steadiness, update_catalogue
+from stylize_video_export.gallery.build import Workshop, export_style, is_made_of, train_style
+from stylize_video_export.gallery.catalogue import (
+    forget_figures,
+    read_catalogue,
+    steadiness,
+    update_catalogue,
+)
+from stylize_video_export.gallery.cli import main
 from stylize_video_export.gallery.recipes import GalleryRecipe, read_recipes
 from stylize_video_export.gallery.sheet import contact_sheet, read_samples
 from stylize_video_train.recipe import RecipeError
@@ -148,6 +156,45 @@ def test_the_catalogue_says_where_a_style_is_from_and_how_steady_it_is(
     assert json.loads(catalogue.read_text()) == entries, "figures stay until they are measured anew"
 
 
+def test_figures_of_other_weights_are_dropped(tmp_path: Path) -> None:
+    catalogue = tmp_path / "catalog.json"
+    other = {"title": "kept", "warping_error": 1.5, "noise_gain": 0.2}
+    catalogue.write_text(json.dumps({"toy": {**other, "year": "2026"}, "other": other}))
+    forget_figures(catalogue, "toy")
+    assert json.loads(catalogue.read_text()) == {"toy": {"title": "kept", "year": "2026"}, "other": other}
+    forget_figures(tmp_path / "none.json", "toy")
+    assert not (tmp_path / "none.json").exists()
+
+
+def test_a_style_is_known_by_its_weights(style: Path, folder: Path, recipe: GalleryRecipe) -> None:
+    checkpoint = train_style(recipe, Workshop(folder / "photos", folder / "runs", random_features=True))
+    assert is_made_of(style, checkpoint)
+    weights = {name: value + 1 for name, value in checkpoint.weights.items()}
+    assert not is_made_of(style, replace(checkpoint, weights=weights))
+    assert not is_made_of(folder / "missing.onnx", checkpoint)
+
+
+@pytest.mark.parametrize("text", ["no json", "[1]", '{"toy": 3}', "[" * 100_000])
+def test_a_catalogue_that_is_none_is_a_sentence(text: str, tmp_path: Path) -> None:
+    (tmp_path / "catalog.json").write_text(text)
+    with pytest.raises(StylizeError, match=r"catalog\.json is no catalogue"):
+        read_catalogue(tmp_path / "catalog.json")
+
+
+def test_a_variant_that_is_refused_is_not_there(
+    style: Path, folder: Path, recipe: GalleryRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop = Workshop(folder / "photos", folder / "runs", random_features=True)
+    checkpoint = train_style(recipe, workshop)
+    shutil.copy(style, tmp_path)
+    for name in ("toy.fp16.onnx", "toy.int8.onnx", "other.int8.onnx"):
+        (tmp_path / name).write_bytes(b"of an earlier training")
+    monkeypatch.setattr("stylize_video_export.export.VARIANT_PSNR", 98.9)
+    export = export_style(recipe, checkpoint, workshop, tmp_path, device="cpu")
+    assert len(export.refused) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"toy.onnx", "other.int8.onnx"}
+
+
 def test_the_sheet_shows_every_style_on_every_sample(
     invert_style: Path, swap_style: Path, folder: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +249,69 @@ def test_an_unknown_name_lists_what_there_is(command: Command, folder: Path) -> 
     assert result.returncode == 2
     assert "no recipe 'nobody'" in result.stderr
     assert "photo" in result.stderr
+
+
+def test_one_thing_at_a_time(command: Command, tmp_path: Path) -> None:
+    result = command("train-gallery", "--measure", "a.mp4", "--sheet", tmp_path / "a.jpg", cwd=ROOT)
+    assert result.returncode == 2
+    assert "--measure and --sheet" in result.stderr
+
+
+@pytest.fixture
+def prepared(folder: Path, recipe: GalleryRecipe, tmp_path: Path) -> list[object]:
+    """Arguments of the command that find the training done, in a folder of their own."""
+    workshop = Workshop(folder / "photos", tmp_path, random_features=True)
+    train_style(recipe, workshop)
+    return [
+        *("--content", folder / "photos", "--recipes", folder / "recipes", "--pictures", folder / "pictures"),
+        *("--checkpoints", tmp_path, "--output", tmp_path, "--catalogue", tmp_path / "catalog.json"),
+    ]
+
+
+def test_the_command_ends_with_1_where_a_variant_is_refused(
+    prepared: list[object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    figures = {"warping_error": 2.5, "noise_gain": 0.25}
+    (tmp_path / "catalog.json").write_text(json.dumps({"toy": figures}))
+    monkeypatch.setattr("stylize_video_export.export.VARIANT_PSNR", 98.9)
+    monkeypatch.setattr("stylize_video_export.gallery.build.proof_devices", devices := Devices())
+    monkeypatch.setattr("sys.argv", ["train-gallery", *map(str, prepared), "--device", "cpu"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert "error: toy: fp16 was not written" in capsys.readouterr().err
+    assert devices.asked == ["cpu"]
+    entry = json.loads((tmp_path / "catalog.json").read_text())["toy"]
+    assert entry["title"] == "Stripes"
+    assert not figures.keys() & entry.keys(), "they were of other weights"
+
+
+class Devices:
+    """In place of ``proof_devices``: what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, device: str) -> tuple[str, ...]:
+        self.asked.append(device)
+        return ("cpu",)
+
+
+def test_a_broken_catalogue_is_told_before_anything_is_trained(
+    command: Command, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "catalog.json").write_text("{")
+    result = command(
+        *("train-gallery", "--content", folder / "photos"),
+        *("--recipes", folder / "recipes", "--pictures", folder / "pictures"),
+        *("--checkpoints", tmp_path, "--output", tmp_path, "--catalogue", tmp_path / "catalog.json"),
+    )
+    assert result.returncode == 2
+    assert "is no catalogue that can be read" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog.json"]
 
 
 def test_every_shipped_style_has_a_recipe_and_its_picture() -> None:

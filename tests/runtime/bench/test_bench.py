@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,22 @@ import onnx
 import pytest
 
 from stylize_video.bench.baseline import transformer_net
+from stylize_video.bench.cli import stylize_bench
 from stylize_video.bench.contenders import find_contenders
-from stylize_video.bench.measure import Speed, Stages, Throughput, Timing, scaled_clip
+from stylize_video.bench.measure import (
+    Outside,
+    Speed,
+    Stages,
+    Throughput,
+    Timing,
+    measure_outside,
+    measure_stages,
+    scaled_clip,
+)
 from stylize_video.bench.openvino import OpenVinoNetwork
 from stylize_video.errors import StyleError, StylizeError
 from stylize_video.session import StyleSession
+from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from stylize_video.style import Style, find_style, find_variants
 from stylize_video.threads import in_order
@@ -39,8 +52,8 @@ def test_the_baseline_is_the_fields_network() -> None:
 
 def test_the_bottleneck_is_the_slowest_stage() -> None:
     fast, slow = Timing(1, 2), Timing(5, 6)
-    assert Stages(fast, slow, fast, slow).bottleneck == "encoding"
-    assert Stages(fast, fast, slow, fast).bottleneck == "the network"
+    assert Stages(fast, slow, fast, 5).bottleneck == "encoding"
+    assert Stages(fast, fast, slow, 1).bottleneck == "the network"
     timing = Timing.of([0.001, 0.002, 0.003])
     assert timing.median == pytest.approx(2.0)
     assert timing.p95 == pytest.approx(2.9)
@@ -127,6 +140,68 @@ def test_the_command_reports_everything(
         c["whole"]["fps"] > 0 and c["network"]["core_ms"] > 0 for size in sizes for c in size["contenders"]
     )
     assert sizes[0]["command"]["peak_megabytes"] > 20
+
+
+def test_encoding_is_counted_to_the_end_of_the_file(
+    clip: Path, invert_style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encoders take frames at once and work later."""
+
+    class Slow(VideoSink):
+        def finish(self, *, whole: bool = True) -> Path:
+            time.sleep(0.4)
+            return super().finish(whole=whole)
+
+    monkeypatch.setattr("stylize_video.bench.measure.VideoSink", Slow)
+    session = StyleSession(Style.load(invert_style), "cpu")
+    stages = measure_stages(clip, session, Timing(1, 1), frames=4)
+    assert stages.encode > 100
+
+
+@pytest.mark.parametrize("precision", ["auto", "int8"])
+def test_the_command_that_is_measured_has_the_precision_asked_for(
+    precision: str, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0, stdout="2048")
+
+    monkeypatch.setattr("stylize_video.bench.measure.subprocess.run", run)
+    outside = measure_outside(clip, Path("photo.onnx"), device="cpu", precision=precision)
+    assert outside.peak_megabytes == 2
+    assert all(command[command.index("--precision") + 1] == precision for command in commands)
+
+
+@pytest.mark.parametrize(("asked", "passed_on"), [("fp32", "fp32"), ("all", "auto")])
+def test_the_precision_is_passed_on(
+    asked: str, passed_on: str, clip: Path, invert_style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def outside(*_: object, **options: object) -> Outside:
+        seen.append(options["precision"])
+        return Outside(1, 1)
+
+    monkeypatch.setattr("stylize_video.bench.measure.measure_outside", outside)
+    stylize_bench(clip, str(invert_style), ["64x48"], precision=asked, frames=3, rounds=1, seconds=0.1)
+    assert seen == [passed_on]
+
+
+def test_where_the_report_goes_is_looked_at_first(command: Command, tmp_path: Path) -> None:
+    for place, sentence in ((tmp_path / "missing" / "a.json", "does not exist"), (tmp_path, "is a folder")):
+        result = command("stylize-bench", "no.mp4", "--json", place)
+        assert result.returncode == 2
+        assert sentence in result.stderr
+        assert "no.mp4" not in result.stderr
+
+
+@pytest.mark.parametrize("size", ["99999x99999", "16385x16", "16384x16384"])
+def test_sizes_beyond_any_video(size: str, command: Command) -> None:
+    result = command("stylize-bench", "no.mp4", "--size", size)
+    assert result.returncode == 2
+    assert f"{size} is larger than any video that is read" in result.stderr
 
 
 @pytest.mark.parametrize("size", ["640", "8x8", "axb", "-1x20"])

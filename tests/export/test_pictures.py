@@ -1,0 +1,42 @@
+"""Pictures to calibrate with are those of the whole folder, and thumbnails show something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from stylize_video_export.pictures import PictureError, read_pictures, thumbnail
+
+
+def save(path: Path, *, width: int, height: int, level: int = 90) -> Path:
+    cv2.imwrite(str(path), np.full((height, width, 3), level, np.uint8))
+    return path
+
+
+@pytest.mark.parametrize(("there", "count"), [(47, 24), (48, 24), (25, 24), (24, 24), (3, 24), (9, 2)])
+def test_pictures_are_spread_over_the_folder(there: int, count: int, tmp_path: Path) -> None:
+    for index in range(there):
+        save(tmp_path / f"{index:02}.png", width=64, height=64, level=index)
+    taken = [round(float(picture[0, 0, 0, 0]) * 255) for picture in read_pictures(tmp_path, count=count)]
+    assert len(taken) == len(set(taken)) == min(there, count)
+    assert taken[0] == 0
+    gaps = np.diff([*taken, there])
+    assert gaps.max() - gaps.min() <= 1
+
+
+def test_what_shrinks_to_less_than_a_style_accepts_is_left_out(tmp_path: Path) -> None:
+    save(tmp_path / "strip.png", width=9000, height=64)
+    with pytest.raises(PictureError, match="no pictures"):
+        read_pictures(tmp_path, count=24)
+    save(tmp_path / "picture.png", width=900, height=64)
+    assert [picture.shape for picture in read_pictures(tmp_path, count=24)] == [(1, 3, 34, 480)]
+
+
+def test_a_thumbnail_of_a_strip_is_a_sentence(tmp_path: Path) -> None:
+    strip = save(tmp_path / "strip.png", width=9000, height=20)
+    with pytest.raises(PictureError, match=r"strip\.png is a strip of 9000x20"):
+        thumbnail(strip)
+    assert thumbnail(save(tmp_path / "wide.png", width=900, height=20))[:2] == b"\xff\xd8"
