@@ -16,7 +16,7 @@ import typer
 from stylize_video.bounds import limit_libraries, limit_memory
 from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_command, say
 from stylize_video.errors import SinkError, SourceError, StylizeError
-from stylize_video.interrupts import interrupt_on_sigterm
+from stylize_video.interrupts import interrupt_on_termination
 from stylize_video.pause import PauseKey
 from stylize_video.usage import with_value
 
@@ -298,7 +298,7 @@ def stylize_video(
             input_range=input_range,
             at_once=1 if all(is_picture(source) for source in sources) else most_at_once(),
         )
-        interrupt_on_sigterm()
+        interrupt_on_termination()
         files = list(zip(sources, targets, strict=True))
         if len(sources) < len(found) and not quiet:
             say(f"left out, since made of other inputs: {len(found) - len(sources)} of {len(found)}")
@@ -346,7 +346,7 @@ def _stylize_on_cluster(
     )
     where = None if address == _LOCAL else address
     with Cluster(where, device=str(session.device)) as cluster:
-        interrupt_on_sigterm()  # Ray took that over
+        interrupt_on_termination()  # Ray took that over
         if not quiet:
             how = f"{session.style.name} ({session.style.precision}) on {session.device}"
             say(f"{label} in the style {how}, {cluster.workers} at a time")

@@ -16,7 +16,6 @@ from stylize_video.interrupts import Terminated, noted_interrupts
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 
 _PLAIN_SECONDS = 2.0
 _OF_THE_TRAINING_SIDE = frozenset({"torch", "torchvision", "onnxscript"})
@@ -59,8 +58,8 @@ class _PrintableFormatter(logging.Formatter):
 
 
 def interruption_code(interruption: KeyboardInterrupt) -> int:
-    """130 after Ctrl-C, 143 after SIGTERM, as shells expect."""
-    return EXIT_TERMINATED if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
+    """130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, as shells expect."""
+    return 128 + interruption.number if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
 
 
 def run_command(command: Callable[..., None]) -> None:

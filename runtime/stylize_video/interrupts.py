@@ -18,17 +18,21 @@ _AGAIN_SECONDS = 0.02
 
 
 class Terminated(KeyboardInterrupt):  # not an error: somebody asked for it
-    """SIGTERM or SIGHUP: ends a job as cleanly as Ctrl-C does."""
+    """SIGTERM or SIGHUP, its ``number``: ends a job as cleanly as Ctrl-C does."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.number = number
 
 
-def interrupt_on_sigterm() -> None:
+def interrupt_on_termination() -> None:
     """Let a job finish its file, as Ctrl-C does, where a service manager stops it or its terminal closes.
 
     What is ignored stays ignored: under nohup a job survives its terminal.
     """
 
     def interrupt(number: int, frame: object) -> None:
-        raise Terminated
+        raise Terminated(number)
 
     for number in _TERMINATING:
         if signal.getsignal(number) != signal.SIG_IGN:

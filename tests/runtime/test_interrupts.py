@@ -13,7 +13,7 @@ import pytest
 
 from stylize_video.console import EXIT_INTERRUPTED, errors_as_sentences
 from stylize_video.errors import StylizeError
-from stylize_video.interrupts import Terminated, interrupt_on_sigterm, noted_interrupts, uninterrupted
+from stylize_video.interrupts import Terminated, interrupt_on_termination, noted_interrupts, uninterrupted
 
 TERMINATING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -49,7 +49,7 @@ def test_ctrl_c_waits_for_the_end_of_the_block() -> None:
 
 @pytest.mark.parametrize("number", TERMINATING)
 def test_sigterm_and_sighup_wait_too(number: signal.Signals) -> None:
-    interrupt_on_sigterm()
+    interrupt_on_termination()
     done: list[int] = []
     with pytest.raises(Terminated):
         stopped(number, done)
@@ -58,7 +58,7 @@ def test_sigterm_and_sighup_wait_too(number: signal.Signals) -> None:
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    interrupt_on_sigterm()
+    interrupt_on_termination()
     signal.raise_signal(signal.SIGHUP)
     done: list[int] = []
     with pytest.raises(KeyboardInterrupt), uninterrupted():  # noqa: PT012
@@ -112,7 +112,7 @@ class Interrupting:
 def swallowed(number: signal.Signals) -> None:
     """Sleeps on after a callback swallowed the interruption."""
     with noted_interrupts():
-        interrupt_on_sigterm()
+        interrupt_on_termination()
         Interrupting(number)
         for _ in range(500):
             time.sleep(0.01)

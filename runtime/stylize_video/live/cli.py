@@ -13,7 +13,7 @@ import typer
 from stylize_video.bounds import limit_libraries
 from stylize_video.console import errors_as_sentences, printable, run_command, say
 from stylize_video.errors import StylizeError
-from stylize_video.interrupts import interrupt_on_sigterm
+from stylize_video.interrupts import interrupt_on_termination
 from stylize_video.live.address import DEFAULT_ADDRESS
 from stylize_video.usage import with_value
 
@@ -131,7 +131,7 @@ def stylize_camera(
             device=device,
             precision=parse_precision(precision),
         )
-        interrupt_on_sigterm()
+        interrupt_on_termination()
 
         def tell(text: str) -> None:
             if not quiet:

@@ -51,7 +51,7 @@ def test_a_stream_for_some_seconds(command: Command, invert_style: Path, tmp_pat
     assert json.loads((tmp_path / "s").read_text().splitlines()[-1])["shown"] >= 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopping_finishes_the_recording(number: int, invert_style: Path, tmp_path: Path) -> None:
     with serving(MjpegServer(fps=30)) as server:
         process = subprocess.Popen(
