@@ -159,3 +159,16 @@ def _replaced(descriptor: int, end: int, other_end: threading.Thread) -> Iterato
         os.dup2(saved, descriptor)
         os.close(saved)
         other_end.join()
+
+
+def write_apng(path: Path) -> Path:
+    """Three plain pictures, ever lighter, ten a second."""
+    with av.open(str(path), "w", format="apng") as container:
+        stream = container.add_stream("apng", rate=10)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
+        for index in range(3):
+            picture = np.full((48, 64, 3), 60 + 50 * index, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path

@@ -16,7 +16,7 @@ from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.inputs import Source, parse_source
 from stylize_video.look import Look
-from stylize_video.pictures import PICTURES, read_picture, write_picture
+from stylize_video.pictures import PICTURES, is_animation, read_picture, write_picture
 from stylize_video.pipeline import Hooks, Result, stylize_file
 from stylize_video.pipes import STANDARD, RawFormat
 from stylize_video.sequences import PictureSequence, is_pattern, name_of_pattern
@@ -98,8 +98,10 @@ def joined(sources: Sequence[Source], output: Path | None) -> list[Source]:
 
 
 def is_picture(source: Source) -> bool:
-    """Whether a source is one picture, by its ending."""
-    return isinstance(source, Path) and source.suffix.lower() in PICTURES and not is_pattern(source)
+    """Whether a source is one picture, by its ending; a PNG that moves is a video."""
+    if not isinstance(source, Path) or source.suffix.lower() not in PICTURES or is_pattern(source):
+        return False
+    return source.suffix.lower() != ".png" or not is_animation(source)
 
 
 def label_of(source: Source) -> str:

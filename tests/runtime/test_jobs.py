@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from media import write_apng
 from stylize_video.edit import Edit, Scale
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.jobs import (
@@ -252,3 +253,14 @@ def test_a_batch_goes_on_past_a_broken_file(
     assert sorted(os.listdir(results)) == ["a.invert.mp4", "c.invert.png"]
     with av.open(str(results / "a.invert.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == 12
+
+
+def test_a_png_that_moves_is_a_video(invert_style: Path, tmp_path: Path) -> None:
+    path = write_apng(tmp_path / "moving.png")
+    target = output_for(path, "invert", None, many=False)
+    assert target.name == "moving.invert.mp4"
+    session = StyleSession(Style.load(invert_style), "cpu")
+    assert stylize_any(path, target, session, Options(Look())).frames == 3
+    with av.open(str(target)) as container:
+        means = [frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)]
+    assert means == pytest.approx([195, 145, 95], abs=4)

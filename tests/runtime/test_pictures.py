@@ -5,24 +5,12 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 import pytest
 
+from media import write_apng
 from stylize_video.pictures import is_animation, read_picture
-
-
-def write_apng(path: Path) -> Path:
-    with av.open(str(path), "w", format="apng") as container:
-        stream = container.add_stream("apng", rate=10)
-        assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb24"
-        for index in range(3):
-            picture = np.full((48, 64, 3), 60 + 50 * index, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
 
 
 def write_animated_webp(path: Path) -> Path:
