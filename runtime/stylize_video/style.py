@@ -187,7 +187,8 @@ def check_is_style(model: onnx.ModelProto, path: Path) -> tuple[int, int] | None
     for role, value in (("input", inputs[0]), ("output", outputs[0])):
         tensor = value.type.tensor_type
         if tensor.elem_type != onnx.TensorProto.FLOAT:
-            kind = onnx.TensorProto.DataType.Name(tensor.elem_type)
+            kinds = {number: kind for kind, number in onnx.TensorProto.DataType.items()}
+            kind = kinds.get(tensor.elem_type, "of no known type")  # damaged, or of a later ONNX
             raise refused(f"its {role} {value.name!r} is {kind}, not float32")
         dims = list(tensor.shape.dim)
         if role == "output" and not tensor.HasField("shape"):

@@ -119,6 +119,7 @@ F = TensorProto.FLOAT
         ([("a", F, [1, 1, "H", "W"])], [("y", F, [1, 1, "H", "W"])], r"\[1, 1, H, W\]"),
         ([("a", F, PICTURE)], [("y", F, [1, 1000])], r"\[1, 1000\]"),
         ([("a", TensorProto.UINT8, PICTURE)], [("y", TensorProto.UINT8, PICTURE)], "UINT8"),
+        ([("a", 29, PICTURE)], [("y", F, PICTURE)], "of no known type"),
         ([("a", F, [8, 3, "H", "W"])], [("y", F, [8, 3, "H", "W"])], r"\[8, 3, H, W\]"),
         ([("a", F, [1, 3, 2**20, 2**20])], [("y", F, [1, 3, 2**20, 2**20])], "1048576x1048576"),
         ([("a", F, [1, 3, 64, "W"])], [("y", F, [1, 3, 64, "W"])], "fixes one side"),

@@ -275,7 +275,13 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """A recipe from what :meth:`to_dict` gave, or from a style's metadata.
+
+        Those of an interrupted training hold ``steps_taken`` too, which is no choice.
+        """
         fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "network"
+            k: tuple(v) if isinstance(v, list) else v
+            for k, v in values.items()
+            if k not in ("network", "steps_taken")
         }
         return cls(network=NetworkConfig(**values["network"]), **{**_BEFORE_CHOICES, **fields})

@@ -126,14 +126,14 @@ def test_keys_change_what_is_seen_and_snapshots_save_it(
         desktop.press("1")
         wait_for(desktop, is_near(128))
         desktop.press("r")
-        wait_until(lambda: bool(list(tmp_path.glob(".camera-*.mp4"))))
+        wait_until(lambda: bool(list(tmp_path.glob("camera-*.part.mp4"))))
         desktop.press("q")
         assert process.wait(20) == 0
         assert process.stderr is not None
         errors = process.stderr.read()
         assert "recorded" in errors
         assert "Traceback" not in errors
-        assert not list(tmp_path.glob(".camera-*"))
+        assert not list(tmp_path.glob("camera-*.part.mp4"))
 
 
 @needs_x
