@@ -17,7 +17,7 @@ from stylize_video.probe import video_stream
 _WHOLE = Fraction(9, 10)
 """Part of its time that has to be there; some containers count a little wrong."""
 
-_BACK, _AHEAD = Fraction(1, 10), Fraction(10)
+BACK, AHEAD = Fraction(1, 10), Fraction(10)
 """Seconds by which time has to jump to be that of another recording, as for FFmpeg."""
 
 
@@ -94,7 +94,7 @@ def goes_on_after(name: str, pts: int) -> bool:
 
 def time_jumps(before: Fraction, after: Fraction) -> bool:
     """Whether a frame at ``after`` seconds cannot follow one at ``before``: another recording begins."""
-    return not before - _BACK <= after <= before + _AHEAD
+    return not before - BACK <= after <= before + AHEAD
 
 
 def is_joined(name: str) -> bool:

@@ -16,7 +16,7 @@ _DOLBY_VISION_ONLY = ("dvh1", "dvhe", "dvav", "dva1", "dav1")
 """Tags of Dolby Vision without a base that other decoders show rightly."""
 
 _UNTIMED = ("avi",)
-_NO_TIMESTAMPS, _TIMES_MAY_JUMP = 0x80, 0x200
+NO_TIME_STAMPS, TIMES_MAY_JUMP = 0x80, 0x200
 """FFmpeg's flags of container formats: AVFMT_NOTIMESTAMPS and AVFMT_TS_DISCONT."""
 
 _FASTEST = 1000
@@ -94,8 +94,8 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
             f"{name} is Dolby Vision without a base that other players show; convert it to HDR10 or SDR first"
         )
     pixels, flags = codec.format, container.format.flags
-    timed = not flags & _NO_TIMESTAMPS and container.format.name not in _UNTIMED
-    jumps = bool(flags & _TIMES_MAY_JUMP)
+    timed = not flags & NO_TIME_STAMPS and container.format.name not in _UNTIMED
+    jumps = bool(flags & TIMES_MAY_JUMP)
     start = (stream.start_time or 0) if timed or not seekable else _first_dts(container, stream)
     time_base = stream.time_base or Fraction(1, 90_000)
     rates = (stream.average_rate, stream.guessed_rate)

@@ -16,9 +16,10 @@ from typing import Any
 import av
 import av.error
 
+from stylize_video.damage import AHEAD, BACK
 from stylize_video.edit import Window
 from stylize_video.files import for_ffmpeg
-from stylize_video.probe import is_cover, reason, video_stream
+from stylize_video.probe import TIMES_MAY_JUMP, is_cover, reason, video_stream
 from stylize_video.shared_packets import SharedPackets
 
 _log = logging.getLogger(__name__)
@@ -31,10 +32,6 @@ _UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
 """Codecs that FFmpeg's muxers hold but do not list."""
 _CUT_BY_LIST = ("mp4", "mov")
 """Containers whose edit lists say what of a stream is not shown."""
-_TIMES_MAY_JUMP = 0x200
-"""FFmpeg's flag of container formats: AVFMT_TS_DISCONT."""
-_BACK, _AHEAD = Fraction(1, 10), Fraction(10)
-"""Seconds by which time has to jump for the source to be taken for several in a row, as FFmpeg does."""
 
 
 @dataclass
@@ -67,7 +64,7 @@ class StreamCopier:
         self._streams: dict[int, Any] = {}
         self._clocks: dict[int, _Clock] = {}
         self._sound_shift = Fraction(0)
-        self._times_may_jump = bool(self._source.format.flags & _TIMES_MAY_JUMP)
+        self._times_may_jump = bool(self._source.format.flags & TIMES_MAY_JUMP)
         self._refused: set[int] = set()
         self._begun: set[int] = set()
         self._pictures: list[av.Packet[Any]] = []
@@ -166,8 +163,8 @@ class StreamCopier:
             clock.shift = round(self._sound_shift / packet.time_base) or clock.shift
         dts = packet.dts + clock.shift
         if clock.last is not None:
-            back = dts < clock.last - _BACK / packet.time_base
-            if back or (is_sound and self._times_may_jump and dts > clock.end + _AHEAD / packet.time_base):
+            back = dts < clock.last - BACK / packet.time_base
+            if back or (is_sound and self._times_may_jump and dts > clock.end + AHEAD / packet.time_base):
                 clock.shift += clock.end - dts
                 dts = clock.end
                 if is_sound:
