@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import av
@@ -64,6 +65,7 @@ def test_stopping_finishes_the_recording(number: int, invert_style: Path, tmp_pa
             text=True,
             cwd=tmp_path,
             env={**os.environ},
+            preexec_fn=partial(signal.signal, number, signal.SIG_DFL),  # nohup ignores SIGHUP
         )
         stats = tmp_path / "stats.jsonl"
         wait_until(lambda: stats.exists() and stats.stat().st_size > 0, seconds=60)
