@@ -360,11 +360,7 @@ def calibrated_style_weight(
     photos = folder.untouched()
     crops = torch.stack([photos[k] for k in range(_CALIBRATION_PICTURES)])
     crops = crops[..., : recipe.image_size, : recipe.image_size].to(device, memory_format=torch.channels_last)
-    pools = {name: value.clone() for name, value in loss.pools.state_dict().items()}
-    place = torch.Generator().manual_seed(recipe.seed)
-    with torch.no_grad(), feature_precision(recipe.precision, device):
-        distance = loss(crops, crops, place)[1].item()
-    loss.pools.load_state_dict(pools)
+    distance = _without_trace(loss, crops, recipe, device)[1].item()
     # A picture whose style is that of a photo already must not get a boundless weight.
     return float(f"{recipe.style_balance / max(distance, _LEAST_DISTANCE):.4g}")
 
@@ -421,10 +417,19 @@ def _too_small_as_sentence(recipe: Recipe) -> Iterator[None]:
 def _try_out(loss: PerceptualLoss, recipe: Recipe, device: str) -> None:
     """Run a loss once, as it will be run, and leave it as it was."""
     grey = torch.full((1, 3, recipe.image_size, recipe.image_size), 0.5, device=device)
+    _without_trace(loss, grey, recipe, device)
+
+
+def _without_trace(
+    loss: PerceptualLoss, pictures: Tensor, recipe: Recipe, device: str
+) -> tuple[Tensor, Tensor]:
+    """What ``pictures`` cost against themselves, (content, style), without a memory of it in the pools."""
     pools = {name: value.clone() for name, value in loss.pools.state_dict().items()}
     with torch.no_grad(), feature_precision(recipe.precision, device):
-        loss(grey, grey, torch.Generator().manual_seed(recipe.seed))
+        place = torch.Generator().manual_seed(recipe.seed)
+        content, style = loss(pictures, pictures, place)
     loss.pools.load_state_dict(pools)
+    return content, style
 
 
 def learning_rate_factor(done: int, recipe: Recipe) -> float:
