@@ -27,6 +27,11 @@ _NOISE, _CHANGE = 3, 16
 """Levels of 255 by which the small luma's past lies outside of what the new one holds nearby: up
 to the first they are noise; from the second on the source has changed and its past has no say."""
 
+_PATCH, _AVERAGED = (3, 3), (9, 9)
+"""Pixels of the small luma over which flow is averaged before the camera's motion is fitted to it, so that
+its patches join, and after. Further, things that move by themselves lose their edges; less far,
+plain areas follow their noise."""
+
 _WINDOW = (5, 5)
 _MARGIN: Any = 0.3 * _WINDOW[0] * _WINDOW[1]
 """A motion of its own must explain a window of the small luma better than the camera's by so many
@@ -93,10 +98,11 @@ class TemporalSmoother:
 
     def _follow(self, luma: Luma, past: Luma) -> tuple[NDArray[np.float32], Luma]:
         """Where each point was, and how much it has changed since: ``[h, w, 2]`` and ``[h, w]``."""
-        flow = np.asarray(cv2.blur(self._flow.calc(luma, past, NOTHING), (3, 3)), np.float32)
-        warped = _moved(past, flow)
+        flow = np.asarray(cv2.blur(self._flow.calc(luma, past, NOTHING), _PATCH), np.float32)
         # Without texture any motion explains a picture; it is taken to move with the camera then.
         camera = fit_global_motion(flow, luma)
+        flow = np.asarray(cv2.blur(flow, _AVERAGED), np.float32)
+        warped = _moved(past, flow)
         if camera is None:
             camera, panned = np.zeros_like(flow), past
         else:
