@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stylize_video.bounds import limit_libraries
-from stylize_video.console import errors_as_sentences, printable, run_command, say
+from stylize_video.console import errors_as_sentences, interruption_code, printable, run_command, say
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_termination
 from stylize_video.live.address import DEFAULT_ADDRESS
 from stylize_video.usage import with_value
 
 if TYPE_CHECKING:
+    from stylize_video.live.statistics import Statistics
     from stylize_video.session import StyleSession
 
 _ADDRESS = re.compile(r"(\[.*\]|[\w.-]*):\d+")
@@ -142,12 +143,23 @@ def stylize_camera(
                 f"{source} in the style {session.style.name} ({session.style.precision}) on {session.device}"
             )
 
-        statistics = program.run(on_start=tell_start, on_notice=tell)
-        rate = statistics.shown / statistics.seconds if statistics.seconds else 0
-        tell(
-            f"{statistics.shown} frames in {statistics.seconds:.1f} s, {rate:.1f} fps,"
-            f" delay {statistics.latency_p50_ms:.0f} ms (95 %: {statistics.latency_p95_ms:.0f} ms)"
-        )
+        ended = []
+
+        def tell_end(statistics: Statistics) -> None:
+            ended.append(statistics)
+            rate = statistics.shown / statistics.seconds if statistics.seconds else 0
+            tell(
+                f"{statistics.shown} frames in {statistics.seconds:.1f} s, {rate:.1f} fps,"
+                f" delay {statistics.latency_p50_ms:.0f} ms (95 %: {statistics.latency_p95_ms:.0f} ms)"
+            )
+
+        try:
+            program.run(on_start=tell_start, on_notice=tell, on_end=tell_end)
+        except KeyboardInterrupt as interruption:
+            if not ended:
+                raise
+            # Nothing went wrong: it is how one ends a program without a window.
+            raise SystemExit(interruption_code(interruption)) from None
 
 
 class _Once(logging.Filter):

@@ -77,7 +77,7 @@ class Engine:
         finally:
             with uninterrupted():
                 self._close()
-        return self._report()
+        return self.report()
 
     def _step(self) -> bool:
         """Show one picture, new or not; False at the end."""
@@ -177,10 +177,11 @@ class Engine:
         """The statistics of a moment ago: they cost more than they change."""
         if self._clock() >= self._statistics_due:
             self._statistics_due = self._clock() + _STATISTICS_SECONDS
-            self._statistics = self._report()
+            self._statistics = self.report()
         return self._statistics
 
-    def _report(self) -> Statistics:
+    def report(self) -> Statistics:
+        """How it has gone so far."""
         height, width = self._frame.image.shape[:2] if self._frame else (0, 0)
         small = self._stylist.working_size.of(height, width) if self._frame else (0, 0)
         return self._monitor.report(
@@ -193,7 +194,7 @@ class Engine:
         endings: list[Callable[[], None]] = [output.close for output in self._outputs]
         endings.append(self._snapshots.close)
         if file := self._statistics_file:
-            endings.append(lambda: file.write(self._report(), last=True))
+            endings.append(lambda: file.write(self.report(), last=True))
         for end in endings:
             try:
                 end()

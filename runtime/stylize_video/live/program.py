@@ -95,15 +95,18 @@ class Program:
         *,
         on_start: Callable[[StyleSession], None] = lambda _: None,
         on_notice: Callable[[str], None] = lambda _: None,
+        on_end: Callable[[Statistics], None] = lambda _: None,
     ) -> Statistics:
-        """Run until the source ends or somebody quits.
+        """Run until the source ends, somebody quits or Ctrl-C interrupts it.
 
         Args:
             on_start: called with the first style, open.
             on_notice: called with everything that users are told.
+            on_end: called with how it went once outputs are closed, also where it is interrupted.
 
         Raises:
             StylizeError: the source, a style or an output fails.
+            KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP ended it; recordings are whole.
         """
         clock = time.perf_counter
         self._check()
@@ -144,7 +147,13 @@ class Program:
                 clock=clock,
             )
             on_start(session)
-            return engine.run(seconds=self.seconds)
+            try:
+                statistics = engine.run(seconds=self.seconds)
+            except KeyboardInterrupt:
+                on_end(engine.report())
+                raise
+            on_end(statistics)
+            return statistics
 
     def _check(self) -> None:
         if not self.folder.is_dir():

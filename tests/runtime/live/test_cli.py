@@ -73,6 +73,8 @@ def test_stopping_finishes_the_recording(number: int, invert_style: Path, tmp_pa
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert "recorded live.mp4" in errors
+    assert errors.splitlines()[-1].endswith("ms)")  # how it went, and no error
+    assert "error" not in errors
     assert "Traceback" not in errors
     assert frames_of(tmp_path / "live.mp4") >= 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["live.mp4", "stats.jsonl"]
