@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import stylize_video  # noqa: F401  # before any test imports ONNX Runtime, which would report the run
 from support import ROOT, Command, MakeClip, command_line, save_style, write_clip
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
 import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +42,29 @@ def test_imports_go_one_way(package: str) -> None:
                 names = [node.module or ""]
             ours = {name.split(".")[0] for name in names} & set(LAYERS)
             assert ours <= allowed, f"{path} imports {ours - allowed}"
+
+
+def modules_with_onnx_runtime() -> Iterator[str]:
+    for package in LAYERS:
+        for path in (ROOT / FOLDERS[package] / package).rglob("*.py"):
+            if re.search(r"^(import|from) onnxruntime", path.read_text(), re.M):
+                yield ".".join(path.relative_to(ROOT / FOLDERS[package]).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("module", sorted(modules_with_onnx_runtime()))
+def test_onnx_runtime_keeps_nothing_in_the_home_and_reports_to_nobody(module: str, tmp_path: Path) -> None:
+    """Whichever module is imported first; what it does, it does when it is loaded."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("ORT_", "XDG_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {module}, onnxruntime"],
+        env={**environment, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stderr == ""
+    assert [str(path) for path in tmp_path.rglob("*")] == []
 
 
 def test_stylizing_never_imports_torch(clip: Path, tmp_path: Path) -> None:

@@ -9,10 +9,17 @@
 
 Everything here is loaded on first use, so that importing the package costs nothing. There
 is no global state: a session is an object, and threads may share one.
+
+One thing is settled at once, for this process and those it starts: nobody is told that styles
+are run. ONNX Runtime's builds keep a number for the user and a database in the home folder
+(``~/.cache/Microsoft``) from their first import on, and report to their makers over the network.
+``ORT_DISABLE_TELEMETRY=1`` keeps them from it, if it is there before that import; with ``0`` in
+the environment, they may.
 """
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -75,6 +82,8 @@ _HOMES = {
     "working_size": ("WorkingSize",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 
 if not TYPE_CHECKING:  # a type checker that saw it would let misspelt names pass

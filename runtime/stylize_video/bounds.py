@@ -20,7 +20,7 @@ MAX_FIXED_PIXELS = 2**24
 def limit_libraries() -> None:
     """Tell libraries, before they are imported, how large a picture may be, not to talk, and not to spin.
 
-    For commands; a library leaves its process's environment alone.
+    For commands; a library leaves such choices to its process.
     """
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(MAX_PICTURE_PIXELS))
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
