@@ -98,6 +98,10 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
         if debug or missing not in _OF_THE_TRAINING_SIDE:
             raise
         fail(f"{missing} is not installed, which this needs: pip install 'stylize-video[train]'")
+    except MemoryError:
+        if debug:
+            raise
+        fail("there is not enough memory; close other programs, or let the network work at a smaller size")
     except BrokenPipeError:
         raise SystemExit(EXIT_ERROR) from None
     except OSError as error:

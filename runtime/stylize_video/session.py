@@ -24,6 +24,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import onnxruntime as ort
+from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
 
 from stylize_video.adapter import FRAMES, STYLIZED
@@ -38,7 +39,7 @@ from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
 from stylize_video.quiet import quiet_stderr
 from stylize_video.style import Style, find_style, find_variants, read_metadata, read_model
 from stylize_video.tiles import plan_tiles, stylize_tiles
-from stylize_video.working_size import stylize_at
+from stylize_video.working_size import done_at, stylize_at
 
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
@@ -282,29 +283,39 @@ class StyleSession:
             raise StyleError(f"the input range is 1 or 255, got {input_range}")
         self.style = style
         self._told: set[tuple[int, int]] = set()
+        self._not_in_tiles: set[tuple[int, int, int]] = set()
         self.device = resolve_device(device)
-        self.input_range = input_range or (1 if style.metadata else probe_range(style))
+        with _memory_for(style):
+            self.input_range = input_range or (1 if style.metadata else probe_range(style))
         if at_once > 1 and not threads:
             threads = max(1, cores() // at_once)
         self._threads = threads
         self._opening = threading.Lock()
         self._computation: _OnCpu | CudaRunner | None = None
         try:
-            self._reopen()
-        except DeviceError:
-            if device != "auto":
+            self._opened()
+        except (DeviceError, OutOfMemoryError):
+            if device != "auto" or self.device.kind == "cpu":
                 raise
             self.device = Device("cpu")
-            self._reopen()
+            self._opened()
         # A GPU computes one frame after the other: its buffers are there once.
         self.at_once = at_once if self.device.kind == "cpu" else 1
         self._max_pixels = MAX_PIXELS[self.device.kind]
         self._ladder = Ladder(self._steps(may_leave=device == "auto"))
 
-    def _reopen(self) -> None:
+    def _opened(self) -> _OnCpu | CudaRunner:
+        with self._opening, _memory_for(self.style):
+            if self._computation is None:
+                self._computation = _open(self.style, self.device, self.input_range, self._threads)
+            return self._computation
+
+    def _close(self, device: Device | None = None) -> None:
+        """Give back what was taken; the next frame opens it again, on ``device`` from then on."""
         with self._opening:
-            self._computation = None  # so that its memory is free for the new one
-            self._computation = _open(self.style, self.device, self.input_range, self._threads)
+            self._computation = None
+            self.device = device or self.device
+            self._max_pixels = MAX_PIXELS[self.device.kind]
 
     def stylize(self, frame: Frame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
@@ -330,21 +341,31 @@ class StyleSession:
     def _steps(self, *, may_leave: bool) -> Iterator[Step]:
         """Ways to stylize a frame, from the fastest to the most frugal.
 
-        Between two the session is opened anew: what it took hold of in vain is free again.
+        Between two the session is closed: what it took hold of in vain is free again, and
+        the frame that comes next opens it. Where that fails, there is the step after it.
         """
         yield Step("as ever", self._stylize_sized)
-        self._reopen()
+        yield from self._frugal_steps()
+        if self.device.kind != "cpu" and may_leave:
+            self._close(Device("cpu"))
+            yield Step("on the CPU", self._stylize_sized)
+            yield from self._frugal_steps()
+
+    def _frugal_steps(self) -> Iterator[Step]:
+        alone = threading.Lock()
+        try:
+            tiled = self._neighbourhood is not None and not self.style.fixed_size
+        except MemoryError:
+            tiled = False
         if self.at_once > 1:
-            alone = threading.Lock()
 
             def one_at_a_time(frame: Frame) -> Frame:
                 with alone:
                     return self._stylize_sized(frame)
 
+            self._close()
             yield Step("with one frame at a time", one_at_a_time)
-            self._reopen()
-        if self._neighbourhood and not self.style.fixed_size:
-            alone = threading.Lock()
+        if tiled:
             for part, name in _SMALLER_TILES:
 
                 def in_tiles(frame: Frame, part: int = part) -> Frame:
@@ -352,12 +373,8 @@ class StyleSession:
                     with alone:
                         return self._stylize_sized(frame, max_pixels=max(_LEAST_TILE, pixels // part))
 
+                self._close()
                 yield Step(f"in tiles of {name} of the size", in_tiles)
-                self._reopen()
-        if self.device.kind != "cpu" and may_leave:
-            slow = StyleSession(self.style, "cpu", input_range=self.input_range)
-            self.device = slow.device
-            yield Step("on the CPU", slow.stylize)
 
     def _stylize_sized(self, frame: Frame, *, max_pixels: int = 0) -> Frame:
         limit = max_pixels or self._max_pixels
@@ -369,18 +386,24 @@ class StyleSession:
         stylized = self._run(frame)
         if stylized.shape == frame.shape:
             return stylized
+        if self.style.metadata:
+            raise self._changes_sizes(frame, stylized)
         height, width = frame.shape[:2]
-        if self.style.metadata:  # the contract promises the same size for every size
-            got = f"{stylized.shape[1]}x{stylized.shape[0]}"
-            raise StyleError(f"{self.style.path} turned a {width}x{height} frame into {got}; export it again")
         return _resized(stylized, (height, width))
+
+    def _changes_sizes(self, frame: Frame, stylized: Frame) -> StyleError:
+        """What is wrong with a style of ours then: the contract promises the same size for every size."""
+        size, got = (f"{picture.shape[1]}x{picture.shape[0]}" for picture in (frame, stylized))
+        return StyleError(f"{self.style.path} turned a {size} frame into {got}; export it again")
 
     def _stylize_large(self, frame: Frame, limit: int) -> Frame:
         """In tiles; smaller and enlarged again where the network looks at the whole picture."""
         height, width = frame.shape[:2]
-        if self._neighbourhood:
+        if self._neighbourhood and (height, width, limit) not in self._not_in_tiles:
             tiles = plan_tiles(height, width, self._neighbourhood, max_pixels=limit)
-            return stylize_tiles(self._stylize_whole, frame, tiles)
+            with contextlib.suppress(_TileOfAnotherSizeError):
+                return stylize_tiles(self._stylize_tile, frame, tiles)
+            self._not_in_tiles.add((height, width, limit))
         if height * width <= MAX_WHOLE_PIXELS:
             return self._stylize_whole(frame)
         shrink = (MAX_WHOLE_PIXELS / (height * width)) ** 0.5
@@ -388,11 +411,21 @@ class StyleSession:
         if size not in self._told:
             self._told.add(size)
             _log.warning(
-                "%s looks at the whole picture, so %dx%d is stylized at %dx%d to spare memory;"
-                " strokes come out larger",
-                self.style.path.name, width, height, size[1], size[0],
+                "%s %s, so %dx%d is stylized at %dx%d to spare memory; strokes come out larger",
+                self.style.path.name,
+                "changes the size of its pictures" if self._neighbourhood else "looks at the whole picture",
+                width, height, size[1], size[0],
             )  # fmt: skip
-        return stylize_at(self, frame, size)
+        return done_at(self._stylize_whole, frame, size)
+
+    def _stylize_tile(self, tile: Frame) -> Frame:
+        """One that is a little smaller or larger than its part of the frame would not meet the others."""
+        stylized = self._run(tile)
+        if stylized.shape == tile.shape:
+            return stylized
+        if self.style.metadata:
+            raise self._changes_sizes(tile, stylized)
+        raise _TileOfAnotherSizeError
 
     @cached_property
     def _neighbourhood(self) -> Neighbourhood | None:
@@ -403,11 +436,11 @@ class StyleSession:
 
     def _run(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]
-        with self._opening:
-            computation = self._computation
         try:
-            if computation is None:
-                raise OutOfMemoryError("it could not be opened again")
+            computation = self._opened()
+        except (StyleError, DeviceError) as error:  # it could be opened before: what is missing is memory
+            raise OutOfMemoryError(first_line(error)) from error
+        try:
             result: Frame = computation.run(batch)[0]
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             size = f"{frame.shape[1]}x{frame.shape[0]}"
@@ -437,6 +470,10 @@ class StyleSession:
             self.stylize(frame)
             seconds.append(time.perf_counter() - start)
         return float(np.median(seconds))
+
+
+class _TileOfAnotherSizeError(Exception):  # never leaves this module
+    """The network made a tile smaller or larger."""
 
 
 class _OnCpu:
@@ -575,6 +612,15 @@ def _open(style: Style, device: Device, input_range: int, threads: int) -> _OnCp
     return runner
 
 
+@contextlib.contextmanager
+def _memory_for(style: Style) -> Iterator[None]:
+    """Where there is not enough memory to open a style, that is what is told."""
+    try:
+        yield
+    except (MemoryError, EncodeError) as error:
+        raise OutOfMemoryError(f"there is not enough memory to open {style.path}") from error
+
+
 def _create_session(
     style: Style, model: bytes, device: Device, threads: int, *, graphs: bool = False
 ) -> ort.InferenceSession:
@@ -592,8 +638,10 @@ def _create_session(
         with quiet_stderr() if device.kind == "cuda" else contextlib.nullcontext():
             session = ort.InferenceSession(model, options, providers=providers)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        kind = DeviceError if device.kind == "cuda" else StyleError
-        raise kind(f"{style.path} cannot run on {device}: {first_line(error)}") from error
+        told = f"{style.path} cannot run on {device}: {first_line(error)}"
+        if device.kind == "cuda":
+            raise DeviceError(told) from error
+        raise (OutOfMemoryError if is_out_of_memory(error) else StyleError)(told) from error
     if device.kind == "cuda" and _CUDA not in session.get_providers():
         raise DeviceError(f"--device {device} cannot be used: ONNX Runtime fell back to the CPU")
     return session

@@ -8,6 +8,7 @@ fewer pixels to paint.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -83,13 +84,18 @@ class WorkingSize:
 
 def stylize_at(network: Network, frame: Frame, size: tuple[int, int]) -> Frame:
     """Stylize ``frame``, uint8 ``[H, W, 3]`` BGR, at ``size`` (height, width); same shape out."""
+    return done_at(network.stylize, frame, size)
+
+
+def done_at(stylize: Callable[[Frame], Frame], frame: Frame, size: tuple[int, int]) -> Frame:
+    """As :func:`stylize_at` with what a network does."""
     height, width = frame.shape[:2]
     if size == (height, width):
-        return network.stylize(frame)
+        return stylize(frame)
     smaller = size[0] * size[1] < height * width
     method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
     working = np.asarray(cv2.resize(frame, size[::-1], interpolation=method), np.uint8)
-    stylized = network.stylize(working)
+    stylized = stylize(working)
     if smaller:
         return upsample_guided(stylized, working, frame)
     return np.asarray(cv2.resize(stylized, (width, height), interpolation=cv2.INTER_AREA), np.uint8)

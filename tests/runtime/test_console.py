@@ -12,6 +12,12 @@ from stylize_video.errors import StylizeError
     ("error", "code", "sentence"),
     [
         (StylizeError("the style is missing"), EXIT_ERROR, "error: the style is missing\n"),
+        (
+            MemoryError(),
+            EXIT_ERROR,
+            "error: there is not enough memory; close other programs, or let the network work at a smaller"
+            " size\n",
+        ),
         (KeyboardInterrupt(), EXIT_INTERRUPTED, "error: interrupted\n"),
         (
             OSError(28, "No space left on device", "a.mp4"),

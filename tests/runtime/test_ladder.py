@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from google.protobuf.message import EncodeError
 
 import stylize_video.session as session_module
-from stylize_video.errors import StyleError
+from stylize_video.bench.baseline import transformer_net
+from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import Frame
 from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
 from stylize_video.session import Device, StyleSession
@@ -95,6 +99,36 @@ def test_threads_go_down_together(caplog: pytest.LogCaptureFixture) -> None:
         results = list(pool.map(ladder.stylize, [FRAME] * 64))
     assert all((result == 1).all() for result in results)
     assert len(caplog.messages) == 2
+
+
+def test_no_step_is_made_while_frames_are_in_the_works() -> None:
+    """What a step gives back must not be in use."""
+    inside, failed = threading.Barrier(2), threading.Event()
+    working: list[int] = []
+    seen: list[list[int]] = []
+
+    def first(frame: Frame) -> Frame:
+        inside.wait(10)
+        if frame[0, 0, 0] == 0:
+            failed.set()
+            raise OutOfMemoryError("more")
+        working.append(1)
+        failed.wait(10)
+        time.sleep(0.1)
+        working.pop()
+        return frame
+
+    def made() -> Iterator[Step]:
+        yield Step("first", first)
+        seen.append(list(working))
+        yield Step("second", lambda frame: frame + 1)
+
+    ladder = Ladder(made())
+    with ThreadPoolExecutor(2) as pool:
+        small, large = pool.map(ladder.stylize, [FRAME, FRAME + 7])
+    assert seen == [[]]
+    assert (small == 1).all()
+    assert (large == 7).all()
 
 
 class SmallDevice:
@@ -181,6 +215,85 @@ def test_a_gpu_that_was_insisted_on_is_not_left(invert_style: Path, monkeypatch:
     with pytest.raises(StyleError, match="close other programs"):
         session.stylize(FRAME)
     assert str(session.device) == "cuda:0"
+
+
+class Memory:
+    """Opens sessions as long as ``refusals`` last out; every frame on the device ``full`` fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, full: str, refusal: Exception) -> None:
+        self.full, self.refusals = full, 0
+        opened = session_module._open
+
+        def open_(style: Style, device: Device, input_range: int, threads: int) -> object:
+            if self.refusals:
+                self.refusals -= 1
+                raise refusal
+            return FullGpu() if device.kind == self.full else opened(style, device, input_range, threads)
+
+        monkeypatch.setattr(session_module, "_open", open_)
+
+
+REFUSALS = [
+    MemoryError(),
+    EncodeError("Failed to serialize proto"),
+    DeviceError("photo.onnx cannot run on cuda:0: CUDA failure 2: out of memory"),
+]
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: type(error).__name__)
+def test_where_opening_anew_fails_the_next_step_is_tried(
+    refusal: Exception,
+    invert_style: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session_module, "resolve_device", lambda text: Device("cuda"))
+    memory = Memory(monkeypatch, full="cuda", refusal=refusal)
+    session = StyleSession(Style.load(invert_style), "auto", input_range=1)
+    memory.refusals = 3
+    np.testing.assert_array_equal(session.stylize(FRAME), 255 - FRAME)
+    assert len(caplog.messages) == 4
+    assert caplog.messages[-1].endswith("going on on the CPU")
+
+
+@pytest.mark.parametrize("refusal", REFUSALS, ids=lambda error: type(error).__name__)
+def test_a_session_that_had_no_memory_for_anything_goes_on_when_it_is_back(
+    refusal: Exception, invert_style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = Memory(monkeypatch, full="cpu", refusal=refusal)
+    session = StyleSession(Style.load(invert_style), "cpu", input_range=1, at_once=2)
+    memory.refusals = 1000
+    for _ in range(3):
+        with pytest.raises(OutOfMemoryError, match="close other programs"):
+            session.stylize(FRAME)
+    memory.refusals, memory.full = 0, ""
+    np.testing.assert_array_equal(session.stylize(FRAME), 255 - FRAME)
+
+
+@pytest.mark.parametrize("refusal", REFUSALS[:2], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("during", ["_open", "probe_range"])
+def test_too_little_memory_to_open_a_style_is_a_sentence(
+    refusal: Exception, during: str, invert_style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr(session_module, during, refuse)
+    with pytest.raises(OutOfMemoryError, match=r"not enough memory to open .*invert\.onnx"):
+        StyleSession(Style.load(invert_style), "cpu")
+
+
+def test_large_frames_of_a_network_that_looks_at_all_of_them(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such frames are made smaller inside a step that lets only one at a time in."""
+    small_devices(monkeypatch, 300_000)
+    monkeypatch.setattr(session_module, "MAX_WHOLE_PIXELS", 400_000)
+    monkeypatch.setitem(session_module.MAX_PIXELS, "cpu", 100_000)
+    session = StyleSession(transformer_net(width=2), "cpu", input_range=1, at_once=2)
+    with pytest.raises(OutOfMemoryError, match="close other programs"):
+        session.stylize(np.zeros((800, 800, 3), np.uint8))
+    assert caplog.messages[-1].endswith("going on with one frame at a time")
 
 
 def test_memory_that_really_ends() -> None:

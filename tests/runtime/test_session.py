@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from stylize_video.errors import DeviceError, StyleError
 from stylize_video.machine import cores
 from stylize_video.pipeline import stylize_frames
 from stylize_video.session import (
+    MAX_PIXELS,
     Device,
     StyleSession,
     cpu_seconds,
@@ -377,6 +378,61 @@ def test_foreign_outputs_of_another_size_are_brought_back(tmp_path: Path) -> Non
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
     (tmp_path / "pad.onnx").write_bytes(model.SerializeToString())
     assert open_session(tmp_path / "pad.onnx", device="cpu").stylize(frame()).shape == frame().shape
+
+
+def sized_style(path: Path, nodes: list[onnx.NodeProto], **values: np.ndarray) -> Path:
+    """A foreign style whose pictures come out in other sizes."""
+    inputs, outputs = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, *sides])]
+        for name, sides in (("x", ("H", "W")), ("y", ("h", "w")))
+    )
+    stored = [numpy_helper.from_array(value, name) for name, value in values.items()]
+    graph = helper.make_graph(nodes, "sized", inputs, outputs, stored)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=7)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def identity_kernel(side: int) -> np.ndarray:
+    kernel = np.zeros((3, 3, side, side), np.float32)
+    kernel[range(3), range(3), side // 2, side // 2] = 1
+    return kernel
+
+
+def unpadded(path: Path) -> Path:
+    """Some pixels smaller, as convolutions without padding make it."""
+    return sized_style(path, [helper.make_node("Conv", ["x", "w"], ["y"])], w=identity_kernel(9))
+
+
+def halved(path: Path) -> Path:
+    """At half the size and back: odd sides come out a pixel larger."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], strides=[2, 2], pads=[1] * 4),
+        helper.make_node("Resize", ["a", "", "twice"], ["y"], mode="linear"),
+    ]
+    return sized_style(path, nodes, w=identity_kernel(3), twice=np.array([1, 1, 2, 2], np.float32))
+
+
+@pytest.mark.parametrize("make", [unpadded, halved])
+def test_no_seam_where_a_network_changes_the_size_of_tiles(
+    make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    style, picture = Style.load(make(tmp_path / "sized.onnx")), frame(301, 403)
+    whole = StyleSession(style, "cpu", input_range=1).stylize(picture)
+    monkeypatch.setitem(MAX_PIXELS, "cpu", 50_000)
+    session = StyleSession(style, "cpu", input_range=1)
+    for _ in range(2):
+        np.testing.assert_array_equal(session.stylize(picture), whole)
+
+
+def test_large_frames_of_a_network_that_changes_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(MAX_PIXELS, "cpu", 30_000)
+    monkeypatch.setattr("stylize_video.session.MAX_WHOLE_PIXELS", 40_000)
+    session = StyleSession(Style.load(unpadded(tmp_path / "sized.onnx")), "cpu", input_range=1)
+    assert session.stylize(frame(301, 403)).shape == (301, 403, 3)
+    assert "sized.onnx changes the size of its pictures, so 403x301 is stylized at 231x172" in caplog.text
 
 
 def test_a_graph_that_cannot_run_is_a_sentence(tmp_path: Path, invert_style: Path) -> None:
