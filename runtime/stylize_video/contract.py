@@ -5,8 +5,7 @@ A style is one ONNX file with one input and one output, both float32
 FFmpeg's ONNX filter and VapourSynth's vs-mlrt expect the same. What a style knows of
 itself stands in ``metadata_props`` under :data:`METADATA_PREFIX`.
 
-This module is all that the exporter and the runtime share; it imports neither
-ONNX nor torch.
+What a style file promises stands here alone; this module imports neither ONNX nor torch.
 """
 
 from __future__ import annotations

@@ -17,12 +17,28 @@ if TYPE_CHECKING:
     from stylize_video_train.trainer import Progress
 
 
-def _option(name: str, help_text: str, *, shown: str | None = None) -> Any:
+_LOSSES, _PHOTOS, _NETWORK, _STEADY, _LEARNING = (
+    "What is compared",
+    "Photos and picture",
+    "Network",
+    "Steadiness",
+    "Steps",
+)
+
+
+def _option(name: str, panel: str, help_text: str, *, shown: str | None = None) -> Any:
     """An option for a field of the recipe, whose own default is shown: not given, it changes nothing."""
     from stylize_video_train.recipe import Recipe
 
-    default = shown or str(next(f.default for f in fields(Recipe) if f.name == name))
-    return typer.Option(help=f"{help_text}  [default: {default}]", show_default=False)
+    default = shown or _shown(next(f.default for f in fields(Recipe) if f.name == name))
+    return typer.Option(help=f"{help_text}  [default: {default}]", show_default=False, rich_help_panel=panel)
+
+
+def _shown(value: Any) -> str:
+    """A field's value as it is given on the command line."""
+    if isinstance(value, tuple):
+        return ",".join(map(_shown, value))
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def train_style(
@@ -35,100 +51,158 @@ def train_style(
         Path | None, typer.Option(help="A TOML file with any of these; options override it.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
-    features: Annotated[
-        str | None, _option("features", "Feature model: vgg16, vgg19, resnet101, squeezenet1_1, …")
+    style_balance: Annotated[
+        float | None, _option("style_balance", _LOSSES, "Strength of the style, for any PICTURE.")
     ] = None,
-    feature_weights: Annotated[
-        Path | None, typer.Option(help="Its state dict.  [default: torchvision downloads it]")
+    style_weight: Annotated[
+        float | None,
+        _option("style_weight", _LOSSES, "Style against content.", shown="calibrated to --style-balance"),
     ] = None,
-    content_layer: Annotated[
-        str | None, _option("content_layer", "Where content is compared.", shown="the model's preset")
+    content_weight: Annotated[
+        float | None, _option("content_weight", _LOSSES, "Higher keeps more of the photo.")
     ] = None,
-    style_layers: Annotated[
-        str | None, _option("style_layers", "The set J, separated by commas.", shown="the model's preset")
+    tv_weight: Annotated[
+        float | None, _option("tv_weight", _LOSSES, "Total variation: higher is smoother.")
     ] = None,
-    layer_weights: Annotated[
-        str | None, _option("layer_weights", "One weight a style layer.", shown="all equal")
+    style_statistics: Annotated[
+        str | None,
+        _option("style_statistics", _LOSSES, "What style is at a layer: moments, or gram (Johnson et al.)."),
     ] = None,
     style_scales: Annotated[
-        str | None, _option("style_scales", "Sizes at which style is compared.", shown="1,0.5")
+        str | None,
+        _option("style_scales", _LOSSES, "Sizes at which style is compared, the first one in a --window."),
+    ] = None,
+    window: Annotated[
+        float | None,
+        _option(
+            "window", _LOSSES, "Compare style at the first scale in a random part of this width and height."
+        ),
     ] = None,
     content_scale: Annotated[
         float | None,
-        _option("content_scale", "The one of them at which content is compared.", shown="the smallest"),
+        _option(
+            "content_scale",
+            _LOSSES,
+            "The one of --style-scales at which content is compared.",
+            shown="the smallest",
+        ),
     ] = None,
-    window: Annotated[
-        float | None, _option("window", "Part of each side that the first of them looks at.")
+    features: Annotated[
+        str | None, _option("features", _LOSSES, "Feature model: vgg16, vgg19, resnet101, squeezenet1_1, ...")
+    ] = None,
+    feature_weights: Annotated[
+        Path | None,
+        typer.Option(
+            help="State dict of the feature model, a .pth file.  [default: torchvision downloads it]",
+            rich_help_panel=_LOSSES,
+        ),
+    ] = None,
+    content_layer: Annotated[
+        str | None,
+        _option("content_layer", _LOSSES, "Layer at which content is compared.", shown="the model's preset"),
+    ] = None,
+    style_layers: Annotated[
+        str | None,
+        _option(
+            "style_layers",
+            _LOSSES,
+            "Layers at which style is compared, separated by commas.",
+            shown="the model's preset",
+        ),
+    ] = None,
+    layer_weights: Annotated[
+        str | None, _option("layer_weights", _LOSSES, "One weight a style layer.", shown="all equal")
+    ] = None,
+    precision: Annotated[
+        str | None,
+        _option(
+            "precision", _LOSSES, "Arithmetic of the feature model: fp32, bf16, or auto for the faster one."
+        ),
+    ] = None,
+    style_size: Annotated[
+        int | None,
+        _option("style_size", _PHOTOS, "Short side of PICTURE, in pixels: smaller gives finer strokes."),
+    ] = None,
+    image_size: Annotated[
+        int | None, _option("image_size", _PHOTOS, "Side of the crops of photos, in pixels.")
+    ] = None,
+    zoom: Annotated[
+        str | None,
+        _option(
+            "zoom",
+            _PHOTOS,
+            "Enlarge each photo until its short side is so many crops long, from,to: more is softer.",
+        ),
+    ] = None,
+    contrast: Annotated[
+        str | None, _option("contrast", _PHOTOS, "Scale each crop's contrast by a number, from,to.")
+    ] = None,
+    brightness: Annotated[
+        float | None, _option("brightness", _PHOTOS, "Make each crop darker or lighter by up to this, of 1.")
     ] = None,
     network: Annotated[
-        str | None, typer.Option(help="realtime, or transformer (Johnson et al.).  [default: realtime]")
+        str | None,
+        typer.Option(
+            help="realtime, or transformer (Johnson et al.).  [default: realtime]", rich_help_panel=_NETWORK
+        ),
     ] = None,
-    width: Annotated[int | None, typer.Option(help="Channels of the network.  [default: 32]")] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Channels of the network.  [default: 32]", rich_help_panel=_NETWORK)
+    ] = None,
     start: Annotated[
         str | None,
         _option(
-            "start", "Weights to start from: a checkpoint, bundled, or none.", shown="bundled where they fit"
+            "start",
+            _NETWORK,
+            "Weights to start from: a checkpoint, bundled, or none.",
+            shown="bundled where they fit",
         ),
     ] = None,
     teacher: Annotated[
         str | None,
-        _option("teacher", "A style that the first steps imitate, such as a big network's.", shown="none"),
+        _option(
+            "teacher",
+            _NETWORK,
+            "A style that the first steps imitate, such as a big network's.",
+            shown="none",
+        ),
     ] = None,
-    steps: Annotated[int | None, _option("steps", "Optimizer steps.")] = None,
-    batch: Annotated[int | None, _option("batch", "Pictures in a step, over all processes.")] = None,
-    accumulate: Annotated[
-        int | None, _option("accumulate", "Compute a step in this many parts, to save memory.")
+    steadiness_weight: Annotated[
+        float | None, _option("steadiness_weight", _STEADY, "Against flicker: higher is steadier.")
     ] = None,
-    image_size: Annotated[int | None, _option("image_size", "Side of the training crops, in pixels.")] = None,
-    zoom: Annotated[
-        str | None,
-        _option("zoom", "Photos are scaled to so many crops: at 4, they are soft as footage.", shown="1.1,4"),
-    ] = None,
-    contrast: Annotated[
-        str | None, _option("contrast", "Their contrast is scaled by so much.", shown="0.45,1.1")
-    ] = None,
-    brightness: Annotated[
-        float | None, _option("brightness", "They get at most so much darker or lighter, of 1.")
-    ] = None,
-    style_size: Annotated[
-        int | None, _option("style_size", "Short side of PICTURE, in pixels: smaller gives finer strokes.")
-    ] = None,
-    style_statistics: Annotated[
-        str | None,
-        _option("style_statistics", "What style is at a layer: moments, or gram (Johnson et al.)."),
-    ] = None,
-    style_weight: Annotated[
-        float | None, _option("style_weight", "Style against content.", shown="calibrated to --style-balance")
-    ] = None,
-    style_balance: Annotated[
-        float | None, _option("style_balance", "Strength of the style for any PICTURE.")
-    ] = None,
-    content_weight: Annotated[
-        float | None, _option("content_weight", "Higher keeps more of the photo.")
-    ] = None,
-    tv_weight: Annotated[float | None, _option("tv_weight", "Total variation: higher is smoother.")] = None,
-    steadiness_weight: Annotated[float | None, _option("steadiness_weight", "Against flicker.")] = None,
     noise: Annotated[
         float | None,
-        _option("noise", "Noise to be steady under: its largest standard deviation, of 1.", shown="0.031"),
+        _option(
+            "noise",
+            _STEADY,
+            "Strongest noise that must not make the style flicker: standard deviation, of 1.",
+        ),
     ] = None,
-    grain: Annotated[int | None, _option("grain", "Its largest grains, in pixels.")] = None,
+    grain: Annotated[int | None, _option("grain", _STEADY, "Largest grain of that noise, in pixels.")] = None,
+    steps: Annotated[int | None, _option("steps", _LEARNING, "Optimizer steps.")] = None,
+    batch: Annotated[
+        int | None, _option("batch", _LEARNING, "Pictures in a step, over all processes.")
+    ] = None,
+    accumulate: Annotated[
+        int | None, _option("accumulate", _LEARNING, "Compute a step in this many parts, to save memory.")
+    ] = None,
     optimizer: Annotated[
-        str | None, _option("optimizer", "muon (with adam for norms and biases), or adam.")
+        str | None, _option("optimizer", _LEARNING, "muon (with adam for norms and biases), or adam.")
     ] = None,
-    learning_rate: Annotated[float | None, _option("learning_rate", "Adam's, at most.")] = None,
-    muon_learning_rate: Annotated[float | None, _option("muon_learning_rate", "Muon's, at most.")] = None,
+    learning_rate: Annotated[
+        float | None, _option("learning_rate", _LEARNING, "The highest, of adam.")
+    ] = None,
+    muon_learning_rate: Annotated[
+        float | None, _option("muon_learning_rate", _LEARNING, "The highest, of muon.")
+    ] = None,
     schedule: Annotated[
-        str | None, _option("schedule", "Learning rate after the warm-up: cosine or constant.")
+        str | None, _option("schedule", _LEARNING, "Learning rate after the warm-up: cosine or constant.")
     ] = None,
     ema_decay: Annotated[
-        float | None, _option("ema_decay", "Of the weights' moving average, which comes out; 0: none.")
+        float | None,
+        _option("ema_decay", _LEARNING, "Decay of the weights' moving average, which comes out; 0: none."),
     ] = None,
-    precision: Annotated[
-        str | None,
-        _option("precision", "Arithmetic of the feature model: fp32, bf16, or auto for the faster one."),
-    ] = None,
-    seed: Annotated[int | None, _option("seed", "Decides everything random.")] = None,
+    seed: Annotated[int | None, _option("seed", _LEARNING, "Decides everything random.")] = None,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, or cuda:INDEX; auto takes a GPU where there is one.")
     ] = "auto",
@@ -146,8 +220,9 @@ def train_style(
 ) -> None:
     """Train a style on one picture; export the checkpoint with export-onnx.
 
-    Many GPUs or machines: torchrun --nproc-per-node 2 -m stylize_video_train PICTURE …
+    Many GPUs or machines: torchrun --nproc-per-node 2 -m stylize_video_train PICTURE ...
     """
+    options = dict(locals())  # those of the recipe's fields have their names
     with errors_as_sentences(debug=debug):
         target = output or Path(f"{picture.stem}.pth")
         if target.exists() and not (resume or overwrite):
@@ -155,41 +230,8 @@ def train_style(
                 f"{target} already exists; pass --resume to go on with it, -y to replace it"
                 " or -o to write elsewhere"
             )
-        given: dict[str, Any] = {
-            "features": features,
-            "content_layer": content_layer,
-            "style_layers": _names(style_layers),
-            "layer_weights": _numbers("--layer-weights", layer_weights),
-            "style_scales": _numbers("--style-scales", style_scales),
-            "content_scale": content_scale,
-            "window": window,
-            "start": start,
-            "teacher": teacher,
-            "steps": steps,
-            "batch": batch,
-            "accumulate": accumulate,
-            "zoom": _numbers("--zoom", zoom),
-            "contrast": _numbers("--contrast", contrast),
-            "brightness": brightness,
-            "image_size": image_size,
-            "style_size": style_size,
-            "style_statistics": style_statistics,
-            "style_weight": style_weight,
-            "style_balance": style_balance,
-            "content_weight": content_weight,
-            "tv_weight": tv_weight,
-            "steadiness_weight": steadiness_weight,
-            "noise": noise,
-            "grain": grain,
-            "optimizer": optimizer,
-            "learning_rate": learning_rate,
-            "muon_learning_rate": muon_learning_rate,
-            "schedule": schedule,
-            "ema_decay": ema_decay,
-            "precision": precision,
-            "seed": seed,
-            "network": _given({"kind": network, "width": width}) or None,
-        }
+        given = _of_the_recipe(options)
+        given["network"] = _given({"kind": network, "width": width}) or None
         recipe = _recipe(_given(given), config=config, resumed=target if resume else None)
 
         from stylize_video_train.parallel import process_group, process_index
@@ -239,17 +281,30 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
+_NAMES = frozenset({"style_layers"})
+_NUMBERS = frozenset({"layer_weights", "style_scales", "zoom", "contrast"})
 
 
-def _numbers(option: str, text: str | None) -> list[float] | None:
+def _of_the_recipe(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that are fields of a recipe, lists read from their text."""
+    from stylize_video_train.recipe import Recipe
+
+    given = {f.name: options[f.name] for f in fields(Recipe) if f.name in options}
+    for name in _NAMES | _NUMBERS:
+        if given[name] is not None:
+            parts = [part.strip() for part in given[name].split(",") if part.strip()]
+            given[name] = _numbers(name, parts) if name in _NUMBERS else parts
+    return given
+
+
+def _numbers(name: str, parts: list[str]) -> list[float]:
     from stylize_video_train.recipe import RecipeError
 
     try:
-        return None if text is None else [float(part) for part in text.split(",") if part.strip()]
+        return [float(part) for part in parts]
     except ValueError as error:
-        raise RecipeError(f"{option} must be numbers separated by commas, got {text!r}") from error
+        option, text = name.replace("_", "-"), ",".join(parts)
+        raise RecipeError(f"--{option} must be numbers separated by commas, got {text!r}") from error
 
 
 class _Display:
