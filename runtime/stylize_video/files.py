@@ -1,14 +1,20 @@
-"""Files that appear only when they are whole."""
+"""Files that appear only when they are whole, and never in the place of what is read."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from stylize_video.errors import SinkError
+
+_STANDARD = (1, 2)
+"""File descriptors of standard output and standard error."""
 
 
 def for_ffmpeg(name: str | Path) -> str:
@@ -61,9 +67,16 @@ def put_in_place(temporary: Path, target: Path) -> None:
 def replacing(target: Path) -> Iterator[Path]:
     """Yield a temporary path that takes ``target``'s place at the end of a block without errors.
 
+    What is no regular file (a pipe, a device, standard output by its name) keeps its place: the
+    content is written into it.
+
     Raises:
         OSError: the folder is missing, cannot be written, or full.
     """
+    if _is_written_into(target):
+        with _poured_into(target) as temporary:
+            yield temporary
+        return
     temporary = temporary_beside(target)
     try:
         yield temporary
@@ -84,6 +97,86 @@ def write_text(target: Path, text: str) -> None:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SinkError(f"cannot write {target}: {error.strerror}") from error
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None] = ()) -> None:
+    """Look at where results go before there is any work that could be lost.
+
+    Args:
+        outputs: what will be written, by the option that names it; None where that was left out.
+        inputs: the files that are read; None and those that are missing do not matter.
+
+    Raises:
+        SinkError: a result would take the place of an input or of another result, is a folder, or its
+            folder is missing or cannot be written.
+    """
+    read = [path for path in inputs if path is not None]
+    checked: dict[str, Path] = {}
+    for option, target in outputs.items():
+        if target is None:
+            continue
+        if target.is_dir():
+            raise SinkError(f"{target} is a folder; name a file with {option}")
+        if any(_are_same(target, path) for path in read):
+            raise SinkError(f"{target} is one of the inputs; name another file with {option}")
+        if other := next((o for o, path in checked.items() if _are_same(target, path)), None):
+            raise SinkError(f"{other} and {option} both name {target}; name two files")
+        if not target.parent.is_dir():
+            raise SinkError(f"cannot write {target}: the folder {target.parent} does not exist")
+        try:
+            _try_writing(target)
+        except OSError as error:
+            raise SinkError(f"cannot write {target}: {error.strerror}") from error
+        checked[option] = target
+
+
+def _try_writing(target: Path) -> None:
+    """Raise OSError where :func:`replacing` would."""
+    if not _is_written_into(target):
+        temporary_beside(target).unlink()
+    elif not os.access(target, os.W_OK):  # opening a pipe would wait for its reader
+        raise PermissionError(0, "no permission")
+
+
+def _are_same(one: Path, other: Path) -> bool:
+    with suppress(OSError):
+        return one.samefile(other)
+    return os.path.realpath(one) == os.path.realpath(other)
+
+
+def _is_written_into(target: Path) -> bool:
+    """Whether ``target`` is there and must not be replaced, as no folder and no regular file may be."""
+    return (target.exists() and not (target.is_file() or target.is_dir())) or bool(_descriptor_of(target))
+
+
+def _descriptor_of(target: Path) -> int | None:
+    """Standard output or error where ``target`` is one of them, as ``/dev/stdout`` is."""
+    for descriptor in _STANDARD:
+        with suppress(OSError):  # it is closed, or there is no such file
+            if os.path.samestat(target.stat(), os.fstat(descriptor)):
+                return descriptor
+    return None
+
+
+@contextmanager
+def _poured_into(target: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / f"whole{target.suffix}"
+        temporary.touch()
+        yield temporary
+        with temporary.open("rb") as whole, _opened(target) as file:
+            shutil.copyfileobj(whole, file)
+
+
+def _opened(target: Path) -> BinaryIO:
+    descriptor = _descriptor_of(target)
+    if descriptor is None:
+        return target.open("wb")
+    # Opened by its name it would begin at the start of a file that the shell has opened already.
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    return os.fdopen(os.dup(descriptor), "wb")
 
 
 def _umask() -> int:

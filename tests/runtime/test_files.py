@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from stylize_video.errors import SinkError
 from stylize_video.files import (
+    check_outputs,
     for_ffmpeg,
     put_in_place,
     replacing,
     sole_temporary_beside,
     temporary_beside,
+    write_text,
 )
 
 
@@ -86,3 +96,79 @@ def test_a_colon_in_a_name_is_no_protocol(name: str, given: str) -> None:
     assert for_ffmpeg(name) == given
     if "://" not in name:
         assert for_ffmpeg(Path(name)) == given
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes in folders")
+def test_a_pipe_is_written_into(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.json"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_text)
+        write_text(pipe, "whole")
+        assert read.result(timeout=20) == "whole"
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
+@pytest.mark.skipif(not hasattr(os, "mknod"), reason="Windows has no devices in folders")
+def test_a_device_that_is_full_stays_a_device_and_is_told(tmp_path: Path) -> None:
+    device = tmp_path / "full"
+    try:
+        os.mknod(device, 0o666 | stat.S_IFCHR, os.makedev(1, 7))
+        device.open("ab").close()
+    except OSError:
+        pytest.skip("devices can be made by root alone")
+    with pytest.raises(SinkError, match=r"cannot write .*full: No space left"):
+        write_text(device, "whole")
+    assert device.is_char_device()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such name")
+def test_standard_output_by_its_name_goes_where_it_goes(tmp_path: Path) -> None:
+    """Also where that is a file: what was printed before stays, and the name is left alone."""
+    link = tmp_path / "stdout.json"
+    link.symlink_to("/dev/stdout")
+    program = (
+        "from pathlib import Path; from stylize_video.files import write_text\n"
+        f"print('before'); write_text(Path({str(link)!r}), 'json\\n'); print('after')"
+    )
+    with (tmp_path / "out").open("wb") as out:
+        subprocess.run([sys.executable, "-c", program], stdout=out, check=True, timeout=60)
+    assert (tmp_path / "out").read_text() == "before\njson\nafter\n"
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "stdout.json"]
+
+
+def refusal(outputs: Mapping[str, Path | None], *inputs: Path | None) -> str:
+    with pytest.raises(SinkError) as refused:
+        check_outputs(outputs, inputs)
+    return str(refused.value)
+
+
+def test_results_take_no_inputs_place(tmp_path: Path) -> None:
+    clip, link, other = (tmp_path / name for name in ("clip.mp4", "link.mp4", "hard.mp4"))
+    clip.write_bytes(b"clip")
+    link.symlink_to(clip)
+    other.hardlink_to(clip)
+    for target in (clip, link, other, tmp_path / "." / "clip.mp4"):
+        assert "is one of the inputs; name another file with --json" in refusal({"--json": target}, clip)
+    check_outputs({"--json": tmp_path / "new.json", "--plot": None}, [clip, None, tmp_path / "missing"])
+    assert clip.read_bytes() == b"clip"
+
+
+def test_results_take_no_place_of_each_other(tmp_path: Path) -> None:
+    both = {"--json": tmp_path / "x", "--plot": tmp_path / "." / "x"}
+    assert refusal(both) == f"--json and --plot both name {tmp_path / 'x'}; name two files"
+
+
+def test_where_results_cannot_be_written_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert refusal({"-o": tmp_path}) == f"{tmp_path} is a folder; name a file with -o"
+    assert "the folder" in refusal({"-o": tmp_path / "missing" / "x"})
+    monkeypatch.setattr("stylize_video.files.tempfile.mkstemp", _refuse)
+    assert refusal({"-o": tmp_path / "x"}) == f"cannot write {tmp_path / 'x'}: Permission denied"
+
+
+def _refuse(**_: object) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied")
