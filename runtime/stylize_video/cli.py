@@ -304,7 +304,7 @@ def stylize_video(
             say(f"left out, since made of other inputs: {len(found) - len(sources)} of {len(found)}")
         if many and resume and not overwrite:
             files = _without_finished(files, quiet=quiet)
-        if ray is not None:
+        if ray is not None and not _is_for_this_machine(files, options, quiet=quiet):
             _stylize_on_cluster(files, session, options, ray, quiet=quiet)
             return
         failures = []
@@ -327,6 +327,18 @@ def _without_finished(files: list[tuple[Source, Path]], *, quiet: bool) -> list[
             if target.exists():
                 say(f"{target} is there already")
     return [file for file in files if not file[1].exists()]
+
+
+def _is_for_this_machine(files: list[tuple[Source, Path]], options: Options, *, quiet: bool) -> bool:
+    """Whether none of the files can be shared, which is told: then it goes on as without a cluster."""
+    from stylize_video.cluster import why_here
+
+    reasons = [why_here(source, target, options) for source, target in files]
+    if not reasons or not all(reasons):
+        return False
+    if not quiet:
+        say(f"all on this machine, without the cluster: {reasons[0]}")
+    return True
 
 
 def _stylize_on_cluster(

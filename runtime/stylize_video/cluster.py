@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -24,6 +25,7 @@ from stylize_video.interrupts import uninterrupted
 from stylize_video.jobs import Options, is_picture, stylize_any
 from stylize_video.pipeline import Hooks, InterruptedJobError, Job, Result, run_job
 from stylize_video.pipes import STANDARD
+from stylize_video.resume import fingerprint
 from stylize_video.segment import (
     LONG_SECONDS,
     SHORT_SECONDS,
@@ -32,6 +34,7 @@ from stylize_video.segment import (
     StyleReference,
     plan_segments,
     stylize_segment,
+    why_whole,
 )
 from stylize_video.sequences import is_pattern
 from stylize_video.session import StyleSession
@@ -67,23 +70,30 @@ class Cluster:
         self, address: str | None = None, *, device: str = "cpu", seconds: float | None = None
     ) -> None:
         self._ray = _import_ray()
-        self._device, self._seconds = device, seconds
+        # Ray gives each worker a GPU of its own, whose number there is 0.
+        self._device = "cuda" if device.startswith("cuda") else device
+        self._seconds = seconds
         self._stop = threading.Event()
+        self._here = threading.Lock()
         self._ours = not self._ray.is_initialized()
         if self._ours:
+            named = os.environ.get("RAY_ADDRESS") if address in (None, "auto") else address
             try:
-                _check_somebody_listens(address)
+                _check_somebody_listens(named)
                 self._ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-                where = f"at {address}" if address else "on this machine"
+                where = f"at {named}" if named else "on this machine"
                 reason = first_line(error)
                 raise ClusterError(f"there is no Ray cluster {where} ({reason})") from error
-        gpus = 1 if device.startswith("cuda") else 0
+        kind = "GPU" if self._device == "cuda" else "CPU"
         # A worker that is killed takes its segment with it: Ray gives the segment to another.
-        options = {"num_cpus": 1, "num_gpus": gpus, "max_retries": _RETRIES, "retry_exceptions": False}
-        self._segment = self._ray.remote(**options)(stylize_segment)
-        total = self._ray.cluster_resources()
-        self.workers = max(1, int(total.get("GPU" if gpus else "CPU", 1)))
+        options = {"num_cpus": 1, "max_retries": _RETRIES, "retry_exceptions": False}
+        self._segment = self._ray.remote(**options, num_gpus=int(kind == "GPU"))(stylize_segment)
+        self.workers = int(self._ray.cluster_resources().get(kind, 0))
+        if not self.workers:  # Ray would wait for some to come
+            self._leave()
+            advice = "; run with --device cpu" if kind == "GPU" else ""
+            raise ClusterError(f"no machine of the Ray cluster has a {kind} to give{advice}")
 
     def __enter__(self) -> Cluster:
         return self
@@ -91,12 +101,16 @@ class Cluster:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         if self._ours:
             self._ray.shutdown()
 
     def stop(self) -> None:
-        """Let jobs in other threads end as by Ctrl-C."""
+        """Let the jobs that other threads have begun end as by Ctrl-C."""
         self._stop.set()
+        self._stop = threading.Event()
 
     def stylize_file(
         self, source: Path, output: Path, session: StyleSession, options: Options, *, hooks: Hooks = Hooks()
@@ -104,28 +118,45 @@ class Cluster:
         """As :func:`~stylize_video.pipeline.stylize_file`, on the cluster. Threads may do several at once.
 
         ``source`` has to be on a folder that all machines see under the same name; the
-        result is written by this one.
+        result is written by this one. What cannot be cut (:func:`why_here`) is done by this one.
 
         Raises:
             ClusterError: a segment was lost again and again.
             StylizeError: as there.
         """
-        style = StyleReference.of(session)
+        return self._stylize_file(source, output, session, options, hooks, self._stop)
+
+    def _stylize_file(
+        self,
+        source: Source,
+        output: Path,
+        session: StyleSession,
+        options: Options,
+        hooks: Hooks,
+        stop: threading.Event,
+    ) -> Result:
+        if why_here(source, output, options) or not isinstance(source, Path):
+            hooks = _ending_with(stop, hooks)
+            if is_picture(source):
+                return stylize_any(source, output, session, options, hooks=hooks)
+            with self._here:  # one after the other, as without a cluster
+                if stop.is_set():
+                    raise KeyboardInterrupt
+                return stylize_any(source, output, session, options, hooks=hooks)
+        style, suffix = StyleReference.of(session), output.suffix.lower()
 
         def stylize_there(job: Job) -> None:
             rest = Segment(job.done, None, job.left)
-            suffix = output.suffix.lower()
             seconds = self._seconds or self._even_seconds(job.info)
-            segments = plan_segments(source, options, suffix, rest, seconds=seconds)
-            if job.left == 0:
-                return
+            segments = plan_segments(source, options, suffix, rest, window=job.info.window, seconds=seconds)
+            known = fingerprint(source)
             jobs = (
-                SegmentJob(source.resolve(), suffix, style, self._device, options, segment)
+                SegmentJob(source.resolve(), known, suffix, style, self._device, options, segment)
                 for segment in segments
             )
             if not isinstance(job.sink, VideoSink):
                 raise ClusterError(f"{output} cannot be made of segments; a video file can")
-            for content in self._in_order(jobs):
+            for content in self._in_order(jobs, stop):
                 if content:
                     frames = job.sink.add_run(content)
                     job.frames_read += frames
@@ -168,17 +199,14 @@ class Cluster:
         Raises:
             InterruptedJobError, KeyboardInterrupt: Ctrl-C; what was done of each file is kept.
         """
-        shared = _one_at_a_time(hooks)
-        self._stop.clear()
+        shared, stop = _one_at_a_time(hooks), self._stop
 
         def work(file: tuple[Source, Path]) -> Result | StylizeError:
             source, output = file
-            if self._stop.is_set():
+            if stop.is_set():
                 raise KeyboardInterrupt
             try:
-                if isinstance(source, Path) and _can_be_shared(source, output):
-                    return self.stylize_file(source, output, session, options, hooks=shared)
-                return stylize_any(source, output, session, options, hooks=shared)
+                return self._stylize_file(source, output, session, options, shared, stop)
             except InterruptedJobError:
                 raise
             except StylizeError as error:
@@ -195,8 +223,9 @@ class Cluster:
                 with contextlib.suppress(KeyboardInterrupt), uninterrupted():
                     told = self._stop_all(futures)
                 raise told or interruption from interruption
-            finally:
+            except BaseException:
                 self.stop()  # the pool waits for its threads, whatever happened
+                raise
 
     def _stop_all(self, futures: Sequence[Future[Result | StylizeError]]) -> InterruptedJobError | None:
         """Wait until all files are stopped; what one of them has to say about it."""
@@ -206,24 +235,24 @@ class Cluster:
         told = [error for error in ended if isinstance(error, InterruptedJobError)]
         return min(told, key=lambda error: error.part is None, default=None)
 
-    def _in_order(self, jobs: Iterator[SegmentJob]) -> Iterator[bytes]:
+    def _in_order(self, jobs: Iterator[SegmentJob], stop: threading.Event) -> Iterator[bytes]:
         """Results in order, while a bounded number of segments is in the works."""
         waiting: deque[Any] = deque()
         try:
             for job in jobs:
                 waiting.append(self._segment.remote(job))
                 if len(waiting) >= _AHEAD * self.workers:
-                    yield self._result(waiting.popleft())
+                    yield self._result(waiting.popleft(), stop)
             while waiting:
-                yield self._result(waiting.popleft())
+                yield self._result(waiting.popleft(), stop)
         finally:
             for reference in waiting:
                 self._ray.cancel(reference, force=True)
 
-    def _result(self, reference: Any) -> bytes:
+    def _result(self, reference: Any, stop: threading.Event) -> bytes:
         errors = self._ray.exceptions
         while True:
-            if self._stop.is_set():
+            if stop.is_set():
                 self._ray.cancel(reference, force=True)
                 raise KeyboardInterrupt
             try:
@@ -251,10 +280,24 @@ def _check_somebody_listens(address: str | None) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_SECONDS).close()
 
 
-def _can_be_shared(source: Path, output: Path) -> bool:
-    """Whether a source is a video file, and its result another."""
-    files = not is_pattern(source) and not is_pattern(output) and str(output) != STANDARD
-    return files and not is_picture(source) and output.suffix.lower() not in (".gif", ".webp")
+def why_here(source: Source, output: Path, options: Options) -> str | None:
+    """Why a cluster is of no use for a job, so that this machine does it; None where it is of use."""
+    if not isinstance(source, Path) or is_pattern(source) or is_picture(source):
+        return "only video files can be shared"
+    if is_pattern(output) or str(output) == STANDARD or output.suffix.lower() in (".gif", ".webp"):
+        return "only video files can be made of parts"
+    return why_whole(options, output.suffix.lower())
+
+
+def _ending_with(stop: threading.Event, hooks: Hooks) -> Hooks:
+    """Hooks that end a job of this machine as by Ctrl-C, which only the main thread gets."""
+
+    def on_frame() -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        hooks.on_frame()
+
+    return replace(hooks, on_frame=on_frame)
 
 
 def _one_at_a_time(hooks: Hooks) -> Hooks:

@@ -38,6 +38,9 @@ class InterruptedJobError(StylizeError):
         super().__init__(f"interrupted: {kept}")
         self.part = part
 
+    def __reduce__(self) -> tuple[type[InterruptedJobError], tuple[Path | None]]:
+        return type(self), (self.part,)  # what an exception is made of otherwise: its sentence
+
 
 @dataclass(frozen=True)
 class Result:

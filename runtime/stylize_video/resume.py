@@ -36,7 +36,7 @@ def job_facts(
     """
     style = session.style.model.SerializeToString(deterministic=True)
     return {
-        "source": _fingerprint(source),
+        "source": fingerprint(source),
         "style": f"{hashlib.sha256(style).hexdigest()} in 0..{session.input_range}",
         "look": f"{asdict(look)} {smooth}",
         "style scale": str(asdict(working_size)),
@@ -46,7 +46,7 @@ def job_facts(
     }
 
 
-def _fingerprint(path: Path) -> str:
+def fingerprint(path: Path) -> str:
     """Of a file that may be large: its size, and a hash of parts of it."""
     size = path.stat().st_size
     digest = hashlib.sha256()

@@ -15,13 +15,14 @@ import av
 import av.error
 
 from stylize_video.contract import Precision
-from stylize_video.edit import UNTIMED, numbered
+from stylize_video.edit import UNTIMED, Window, numbered
 from stylize_video.errors import SourceError, StyleError
 from stylize_video.files import for_ffmpeg
 from stylize_video.jobs import Options
 from stylize_video.journal import Journal, journal_path
 from stylize_video.pipeline import frames_after
 from stylize_video.probe import video_stream
+from stylize_video.resume import fingerprint
 from stylize_video.session import StyleSession, open_session
 from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
@@ -72,9 +73,13 @@ class StyleReference:
 
 @dataclass(frozen=True)
 class SegmentJob:
-    """One segment of one file, with everything another machine needs to know."""
+    """One segment of one file, with everything another machine needs to know.
+
+    ``fingerprint`` is that of the source, as :func:`~stylize_video.resume.fingerprint` takes it.
+    """
 
     source: Path
+    fingerprint: str
     suffix: str
     style: StyleReference
     device: str
@@ -82,19 +87,39 @@ class SegmentJob:
     segment: Segment
 
 
+def why_whole(options: Options, suffix: str) -> str | None:
+    """Why a video cannot be cut into segments: their frames would depend on all before; None if it can."""
+    if options.max_frames is not None:
+        return "a limit of frames counts from the beginning"
+    if options.edit.fps:
+        return "a frame rate is kept from the beginning"
+    if suffix in UNTIMED:
+        return f"{suffix} files have no time stamps"
+    return None
+
+
 def plan_segments(
-    source: Path, options: Options, suffix: str, segment: Segment, *, seconds: float = LONG_SECONDS
+    source: Path,
+    options: Options,
+    suffix: str,
+    segment: Segment,
+    *,
+    window: Window = Window(),
+    seconds: float = LONG_SECONDS,
 ) -> list[Segment]:
     """Cut what is left of a video, ``segment``, at keyframes of the source.
 
-    Videos stay in one piece where frames depend on all that came before: at another frame
-    rate, trimmed, with a limit of frames, or in containers without time stamps.
+    Args:
+        source: the video file.
+        options: what is asked for; some videos stay in one piece, see :func:`why_whole`.
+        suffix: the ending of the result.
+        segment: what is left, in the time stamps of the result.
+        window: the part of the source that is taken.
+        seconds: least length of a segment.
     """
-    edit = options.edit
-    whole = options.max_frames is not None or edit.fps or edit.trims or suffix in UNTIMED
     cuts: list[int] = []
-    if not whole:
-        cuts = _spaced(_keyframes(source), after=segment.done, seconds=seconds)
+    if why_whole(options, suffix) is None:
+        cuts = _spaced(_keyframes(source, window), after=segment.done, seconds=seconds)
     edges: list[int | None] = [segment.done, *(cut - 1 for cut in cuts), None]
     return [Segment(done, None if last is None else last + 1, segment.left) for done, last in pairwise(edges)]
 
@@ -109,6 +134,8 @@ def stylize_segment(job: SegmentJob) -> bytes:
     """
     if not job.source.exists():
         raise SourceError(f"{job.source} is not on this machine; a cluster needs a folder that all share")
+    if fingerprint(job.source) != job.fingerprint:
+        raise SourceError(f"{job.source} is another file on this machine; a folder that all share is needed")
     options, end = job.options, job.segment.end
     session = job.style.open(job.device)
     with (
@@ -162,17 +189,20 @@ def _hash_of(session: StyleSession) -> str:
     return hashlib.sha256(session.style.model.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _keyframes(source: Path) -> list[tuple[int, float]]:
-    """Time stamp and seconds of every keyframe, in order; none where the container has no times."""
+def _keyframes(source: Path, window: Window) -> list[tuple[int, float]]:
+    """Time stamp in the result, and seconds, of every keyframe; none where the container has no times."""
     found = []
     try:
         with av.open(for_ffmpeg(source)) as container:
             stream = video_stream(container)
             if stream is None or stream.time_base is None:
                 return []
+            shift = round(window.shift / stream.time_base)
             for packet in container.demux(stream):
                 if packet.is_keyframe and packet.pts is not None:
-                    found.append((packet.pts, float(packet.pts * stream.time_base)))
+                    at = packet.pts * stream.time_base
+                    if window.holds(at):
+                        found.append((packet.pts - shift, float(at)))
     except av.error.FFmpegError:  # what is damaged stays in one piece from there on
         pass
     return sorted(found)

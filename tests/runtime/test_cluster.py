@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -19,19 +21,22 @@ import numpy as np
 import pytest
 
 from stylize_video.cli import with_ray_address
-from stylize_video.cluster import Cluster, ClusterError
+from stylize_video.cluster import Cluster, ClusterError, why_here
+from stylize_video.edit import Edit
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.inputs import Source
-from stylize_video.jobs import Options
+from stylize_video.jobs import Options, stylize_any
 from stylize_video.journal import journal_path
 from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file
-from stylize_video.segment import Segment, plan_segments
+from stylize_video.resume import fingerprint
+from stylize_video.segment import Segment, SegmentJob, StyleReference, plan_segments, stylize_segment
 from stylize_video.session import StyleSession, open_session
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
 from support import Command, draw_picture
 
 FRAMES = 96
+PART = Edit(start=Fraction(7, 10), end=Fraction(27, 10))
 
 
 def long_clip(path: Path, frames: int = FRAMES, *, width: int = 160, height: int = 96) -> Path:
@@ -119,9 +124,27 @@ def test_segments_cover_everything_once(seconds: float, done: int | None, source
         assert len(segments) == {0.1: 8, 0.4: 8, 0.9: 4, 100.0: 1}[seconds]
 
 
+RATE = Options(edit=Edit(fps=Fraction(10)))
+
+
 def test_what_cannot_be_cut_stays_whole(source: Path) -> None:
-    for options, suffix in ((Options(max_frames=5), ".mp4"), (Options(), ".avi")):
+    for options, suffix in ((Options(max_frames=5), ".mp4"), (Options(), ".avi"), (RATE, ".mp4")):
         assert len(plan_segments(source, options, suffix, Segment(None, None, 5), seconds=0.1)) == 1
+        assert why_here(source, source.with_suffix(suffix), options)
+    assert why_here(source, Path("o.mp4"), Options(edit=Edit(start=Fraction(1)))) is None
+    for one, other in ((Path("a.jpg"), Path("b.jpg")), ("-", Path("b.mp4")), (source, Path("b.gif"))):
+        assert why_here(one, other, Options())
+
+
+def test_a_part_is_cut_where_it_is(source: Path) -> None:
+    """At keyframes between its start and its end, in time that begins with it."""
+    with VideoSource(source, edit=PART) as video:
+        window = video.info.window
+        pts = [frame.pts for frame in video]
+    segments = plan_segments(source, Options(edit=PART), ".mp4", Segment(), window=window, seconds=0.4)
+    cuts = [segment.end for segment in segments[:-1]]
+    assert len(cuts) == 3
+    assert set(cuts) <= set(pts)
 
 
 # --- on a cluster ----------------------------------------------------------------------------------
@@ -142,14 +165,81 @@ def test_segments_make_the_file_that_one_machine_makes(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["many.mp4", "one.mp4"]
 
 
-def test_smoothing_and_limits_too(ray: Any, source: Path, session: StyleSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [Options(smooth=0.7), Options(max_frames=30), Options(smooth=0.7, edit=PART), RATE],
+    ids=["smooth", "limit", "part", "rate"],
+)
+def test_smoothing_limits_and_parts_too(
+    options: Options, ray: Any, source: Path, session: StyleSession, tmp_path: Path
+) -> None:
     """Smoothing looks back beyond its segment; a limit of frames keeps a file in one piece."""
-    for number, options in enumerate((Options(smooth=0.7), Options(max_frames=30))):
-        one, many = tmp_path / f"one{number}.mp4", tmp_path / f"many{number}.mp4"
-        stylize_file(source, one, session, smooth=options.smooth, max_frames=options.max_frames)
-        with Cluster(seconds=0.9) as cluster:
-            cluster.stylize_file(source, many, session, options)
-        assert_the_same(many, one)
+    one, many = tmp_path / "one.mp4", tmp_path / "many.mp4"
+    stylize_any(source, one, session, options)
+    with Cluster(seconds=0.5) as cluster:
+        cluster.stylize_file(source, many, session, options)
+    assert_the_same(many, one)
+
+
+def test_what_cannot_be_cut_is_done_here_frame_by_frame(
+    ray: Any, source: Path, session: StyleSession, tmp_path: Path
+) -> None:
+    """So there is progress, and Ctrl-C keeps what was done."""
+    counts: list[int] = []
+    started = threading.Event()
+    hooks = Hooks(on_frame=lambda: counts.append(1), on_frames=counts.append)
+    with Cluster() as cluster:
+        cluster.stylize_all([(source, tmp_path / "a.mp4")], session, Options(max_frames=9), hooks=hooks)
+        assert counts == [1] * 9
+        started.clear()
+
+        def press() -> None:
+            if started.wait(20):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        def slowly() -> None:
+            started.set()
+            time.sleep(0.05)
+
+        presser = threading.Thread(target=press)
+        presser.start()
+        hooks = Hooks(on_frame=slowly)
+        with pytest.raises(InterruptedJobError, match=r"frames are kept in .*--resume"):
+            cluster.stylize_all([(source, tmp_path / "b.mp4")], session, Options(max_frames=90), hooks=hooks)
+        presser.join()
+
+
+def test_one_file_after_a_batch(ray: Any, source: Path, session: StyleSession, tmp_path: Path) -> None:
+    with Cluster(seconds=0.9) as cluster:
+        assert isinstance(cluster.stylize_all([(source, tmp_path / "a.mp4")], session, Options())[0], Result)
+        assert cluster.stylize_file(source, tmp_path / "b.mp4", session, Options()).frames == FRAMES
+        cluster.stop()  # of what is in the works, which is nothing
+        assert cluster.stylize_file(source, tmp_path / "c.mp4", session, Options()).frames == FRAMES
+
+
+def test_workers_check_that_they_see_the_same_source(
+    source: Path, session: StyleSession, tmp_path: Path
+) -> None:
+    job = SegmentJob(
+        source, fingerprint(source), ".mp4", StyleReference.of(session), "cpu", Options(), Segment()
+    )
+    assert stylize_segment(job)
+    other = long_clip(tmp_path / "other.mp4", 20)
+    with pytest.raises(SourceError, match="is another file on this machine"):
+        stylize_segment(replace(job, source=other))
+
+
+def test_a_cluster_without_gpus_is_told_at_once(ray: Any) -> None:
+    with pytest.raises(ClusterError, match="no machine of the Ray cluster has a GPU to give; run with"):
+        Cluster(device="cuda:1")
+
+
+def test_interruptions_come_from_other_processes_whole() -> None:
+    for part in (None, Path("a.part.mp4")):
+        error = InterruptedJobError(part)
+        again = pickle.loads(pickle.dumps(error))
+        assert isinstance(again, InterruptedJobError)
+        assert (str(again), again.part) == (str(error), part)
 
 
 def workers_at_work() -> list[int]:
@@ -288,6 +378,28 @@ def test_there_is_no_cluster(command: Command, source: Path, invert_style: Path,
     assert done.returncode == 2
     assert "error: there is no Ray cluster at 127.0.0.1:1" in done.stderr
     assert len([line for line in done.stderr.splitlines() if line]) == 1
+
+
+def test_the_cluster_that_the_environment_names_is_not_there(
+    command: Command, source: Path, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="pip install 'stylize-video[cluster]'")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    done = command("stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--ray")
+    assert done.returncode == 2
+    assert "error: there is no Ray cluster at 127.0.0.1:1" in done.stderr
+
+
+def test_the_command_says_why_it_leaves_the_cluster_alone(
+    command: Command, source: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    done = command(
+        "stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--fps", 5,
+        "--ray", "127.0.0.1:1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "all on this machine, without the cluster: a frame rate is kept" in done.stderr
+    assert len(frames_of(tmp_path / "o.mp4")[0]) == 20
 
 
 def test_without_ray_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
