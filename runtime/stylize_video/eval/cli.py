@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences, run_command
+from stylize_video.console import ProgressLine, errors_as_sentences, printable, run_command
 from stylize_video.errors import SinkError, SourceError, StylizeError
-from stylize_video.files import write_text
+from stylize_video.files import check_outputs, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,22 +77,25 @@ def stylize_eval(
             raise StylizeError("there is nothing to measure: name a stylized video, or a style with --style")
         if smooth and not style:
             raise StylizeError("--smooth goes with --style; a finished video is measured as it is")
-        for target in (json_file, plot_file):
-            if target and not target.parent.is_dir():
-                raise SinkError(f"cannot write {target}: the folder {target.parent} does not exist")
         if plot_file and plot_file.suffix.lower() != ".png":
             raise SinkError(f"cannot write {plot_file}: plots are PNG files (name it something.png)")
         for video in (source, stylized):
-            if video and not video.is_file():
-                raise SourceError(f"the video {video} does not exist")
-        from stylize_video.pictures import PICTURES
+            if video:
+                _check_is_file(video)
+        from stylize_video.jobs import is_picture
 
-        if stylized and source.suffix.lower() in PICTURES:
+        if stylized and is_picture(source):
             raise SourceError(f"{source} is a picture; a finished video is measured beside its source video")
         from stylize_video.eval.measure import evaluate
         from stylize_video.eval.plot import save_plot
+        from stylize_video.guard import try_out
         from stylize_video.smoothing import check_smooth
+        from stylize_video.style import find_style, find_variants
 
+        paths = [find_style(name) for name in (*(baseline or ()), *(style or ()))]
+        files = [file for path in paths for file in (path, *find_variants(path).values())]
+        check_outputs({"--json": json_file, "--plot": plot_file}, [source, stylized, *files])
+        try_out(dict.fromkeys(files))
         amounts = [check_smooth(amount) for amount in smooth or ()]
         found: dict[str, Candidate] = {}
         for name in baseline or ():
@@ -107,13 +110,33 @@ def stylize_eval(
                 stylized=stylized,
                 max_frames=max_frames,
                 equal_sharpness=equal_sharpness,
+                on_start=progress.start,
                 on_frame=progress.advance,
             )
-        _print_table(source, evaluation, next(iter(found), None) or list(evaluation.rows)[1])
+        # Written first: whoever reads the table may close the pipe before its end.
         if json_file:
             write_text(json_file, json.dumps(_as_json(source, evaluation), indent=2) + "\n")
         if plot_file:
             save_plot(plot_file, {name: row.trace for name, row in evaluation.rows.items()})
+        _print_table(source, evaluation, next(iter(found), None) or list(evaluation.rows)[1])
+
+
+def _check_is_file(video: Path) -> None:
+    """Raise SourceError with what to name instead."""
+    if video.is_file():
+        return
+    if video.is_dir():
+        raise SourceError(f"{video} is a folder; name one video")
+    if video.exists():
+        raise SourceError(f"{video} is no file, and is looked at more than once; name a video")
+    from stylize_video.sequences import is_pattern
+
+    if is_pattern(video):
+        raise SourceError(
+            f"{video} stands for numbered pictures; make a video of them first"
+            f" (stylize-video {video} --strength 0 --codec ffv1 -o pictures.mkv)"
+        )
+    raise SourceError(f"the video {video} does not exist")
 
 
 def _add_candidates(
@@ -137,10 +160,11 @@ def _add_candidates(
 
 
 def _print_table(source: Path, evaluation: Evaluation, reference: str) -> None:
-    rows = evaluation.rows
+    rows = {printable(name): row for name, row in evaluation.rows.items()}
+    reference = printable(reference)
     cuts = len(evaluation.cuts)
     print(
-        f"{source.name}: {evaluation.frames} frames of {evaluation.width}x{evaluation.height},"
+        f"{printable(source.name)}: {evaluation.frames} frames of {evaluation.width}x{evaluation.height},"
         f" {cuts} {'cut' if cuts == 1 else 'cuts'}"
     )
     label = max(len(name) for name in rows) + 2
@@ -151,8 +175,16 @@ def _print_table(source: Path, evaluation: Evaluation, reference: str) -> None:
         cells = _cells(row, unchanged, rows[reference])
         print(f"{name:{label}}" + "".join(f"{c:>{w}}" for c, w in zip(cells, _WIDTHS, strict=True)))
     print(f"first: {reference}")
+    finished = printable(evaluation.finished or "")
+    if evaluation.apart:
+        print(
+            f"warning: {finished} runs up to {evaluation.apart:.2f} s apart from {printable(source.name)};"
+            " frames are compared by their number, so these figures are of different moments"
+        )
+    if finished and len(rows) > 2:
+        print(f"{finished} has been through an encoder and the styles have not: do not compare their rows")
     if evaluation.longer:
-        print(f"{evaluation.longer} is the longer video: its rest was not measured")
+        print(f"{printable(evaluation.longer)} is the longer video: its rest was not measured")
     for name, row in list(rows.items())[1:]:
         if row.softened:
             print(f"{name} was blurred by {row.softened:.2f} pixels, for equal sharpness")
@@ -193,7 +225,9 @@ def _as_json(source: Path, evaluation: Evaluation) -> dict[str, object]:
         "height": evaluation.height,
         "frames": evaluation.frames,
         "cuts": list(evaluation.cuts),
+        "finished": evaluation.finished,
         "longer": evaluation.longer,
+        "seconds_apart": evaluation.apart,
         "rows": {name: of(row) for name, row in evaluation.rows.items()},
     }
 

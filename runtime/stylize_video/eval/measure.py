@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from stylize_video.contract import MIN_SIDE
 from stylize_video.cuts import CutDetector
 from stylize_video.errors import SourceError
 from stylize_video.eval.metrics import noise_gain, sharpness, warping_error
 from stylize_video.eval.motion import Motion
 from stylize_video.eval.scene import Footage, Scene, open_scene
-from stylize_video.eval.softening import Samples, sigma_for, soften
+from stylize_video.eval.softening import MAX_SIGMA, Samples, sigma_for, soften
 from stylize_video.eval.trace import Trace
 from stylize_video.frame import Frame
 from stylize_video.luma import small_luma
@@ -70,27 +71,28 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured on one video; pairs of frames with a cut between them do not count."""
+    """What was measured on one video; pairs of frames with a cut between them do not count.
+
+    Attributes:
+        width: of the frames, in pixels.
+        height: of the frames, in pixels.
+        frames: how many there were.
+        cuts: the numbers of the frames that begin a shot.
+        rows: by name, the unchanged source first.
+        finished: the row of the finished video, where one was measured.
+        longer: the row of the video that goes on where the other one has ended.
+        apart: the most seconds between a frame of the finished video and the frame of the source that
+            it was compared with, both after their first one; None where that is no more than half a frame.
+    """
 
     width: int
     height: int
     frames: int
     cuts: Sequence[int]
     rows: Mapping[str, Steadiness]
+    finished: str | None = None
     longer: str | None = None
-    """The row of the video that goes on where the other one has ended."""
-
-
-def measure_style(
-    source: Path, network: Network, *, smooth: float = 0.0, max_frames: int | None = None
-) -> Steadiness:
-    """How steady one style is on one video.
-
-    Raises:
-        StylizeError: the video cannot be read or has one frame only, or the style fails.
-    """
-    evaluation = evaluate(source, [Candidate("style", network, smooth)], max_frames=max_frames)
-    return evaluation.rows["style"]
+    apart: float | None = None
 
 
 def evaluate(
@@ -100,6 +102,7 @@ def evaluate(
     stylized: Path | None = None,
     max_frames: int | None = None,
     equal_sharpness: bool = False,
+    on_start: Callable[[int | None], None] = lambda _: None,
     on_frame: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Measure styles, and a stylized video, on the motion of one source.
@@ -114,17 +117,30 @@ def evaluate(
         max_frames: stop after so many.
         equal_sharpness: look at all sequences twice, the second time blurred by as much as
             takes each of them down to the sharpness of the least sharp one.
-        on_frame: called after each frame.
+        on_start: called with about how many frames will be looked at, None where nobody knows.
+        on_frame: called after each frame that was looked at.
 
     Raises:
-        StylizeError: a video cannot be read, has one frame only, or another size; a style fails.
+        StylizeError: a video cannot be read, has one frame only, is tiny or of another size; it is
+            too flat for the others to be blurred to its sharpness; a style fails.
     """
-    measurement = _Measurement(open_scene(source), candidates, stylized, max_frames, on_frame)
+    finished = None if stylized is None else _row_of(stylized, [c.name for c in candidates])
+    measurement = _Measurement(open_scene(source), candidates, stylized, finished, max_frames, on_frame)
+    count = measurement.count()
+    on_start(count and count * (2 if equal_sharpness else 1))
     blur = _equalising_blur(measurement.outputs({})) if equal_sharpness else {}
     meters, shape, frames, cuts = _follow(measurement.outputs(blur), measurement.scene)
     gains = measurement.noise_gains(blur)
     rows = {name: meter.result(gains.get(name), blur.get(name, 0.0)) for name, meter in meters.items()}
-    return Evaluation(shape[1], shape[0], frames, cuts, rows, measurement.longer)
+    return Evaluation(
+        shape[1], shape[0], frames, cuts, rows, finished, measurement.longer, measurement.apart()
+    )
+
+
+def _row_of(stylized: Path, taken: Sequence[str]) -> str:
+    """A name for a finished video's row that no other row has."""
+    names = (stylized.name, str(stylized), f"{stylized} (finished)")
+    return next(name for name in names if name not in (IDENTITY, *taken))
 
 
 _Outputs = Iterator[tuple[Frame, Mapping[str, Frame]]]
@@ -137,35 +153,53 @@ class _Measurement:
     scene: Scene
     candidates: Sequence[Candidate]
     stylized: Path | None
+    finished: str | None
     max_frames: int | None
     on_frame: Callable[[], None]
     longer: str | None = None
     _stills: list[Frame] = field(default_factory=list)
+    _last: tuple[int, float] = 0, 0.0
+    _furthest: float = 0.0
+
+    def count(self) -> int | None:
+        """About how many frames a look at all of it takes."""
+        scenes = [self.scene] if self.stylized is None else [self.scene, Footage(self.stylized)]
+        counts = [self.max_frames, *(scene.count for scene in scenes)]
+        return min((count for count in counts if count is not None), default=None)
+
+    def apart(self) -> float | None:
+        """See :class:`Evaluation`."""
+        index, seconds = self._last
+        return self._furthest if index and self._furthest > seconds / index / 2 else None
 
     def outputs(self, blur: Mapping[str, float]) -> _Outputs:
         """Each frame of the source, and what every sequence shows there, under so many pixels of blur."""
         stylizers = {candidate.name: candidate.stylizer() for candidate in self.candidates}
         self._stills.clear()
+        self._furthest = 0.0
         with ExitStack() as opened:
             frames = opened.enter_context(closing(self.scene.frames()))
             finished = None
             if self.stylized is not None:
                 finished = opened.enter_context(closing(Footage(self.stylized).frames()))
-            for index, frame in enumerate(islice(frames, self.max_frames)):
+            for index, (seconds, frame) in enumerate(islice(frames, self.max_frames)):
+                _check_size(frame)
                 made = {IDENTITY: frame}
-                if self.stylized is not None and finished is not None:
+                if self.stylized and self.finished and finished:
                     other = next(finished, None)
                     if other is None:
                         self.longer = IDENTITY
                         return
-                    made[self.stylized.name] = _same_size(other, frame, self.stylized)
+                    made[self.finished] = _same_size(other[1], frame, self.stylized)
+                    self._furthest = max(self._furthest, abs(seconds - other[0]))
+                    self._last = index, seconds
                 made.update(_stylized(frame, stylizers))
                 if index in _STILLS:
                     self._stills.append(frame)
                 yield frame, {name: soften(image, blur.get(name, 0.0)) for name, image in made.items()}
                 self.on_frame()
-            if self.stylized and finished and self.max_frames is None and next(finished, None) is not None:
-                self.longer = self.stylized.name
+            if finished and self.max_frames is None and next(finished, None) is not None:
+                self.longer = self.finished
 
     def noise_gains(self, blur: Mapping[str, float]) -> dict[str, float]:
         """The mean noise gain of each style over the stills that :meth:`outputs` came across."""
@@ -197,6 +231,12 @@ def _equalising_blur(outputs: _Outputs) -> dict[str, float]:
         # The samples stand for the sequence: what they are to lose is what it is to lose.
         share = least / mean.value if mean.value else 1.0
         blur[name] = sigma_for(seen, share * sum(map(sharpness, seen)) / len(seen))
+        if blur[name] >= MAX_SIGMA:
+            flattest = min(sharp, key=lambda other: sharp[other].value or 0.0)
+            raise SourceError(
+                f"{flattest} is too flat to compare at its sharpness: {name} would be left with nothing"
+                f" to see, by a blur of {MAX_SIGMA:.0f} pixels and more"
+            )
     return blur
 
 
@@ -272,6 +312,14 @@ def _stylized(frame: Frame, stylizers: Mapping[str, Stylizer]) -> dict[str, Fram
             rendered[key] = stylizer.render(frame)
         made[name] = stylizer.finish(frame, rendered[key])
     return made
+
+
+def _check_size(frame: Frame) -> None:
+    height, width = frame.shape[:2]
+    if min(height, width) < MIN_SIDE:  # optical flow would crash
+        raise SourceError(
+            f"frames of {width}x{height} are too small to be measured; they need {MIN_SIDE}x{MIN_SIDE} pixels"
+        )
 
 
 def _same_size(stylized: Frame, source: Frame, path: Path) -> Frame:

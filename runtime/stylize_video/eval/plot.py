@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 30, 40, 50
 _ROW = 22
 _COLOURS = ((120, 120, 120), (40, 40, 210), (190, 110, 20), (50, 150, 40), (170, 50, 160), (20, 140, 220))
 _INK, _FAINT = (60, 60, 60), (225, 225, 225)
+_GOLDEN = 0.618034
+"""Part of the colour circle from one further colour to the next: none comes near an earlier one for long."""
 
 
 def save_plot(path: Path, traces: Mapping[str, Trace]) -> None:
@@ -46,7 +49,7 @@ def plot(traces: Mapping[str, Trace]) -> Frame:
     _write(picture, "warping error (MSE) of each frame with the one before", (_LEFT, 20))
     _draw_axes(picture, axes)
     for number, (name, trace) in enumerate(traces.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = _colour(number)
         row = _TOP + _ROW * number
         cv2.line(picture, (_LEFT, row - 5), (_LEFT + 30, row - 5), colour, 3)
         _write(picture, name, (_LEFT + 38, row))
@@ -90,12 +93,25 @@ def _draw_axes(picture: Frame, axes: _Axes) -> None:
 
 def _draw_curve(picture: Frame, axes: _Axes, trace: Trace, colour: tuple[int, int, int]) -> None:
     middle = (trace.frames_a_point - 1) / 2
-    previous: tuple[int, int] | None = None
-    for index, error in enumerate(trace.points):
-        point = None if error is None else axes.at(index * trace.frames_a_point + middle, error)
-        if point and previous:
-            cv2.line(picture, previous, point, colour, 2, cv2.LINE_AA)
-        previous = point
+    points = [
+        None if error is None else axes.at(index * trace.frames_a_point + middle, error)
+        for index, error in enumerate(trace.points)
+    ]
+    for before, point, after in zip([None, *points], points, [*points[1:], None], strict=False):
+        if point and before:
+            cv2.line(picture, before, point, colour, 2, cv2.LINE_AA)
+        elif point and not after:  # a shot of two frames has one error
+            cv2.circle(picture, point, 3, colour, cv2.FILLED, cv2.LINE_AA)
+
+
+def _colour(number: int) -> tuple[int, int, int]:
+    """BGR of the curve with this number, each different."""
+    if number < len(_COLOURS):
+        return _COLOURS[number]
+    further = number - len(_COLOURS)
+    rgb = colorsys.hls_to_rgb(further * _GOLDEN % 1, 0.35 if further % 2 else 0.6, 0.7)
+    red, green, blue = (round(255 * part) for part in rgb)
+    return blue, green, red
 
 
 def _round_step(highest: float) -> float:

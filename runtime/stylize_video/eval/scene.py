@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from stylize_video.eval.motion import Motion, MotionEstimator
 from stylize_video.frame import Frame
-from stylize_video.pictures import PICTURES, read_picture
+from stylize_video.jobs import is_picture
+from stylize_video.pictures import read_picture
+from stylize_video.probe import probe
 from stylize_video.source import VideoSource
 
 _VIEW = 360, 640
@@ -25,12 +27,18 @@ _ZOOM = 1.15
 _ROUND = 60
 """Frames until the camera is back where it began."""
 
+_RATE = 25
+
 
 class Scene(Protocol):
     """Frames, and how their points move from one to the other."""
 
-    def frames(self) -> Generator[Frame, None, None]:
-        """The frames, from the first on, uint8 ``[H, W, 3]`` BGR."""
+    @property
+    def count(self) -> int | None:
+        """About how many frames there are, None where nobody says."""
+
+    def frames(self) -> Generator[tuple[float, Frame], None, None]:
+        """Each frame, uint8 ``[H, W, 3]`` BGR, with its seconds after the first one."""
 
     def motion(self, one: tuple[int, Frame], other: tuple[int, Frame]) -> Motion:
         """From one frame to another, each with its number."""
@@ -42,7 +50,7 @@ def open_scene(path: Path) -> Scene:
     Raises:
         SourceError: it cannot be read.
     """
-    return PassedOver(read_picture(path)[0]) if path.suffix.lower() in PICTURES else Footage(path)
+    return PassedOver(read_picture(path)[0]) if is_picture(path) else Footage(path)
 
 
 class Footage:
@@ -52,10 +60,16 @@ class Footage:
         self._path = path
         self._estimator = MotionEstimator()
 
-    def frames(self) -> Generator[Frame, None, None]:
+    @property
+    def count(self) -> int | None:
+        return probe(str(self._path)).frame_count
+
+    def frames(self) -> Generator[tuple[float, Frame], None, None]:
         with VideoSource(self._path) as video:
+            first: int | None = None
             for frame in video:
-                yield frame.image
+                first = frame.pts if first is None else first
+                yield float((frame.pts - first) * video.info.time_base), frame.image
 
     def motion(self, one: tuple[int, Frame], other: tuple[int, Frame]) -> Motion:
         return self._estimator.between(one[1], other[1])
@@ -83,11 +97,16 @@ class PassedOver:
         method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         self._picture = np.asarray(cv2.resize(picture, size, interpolation=method), np.uint8)
 
-    def frames(self) -> Generator[Frame, None, None]:
+    @property
+    def count(self) -> int | None:
+        return _ROUND + 1
+
+    def frames(self) -> Generator[tuple[float, Frame], None, None]:
         for index in range(_ROUND + 1):
             view = self._to_picture(index)[:2]
             method = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-            yield np.asarray(cv2.warpAffine(self._picture, view, _VIEW[::-1], flags=method), np.uint8)
+            frame = cv2.warpAffine(self._picture, view, _VIEW[::-1], flags=method)
+            yield index / _RATE, np.asarray(frame, np.uint8)
 
     def motion(self, one: tuple[int, Frame], other: tuple[int, Frame]) -> Motion:
         way = np.linalg.inv(self._to_picture(other[0])) @ self._to_picture(one[0])

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from scenes import Texture, noisy, write_frames
+from stylize_video.eval.cli import stylize_eval
 from stylize_video.eval.plot import plot
 from stylize_video.eval.trace import Trace
-from support import Command, save_style
+from support import Command, MakeClip, save_style
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,8 @@ def test_styles_baselines_and_a_finished_video_in_one_table(
         row = next(line for line in lines if line.startswith(f"{name} "))
         assert f"{facts['rows'][name]['warping_error']:.6f}" in row
     assert "first: swap (fp32)" in lines
+    assert any("do not compare their rows" in line for line in lines)
+    assert not any(line.startswith("warning") for line in lines)
     assert facts["rows"]["shaky.mkv"]["warping_error"] > 10 * facts["rows"]["source"]["warping_error"]
     assert len(facts["rows"]["source"]["trace"]["warping_error"]) == 8
     picture = cv2.imread(str(tmp_path / "e.png"))
@@ -111,17 +114,75 @@ def test_styles_of_one_name_have_rows_of_their_own(
         (["STILL", "CLIP"], "is a picture; a finished video is measured beside its source video"),
         (["CLIP", "CLIP", "--plot", "e.jpg"], "plots are PNG files"),
         (["CLIP", "CLIP", "--json", "nowhere/e.json"], "the folder nowhere does not exist"),
+        (["CLIP", "CLIP", "--json", "CLIP"], "is one of the inputs; name another file with --json"),
+        (["STILL", "-s", "photo", "--plot", "STILL"], "is one of the inputs; name another file with --plot"),
+        (["CLIP", "-s", "STYLE", "--json", "STYLE"], "is one of the inputs; name another file with --json"),
+        (["CLIP", "CLIP", "--json", "e.png", "--plot", "e.png"], "--json and --plot both name e.png"),
+        ([".", "-s", "photo"], ". is a folder; name one video"),
+        (["%05d.png", "-s", "photo"], "stands for numbered pictures; make a video of them first"),
+        (["/dev/null", "-s", "photo"], "/dev/null is no file"),
     ],
 )
 def test_bad_input_is_one_sentence(
-    arguments: list[str], sentence: str, command: Command, source: Path, still: Path, tmp_path: Path
+    arguments: list[str],
+    sentence: str,
+    command: Command,
+    source: Path,
+    still: Path,
+    invert_style: Path,
+    tmp_path: Path,
 ) -> None:
-    places = {"CLIP": str(source), "STILL": str(still)}
+    places = {"CLIP": str(source), "STILL": str(still), "STYLE": str(invert_style)}
     result = command("stylize-eval", *[places.get(a, a) for a in arguments], cwd=tmp_path)
     assert result.returncode == 2
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_file_is_called_does_not_reach_the_terminal_raw(
+    command: Command, source: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    clip, style = tmp_path / "clip\x1b[31m.mkv", tmp_path / "in\x1b[2Jvert.onnx"
+    shutil.copy(source, clip)
+    shutil.copy(invert_style, style)
+    result = command("stylize-eval", clip, clip, "-s", style, "--max-frames", 3)
+    assert result.returncode == 0, result.stderr
+    assert "\x1b" not in result.stdout
+    assert r"clip\x1b[31m.mkv: 3 frames" in result.stdout
+    assert r"in\x1b[2Jvert (fp32)" in result.stdout
+
+
+def test_a_style_that_crashes_is_tried_out_elsewhere(
+    source: Path, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Path] = []
+    monkeypatch.setattr("stylize_video.guard.try_out", tried.extend)
+    style = shutil.copy(invert_style, tmp_path / "mine.onnx")
+    stylize_eval(source, style=[str(style)], baseline=["photo"], max_frames=2, quiet=True)
+    assert style in tried
+
+
+def test_files_are_written_before_anything_is_printed(
+    source: Path, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", refuse)
+    with pytest.raises(SystemExit):
+        stylize_eval(source, style=[str(invert_style)], max_frames=2, quiet=True, json_file=tmp_path / "e")
+    assert json.loads((tmp_path / "e").read_text())["frames"] == 2
+
+
+def test_a_video_made_at_another_rate_is_warned_of(
+    command: Command, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=6, sound=False)
+    slow = make_clip(tmp_path / "slow.mp4", frames=6, pts=[2 * i for i in range(6)], sound=False)
+    result = command("stylize-eval", clip, slow, "--json", tmp_path / "e.json")
+    assert "warning: slow.mp4 runs up to 0.17 s apart from clip.mp4" in result.stdout
+    assert json.loads((tmp_path / "e.json").read_text())["seconds_apart"] == pytest.approx(5 / 30, abs=1e-3)
 
 
 def curve(*points: float | None) -> Trace:
@@ -141,6 +202,17 @@ def test_curves_lie_where_their_values_are_and_break_at_cuts() -> None:
     assert high.max() < low.min()  # larger errors are higher up
     assert np.diff(unbroken).max() == 1
     assert np.diff(broken).max() > 100
+
+
+def test_every_curve_has_a_colour_of_its_own() -> None:
+    picture = plot({str(number): curve(None, 1e-3) for number in range(20)})
+    samples = [picture[40 + 22 * number - 5, 100].tolist() for number in range(20)]
+    assert len({tuple(sample) for sample in samples}) == 20
+
+
+def test_a_shot_of_two_frames_can_be_seen() -> None:
+    without, with_one = (plot({"one": curve(None, 1e-3, None, *more)}) for more in ([None], [5e-4]))
+    assert (without != with_one).any(-1).sum() > 9
 
 
 @pytest.mark.parametrize("points", [[], [None], [None, 0.0], [None, 1e-9], [None, 0.7] * 3])

@@ -11,8 +11,9 @@ import pytest
 
 from scenes import Texture, noisy, write_frames
 from stylize_video.errors import SourceError
-from stylize_video.eval.measure import IDENTITY, Candidate, Evaluation, evaluate, measure_style
+from stylize_video.eval.measure import IDENTITY, Candidate, Evaluation, evaluate
 from stylize_video.frame import Frame
+from support import MakeClip
 
 
 class Inverted:
@@ -150,9 +151,51 @@ def test_a_finished_video_is_measured_frame_for_frame(panning: Path, tmp_path: P
         evaluate(panning, stylized=tmp_path / "made.mkv")
 
 
-def test_one_style_on_one_clip(panning: Path, evaluation: Evaluation) -> None:
-    row = measure_style(panning, Inverted(), max_frames=8)
-    assert row.warping_error == pytest.approx(evaluation.rows["inverted"].warping_error, rel=0.3)
+@pytest.mark.parametrize("again", [False, True])
+def test_progress_is_told_of_every_look_at_every_frame(again: bool, panning: Path) -> None:
+    totals: list[int | None] = []
+    done: list[None] = []
+    evaluate(
+        panning,
+        [Candidate("inverted", Inverted())],
+        max_frames=8,
+        equal_sharpness=again,
+        on_start=totals.append,
+        on_frame=lambda: done.append(None),
+    )
+    assert totals == [len(done)] == [16 if again else 8]
+
+
+def test_a_video_of_another_rate_is_found_out(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Frames are compared by their number; where their times go apart, they show other moments."""
+    source = make_clip(tmp_path / "source.mp4", frames=9, sound=False)
+    late = make_clip(tmp_path / "late.mp4", frames=9, pts=[90 + i for i in range(9)], sound=False)
+    slow = make_clip(tmp_path / "slow.mp4", frames=9, pts=[2 * i for i in range(9)], sound=False)
+    assert evaluate(source, stylized=late).apart is None, "it begins later, as a whole"
+    measured = evaluate(source, stylized=slow)
+    assert measured.apart == pytest.approx(8 / 30, abs=1e-3)
+    assert evaluate(source, stylized=slow, max_frames=2).apart == pytest.approx(1 / 30, abs=1e-3)
+
+
+def test_a_finished_video_may_be_called_anything(panning: Path, tmp_path: Path) -> None:
+    """Also what the row of the source is called."""
+    (tmp_path / "source").write_bytes(panning.read_bytes())
+    rows = evaluate(panning, [Candidate("a", Inverted())], stylized=tmp_path / "source").rows
+    assert list(rows) == [IDENTITY, str(tmp_path / "source"), "a"]
+
+
+@pytest.mark.parametrize("size", [(8, 8), (64, 8), (8, 64)])
+def test_frames_too_small_to_follow_are_a_sentence(size: tuple[int, int], tmp_path: Path) -> None:
+    frames = [Texture(1).at(i, 0, width=size[0], height=size[1]) for i in range(3)]
+    video = write_frames(tmp_path / "tiny.mkv", frames)
+    with pytest.raises(SourceError, match=f"frames of {size[0]}x{size[1]} are too small"):
+        evaluate(video)
+
+
+def test_sharpness_cannot_be_made_equal_to_none(panning: Path, tmp_path: Path) -> None:
+    flat = write_frames(tmp_path / "flat.mkv", [np.full((120, 160, 3), 90, np.uint8)] * 12)
+    with pytest.raises(SourceError, match=r"flat\.mkv is too flat to compare at its sharpness: a would"):
+        evaluate(panning, [Candidate("a", Inverted())], stylized=flat, equal_sharpness=True)
 
 
 def test_one_frame_has_no_steadiness(tmp_path: Path) -> None:

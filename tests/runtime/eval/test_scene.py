@@ -27,7 +27,7 @@ def scene() -> PassedOver:
 
 @pytest.fixture(scope="module")
 def frames(scene: PassedOver) -> list[Frame]:
-    return list(scene.frames())
+    return [frame for _, frame in scene.frames()]
 
 
 @pytest.mark.parametrize(("one", "other"), [(0, 1), (7, 8), (15, 20), (22, 52), (40, 30)])
@@ -60,7 +60,7 @@ def test_the_camera_comes_back_to_where_it_began(scene: PassedOver, frames: list
 def test_no_border_comes_into_view(width: int, height: int) -> None:
     """Whatever the picture's shape: where it is one grey, so is every frame."""
     scene = PassedOver(np.full((height, width, 3), 200, np.uint8))
-    for index, frame in zip(range(61), scene.frames(), strict=True):
+    for index, (_, frame) in zip(range(61), scene.frames(), strict=True):
         if index % 6 == 0:
             assert frame.shape == (360, 640, 3)
             assert frame.min() == frame.max() == 200
@@ -69,7 +69,7 @@ def test_no_border_comes_into_view(width: int, height: int) -> None:
 def test_a_strip_of_a_picture_takes_no_more_memory_than_what_is_seen_of_it() -> None:
     strip = np.full((20, 30_000, 3), 90, np.uint8)
     tracemalloc.start()
-    frame = next(PassedOver(strip).frames())
+    _, frame = next(PassedOver(strip).frames())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert frame.min() == frame.max() == 90
@@ -83,6 +83,9 @@ def test_pictures_are_passed_over_and_videos_followed(tmp_path: Path) -> None:
     measured = evaluate(tmp_path / "one.PNG", max_frames=8)
     assert (measured.width, measured.height, measured.frames, measured.cuts) == (640, 360, 8, [])
     assert (measured.rows[IDENTITY].warping_error or 1) < 2e-5
+    animated = tmp_path / "moves.png"
+    animated.write_bytes(b"\x89PNG\r\n\x1a\n....acTL........IDAT")
+    assert isinstance(open_scene(animated), Footage)
     (tmp_path / "none.jpg").write_bytes(b"no picture")
     with pytest.raises(SourceError, match="not a picture"):
         open_scene(tmp_path / "none.jpg")
