@@ -25,6 +25,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ _RECORD = struct.Struct("<cBqqqII")  # kind, is keyframe, pts, dts, duration, si
 _MAX_JOB_BYTES = 2**20
 _SYNC_SECONDS = 5.0
 _CHUNK = 2**20
+_LOCKED_BYTE = 2**31 - 2
+"""On Windows, where nobody else can read what is locked: as far behind the beginning as it takes."""
 
 
 class StaleJournalError(SinkError):
@@ -249,7 +252,15 @@ class Journal:
     def remove(self) -> None:
         """The job is done, or nothing of it is worth keeping."""
         if not self._file.closed and self.is_in_place():
-            self.path.unlink(missing_ok=True)
+            try:
+                # Before it is closed: without the lock it could be another process's by now.
+                self.path.unlink(missing_ok=True)
+            except PermissionError:  # Windows removes no file that is open, not even another process's
+                self._file.close()
+                try:
+                    self.path.unlink(missing_ok=True)
+                except PermissionError as error:
+                    _log.warning("%s could not be removed: %s", self.path, error.strerror)
         self._file.close()
 
     def _begin(self, job: dict[str, str], *, resume: bool, replace: bool) -> None:
@@ -434,13 +445,28 @@ def _open_private(path: Path) -> io.FileIO:
 
 
 def _lock(file: io.FileIO, path: Path) -> None:
+    """Hold the file until it is closed.
+
+    Raises:
+        SinkError: another process holds it.
+    """
+    try:
+        _lock_or_fail(file)
+    except (BlockingIOError, PermissionError) as error:
+        raise SinkError(f"another process is writing {path} just now") from error
+    except (ImportError, OSError):  # a system or a network folder without locks
+        return
+
+
+def _lock_or_fail(file: io.FileIO) -> None:
     try:
         import fcntl
-    except ImportError:  # Windows: a file that is open there cannot be replaced anyway
-        return
-    try:
+    except ImportError:  # Windows
+        msvcrt: Any = import_module("msvcrt")
+        file.seek(_LOCKED_BYTE)
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        finally:
+            file.seek(0)
+    else:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise SinkError(f"another process is writing {path} just now") from error
-    except OSError:  # a network folder without locks
-        return

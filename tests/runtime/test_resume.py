@@ -8,7 +8,9 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
+import types
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -300,14 +302,76 @@ def test_a_damaged_journal_is_no_journal(clip: Path, invert: StyleSession, tmp_p
         assert len(video_times(tmp_path / "out.mp4")) == 12
 
 
+@pytest.fixture(params=["this system", "Windows"])
+def locks_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks as this system has them, and as Windows does, by a stand-in for its module."""
+    if request.param == "Windows":
+        fcntl = pytest.importorskip("fcntl", reason="this system is Windows")
+        places: set[int] = set()
+
+        def locking(descriptor: int, mode: int, count: int) -> None:
+            places.add(os.lseek(descriptor, 0, os.SEEK_CUR))
+            assert len(places) == 1  # other bytes would be locked beside each other
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise PermissionError(13, "Permission denied") from None
+
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+        monkeypatch.setitem(sys.modules, "msvcrt", types.SimpleNamespace(LK_NBLCK=2, locking=locking))
+
+
+@pytest.mark.usefixtures("locks_of")
 def test_one_process_at_a_time(tmp_path: Path) -> None:
-    pytest.importorskip("fcntl", reason="locks are advisory on POSIX only")
     facts = {"source": "a"}
     first = Journal(tmp_path / "j", facts, time_base=Fraction(1, 25))
     with pytest.raises(SinkError, match="another process is writing"):
         Journal(tmp_path / "j", facts, time_base=Fraction(1, 25))
     first.remove()
     Journal(tmp_path / "j", facts, time_base=Fraction(1, 25)).remove()
+
+
+def test_locks_are_missed_by_nobody_where_there_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", None)
+    Journal(tmp_path / "j", {"source": "a"}, time_base=Fraction(1, 25)).remove()
+    assert not (tmp_path / "j").exists()
+
+
+def test_it_is_removed_while_it_is_locked_where_that_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else another process could take it up in between, and lose it."""
+    unlink = Path.unlink
+    refused: list[str] = []
+
+    def try_to_take_it(path: Path, missing_ok: bool = False) -> None:
+        with pytest.raises(SinkError, match="another process is writing") as caught:
+            Journal(path, {}, time_base=Fraction(1, 25), replace=True)
+        refused.append(str(caught.value))
+        unlink(path, missing_ok)
+
+    journal = Journal(tmp_path / "j", {}, time_base=Fraction(1, 25))
+    monkeypatch.setattr(Path, "unlink", try_to_take_it)
+    journal.remove()
+    assert refused
+    assert not (tmp_path / "j").exists()
+
+
+def test_one_that_somebody_holds_open_stays_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A virus scanner on Windows, say: the job is done all the same."""
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "it is being used by another process", str(path))
+
+    journal = Journal(tmp_path / "j", {}, time_base=Fraction(1, 25))
+    monkeypatch.setattr(Path, "unlink", refuse)
+    journal.remove()
+    assert caplog.messages == [f"{tmp_path / 'j'} could not be removed: it is being used by another process"]
 
 
 def test_a_journal_is_private_and_never_a_link(tmp_path: Path) -> None:
