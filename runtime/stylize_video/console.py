@@ -8,8 +8,9 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import Terminated, noted_interrupts
@@ -66,10 +67,17 @@ def run_command(command: Callable[..., None]) -> None:
     """Entry point of a command: its parameters are what typer makes of the function's."""
     from stylize_video.usage import run
 
+    _write_out_what_an_encoding_lacks(sys.stdout)
     try:
         run(command)
     except KeyboardInterrupt as interruption:  # before the command itself began
         fail("interrupted", interruption_code(interruption))
+
+
+def _write_out_what_an_encoding_lacks(stream: TextIO | None) -> None:
+    """Let ``stream`` take every character, as stderr does: Windows gives files and pipes old code pages."""
+    if isinstance(stream, TextIOWrapper) and stream.errors == "strict":  # None, or a notebook's own, else
+        stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
-from stylize_video.console import EXIT_ERROR, EXIT_INTERRUPTED, ProgressLine, errors_as_sentences
+from stylize_video.console import (
+    EXIT_ERROR,
+    EXIT_INTERRUPTED,
+    ProgressLine,
+    errors_as_sentences,
+    run_command,
+)
 from stylize_video.errors import StylizeError
 
 
@@ -67,3 +76,35 @@ def test_quiet_progress_says_nothing(
         progress.start(None)
         progress.advance()
     assert capsys.readouterr() == ("", "")
+
+
+def shortest_path() -> None:
+    print("naïve → ∞")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"), [("cp437", b"na\x8bve \\u2192 \xec"), ("utf-8", "naïve → ∞".encode())]
+)
+def test_every_character_can_be_printed(
+    encoding: str, written: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "argv", ["shortest-path"])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out, encoding=encoding, newline="\n"))
+    with pytest.raises(SystemExit) as exit_:
+        run_command(shortest_path)
+    sys.stdout.flush()
+    assert not exit_.value.code
+    assert out.getvalue() == written + b"\n"
+
+
+@pytest.mark.parametrize("stdout", [None, io.StringIO()])
+def test_standard_output_may_be_something_else(
+    stdout: io.StringIO | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None under ``pythonw``, and under a shell's ``>&-``."""
+    monkeypatch.setattr(sys, "argv", ["shortest-path"])
+    monkeypatch.setattr(sys, "stdout", stdout)
+    with pytest.raises(SystemExit) as exit_:
+        run_command(shortest_path)
+    assert not exit_.value.code
