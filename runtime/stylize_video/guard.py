@@ -25,6 +25,9 @@ from stylize_video_assets.catalog import bundled_styles
 
 _SECONDS = 120
 _REFUSED = 2
+_FIRST_EXCEPTION = 0xC0000000
+"""Exit codes of Windows from there on are errors that no program survives, such as 0xC0000005."""
+
 _SOUND = "sound"
 _SIZE = (64, 96)
 
@@ -60,20 +63,23 @@ def _try_one(path: Path) -> None:
         ) from error
     if done.returncode == _REFUSED:
         raise StyleError(done.stdout.strip())
-    if done.returncode < 0:
-        raise StyleError(
-            f"{path} is no style that can be trusted: it crashes ONNX Runtime ({_name_of(-done.returncode)})"
-        )
+    if crash := _crash_of(done.returncode):
+        raise StyleError(f"{path} is no style that can be trusted: it crashes ONNX Runtime ({crash})")
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise StyleError(f"{path} is no style that can be trusted: trying it out failed ({last[0]})")
 
 
-def _name_of(number: int) -> str:
+def _crash_of(code: int) -> str | None:
+    """What ended a process with this exit code; None where it ended by itself."""
+    if code >= _FIRST_EXCEPTION:
+        return f"0x{code:08X}"
+    if code >= 0:
+        return None
     try:
-        return signal.Signals(number).name
+        return signal.Signals(-code).name
     except ValueError:
-        return f"signal {number}"
+        return f"signal {-code}"
 
 
 def main() -> None:

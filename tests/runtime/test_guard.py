@@ -68,6 +68,28 @@ def test_every_bad_end_is_a_sentence(
             guard.try_out([invert_style])
 
 
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (0xC0000005, r"it crashes ONNX Runtime .0xC0000005"),
+        (0xC0000094, r"it crashes ONNX Runtime .0xC0000094"),
+        (-77, r"it crashes ONNX Runtime .signal 77"),
+        (1, r"trying it out failed .no reason given"),
+    ],
+)
+def test_a_crash_is_one_on_every_system(
+    code: int, sentence: str, invert_style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows it has a large exit code instead of a signal."""
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, code, stdout="", stderr="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(StyleError, match=sentence):
+        guard.try_out([invert_style])
+
+
 def test_what_is_no_style_is_told_as_ever(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("I am a text file")
     with pytest.raises(StyleError, match=r"text\.onnx is not an ONNX file, or is damaged$"):
