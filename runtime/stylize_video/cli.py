@@ -251,7 +251,7 @@ def stylize_video(
         from stylize_video.pipes import STANDARD, raw_format_of
         from stylize_video.session import most_at_once, open_session, parse_precision, resolve_device
         from stylize_video.smoothing import check_smooth
-        from stylize_video.style import find_style, find_variants, style_name
+        from stylize_video.style import find_style, style_name
         from stylize_video.working_size import WorkingSize
 
         # What can be wrong is found before a model is loaded.
@@ -290,13 +290,13 @@ def stylize_video(
         )
         if resolve_device(device).kind == "cpu":
             limit_memory()
-        try_out(find_variants(style_path).values() or [style_path])
         session = open_session(
             style_path,
             device=device,
             precision=parse_precision(precision),
             input_range=input_range,
             at_once=1 if all(is_picture(source) for source in sources) else most_at_once(),
+            check=lambda path: try_out([path]),
         )
         interrupt_on_termination()
         files = list(zip(sources, targets, strict=True))

@@ -23,9 +23,10 @@ from stylize_video.journal import Journal, journal_path
 from stylize_video.pipeline import frames_after
 from stylize_video.probe import video_stream
 from stylize_video.resume import fingerprint
-from stylize_video.session import StyleSession, open_session
+from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
+from stylize_video.style import Style, variant_path
 from stylize_video_assets.catalog import find_bundled
 
 SHORT_SECONDS, LONG_SECONDS = 2.0, 10.0
@@ -176,13 +177,11 @@ def stylize_segment(job: SegmentJob) -> bytes:
 
 @lru_cache(maxsize=4)
 def _open(reference: StyleReference, device: str) -> StyleSession:
-    return open_session(
-        reference.name_or_path,
-        device=device,
-        precision=reference.precision,
-        input_range=reference.input_range,
-        threads=1,  # there is a worker for each core
-    )
+    path = Path(reference.name_or_path)
+    if bundled := find_bundled(reference.name_or_path):
+        path = variant_path(bundled.path, reference.precision)
+    # There is a worker for each core.
+    return StyleSession(Style.load(path), device, input_range=reference.input_range, threads=1)
 
 
 def _hash_of(session: StyleSession) -> str:

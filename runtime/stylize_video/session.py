@@ -14,7 +14,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -37,7 +37,7 @@ from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memor
 from stylize_video.machine import cores, processor
 from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
 from stylize_video.quiet import quiet_stderr
-from stylize_video.style import Style, find_style, find_variants, read_metadata, read_model
+from stylize_video.style import Style, find_style, find_variants, read_metadata, read_model, variant_path
 from stylize_video.tiles import plan_tiles, stylize_tiles
 from stylize_video.working_size import done_at, stylize_at
 
@@ -98,6 +98,7 @@ def open_session(
     input_range: int | None = None,
     threads: int = 0,
     at_once: int = 1,
+    check: Callable[[Path], None] = lambda _: None,
 ) -> StyleSession:
     """Open a style in the variant that suits the device.
 
@@ -106,51 +107,79 @@ def open_session(
         device: as for :class:`StyleSession`.
         precision: ``auto`` takes the variant that is fastest here, if its golden pair comes
             out right: fp16 on GPUs; on CPUs int8 and fp32 are measured once and the answer
-            is remembered in the user's cache folder. The others insist.
+            is remembered in the user's cache folder. A variant that is damaged, or of another
+            training, is left out with a warning. The others insist. A file that is named and
+            is what is asked for is taken, whatever lies beside it.
         input_range: as for :class:`StyleSession`.
         threads: as for :class:`StyleSession`.
         at_once: as for :class:`StyleSession`.
+        check: called with each file before it is read, to raise a StyleError where it should not
+            be; commands try files from anywhere out in another process first.
 
     Raises:
         StyleError: the style or the variant does not exist, or cannot run.
         DeviceError: the device asked for cannot be had.
     """
     path = find_style(name_or_path)
-    variants = find_variants(path)
 
     def session(chosen: Path) -> StyleSession:
+        check(chosen)
         return StyleSession(
             Style.load(chosen), device, input_range=input_range, threads=threads, at_once=at_once
         )
 
-    if precision != "auto":
-        wanted = variants.get(precision)
-        if wanted is None and precision == "fp32" and path.is_file():
-            wanted = path  # a file of any name without variants is its own fp32
-        if wanted is None:
-            raise StyleError(
-                f"{path} has no {precision} variant; it has {', '.join(variants) or 'none'}"
-                f" (export-onnx --precision {precision} makes one)"
-            )
-        return session(wanted)
+    wanted = parse_precision(precision)
+    if wanted != "auto":
+        return session(_of_precision(path, wanted, check))
+    variants = find_variants(path)
     if path != variants.get("fp32"):
         return session(path)  # the user named one variant, or a file of another maker
-    variants = _of_the_same_weights(path, variants)
-    if resolve_device(device).kind == "cuda":
-        # What half precision gains is sure on any GPU.
-        return _if_right(session, variants.get("fp16")) or session(path)
-    return _faster_on_cpu(session, path, variants.get("int8"), threads=threads, at_once=at_once)
+    on_gpu = resolve_device(device).kind == "cuda"
+    faster = variants.get("fp16" if on_gpu else "int8")
+    if faster is None or not _belongs_to(faster, path, check):
+        return session(path)
+    if on_gpu:  # what half precision gains is sure on any
+        return _if_right(session, faster) or session(path)
+    return _faster_on_cpu(session, path, faster, threads=threads, at_once=at_once)
 
 
-def _of_the_same_weights(path: Path, variants: Mapping[Precision, Path]) -> Mapping[Precision, Path]:
-    """Without variants that an earlier export left beside the style: they would look like it looked then."""
-    if len(variants) == 1:
-        return variants
-    weights = {precision: _weights_of(variant) for precision, variant in variants.items()}
-    for precision, variant in variants.items():
-        if weights[precision] != weights["fp32"]:
-            _log.warning("%s is of another training than %s and is not used", variant, path)
-    return {p: v for p, v in variants.items() if weights[p] == weights["fp32"]}
+def _of_precision(path: Path, precision: Precision, check: Callable[[Path], None]) -> Path:
+    """The file named, if it is what is asked for, else the variant beside it.
+
+    Raises:
+        StyleError: there is none.
+    """
+    variants = find_variants(path)
+    if path not in (variants.get(precision), variant_path(path, "fp32")):
+        # By its name it is another variant, or none: only the file itself knows.
+        check(path)
+        metadata = read_metadata(read_model(path), path)
+        if precision == (metadata.precision if metadata else "fp32"):
+            return path
+    if precision not in variants:
+        raise StyleError(
+            f"{path} has no {precision} variant; it has {', '.join(variants) or 'none'}"
+            f" (export-onnx --precision {precision} makes one)"
+        )
+    return variants[precision]
+
+
+def _belongs_to(variant: Path, fp32: Path, check: Callable[[Path], None]) -> bool:
+    """Whether a variant can be read and is not one that an earlier export left beside the style.
+
+    Such a one would look like the style looked then.
+    """
+    check(fp32)
+    weights = _weights_of(fp32)
+    try:
+        check(variant)
+        belongs = _weights_of(variant) == weights
+    except StyleError as error:
+        _log.warning("%s is not used: %s", variant.name, error)
+        return False
+    if not belongs:
+        _log.warning("%s is of another training than %s and is not used", variant, fp32)
+    return belongs
 
 
 def _weights_of(path: Path) -> str:
@@ -159,14 +188,18 @@ def _weights_of(path: Path) -> str:
     return metadata.checkpoint_sha256 if metadata else ""
 
 
-def _if_right(session: Callable[[Path], StyleSession], path: Path | None) -> StyleSession | None:
-    """The session of a variant whose golden pair comes out right here."""
-    opened = session(path) if path else None
-    return opened if opened and golden_problem(opened) is None else None
+def _if_right(session: Callable[[Path], StyleSession], variant: Path) -> StyleSession | None:
+    """The session of a variant that can run and whose golden pair comes out right here."""
+    try:
+        opened = session(variant)
+        return opened if golden_problem(opened) is None else None
+    except StyleError as error:
+        _log.warning("%s is not used: %s", variant.name, error)
+        return None
 
 
 def _faster_on_cpu(
-    session: Callable[[Path], StyleSession], fp32: Path, int8: Path | None, *, threads: int, at_once: int
+    session: Callable[[Path], StyleSession], fp32: Path, int8: Path, *, threads: int, at_once: int
 ) -> StyleSession:
     """Of two variants the one that is faster on this processor.
 
@@ -174,8 +207,6 @@ def _faster_on_cpu(
     to three times, without often nothing), so it is measured: once for each style, processor
     and version, in about a tenth of a second.
     """
-    if int8 is None:
-        return session(fp32)
     circumstances = (
         processor(),
         str(cores()),

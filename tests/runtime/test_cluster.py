@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import shutil
 import signal
 import threading
 import time
@@ -30,7 +31,7 @@ from stylize_video.journal import journal_path
 from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file
 from stylize_video.resume import fingerprint
 from stylize_video.segment import Segment, SegmentJob, StyleReference, plan_segments, stylize_segment
-from stylize_video.session import StyleSession, open_session
+from stylize_video.session import StyleSession, open_session, parse_precision
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
 from support import Command, draw_picture
@@ -227,6 +228,19 @@ def test_workers_check_that_they_see_the_same_source(
     other = long_clip(tmp_path / "other.mp4", 20)
     with pytest.raises(SourceError, match="is another file on this machine"):
         stylize_segment(replace(job, source=other))
+
+
+def test_workers_open_the_file_that_was_named(
+    source: Path, invert_style: Path, swap_style: Path, tmp_path: Path
+) -> None:
+    shutil.copy(swap_style, tmp_path / "s.onnx")
+    named = tmp_path / "s.fp16.onnx"
+    shutil.copy(invert_style, named)
+    reference = StyleReference.of(StyleSession(Style.load(named), "cpu", input_range=1))
+    assert reference.open("cpu").style.path == named
+    for precision in ("fp32", "int8"):
+        photo = open_session("photo", device="cpu", precision=parse_precision(precision))
+        assert StyleReference.of(photo).open("cpu").style.path == photo.style.path
 
 
 def test_a_cluster_without_gpus_is_told_at_once(ray: Any) -> None:

@@ -33,7 +33,7 @@ from stylize_video.live.window import Window
 from stylize_video.look import Look
 from stylize_video.session import StyleSession, open_session
 from stylize_video.smoothing import check_smooth
-from stylize_video.style import find_style, find_variants, style_name
+from stylize_video.style import find_style, style_name
 from stylize_video.working_size import WorkingSize
 from stylize_video_assets.catalog import bundled_styles
 
@@ -125,8 +125,12 @@ class Program:
         controls = Controls(settings, list(styles), on_notice=on_notice)
 
         def open_style(name: str) -> StyleSession:
-            try_out(find_variants(styles[name]).values() or [styles[name]])
-            return open_session(styles[name], device=self.device, precision=self.precision)
+            return open_session(
+                styles[name],
+                device=self.device,
+                precision=self.precision,
+                check=lambda path: try_out([path]),
+            )
 
         session = open_style(first)
         with ExitStack() as stack:
