@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, TextIO
 
-from stylize_video.errors import StylizeError
+from stylize_video.errors import StylizeError, first_line
 from stylize_video.interrupts import Terminated, noted_interrupts
 
 EXIT_ERROR = 2
@@ -69,9 +71,41 @@ def run_command(command: Callable[..., None]) -> None:
 
     _write_out_what_an_encoding_lacks(sys.stdout)
     try:
-        run(command)
-    except KeyboardInterrupt as interruption:  # before the command itself began
-        fail("interrupted", interruption_code(interruption))
+        try:
+            run(command)
+        except KeyboardInterrupt as interruption:  # before the command itself began
+            fail("interrupted", interruption_code(interruption))
+        except (ImportError, OSError) as error:  # of --help and its like: a command tells its own
+            if "--debug" in sys.argv:
+                raise
+            fail(_sentence_on(error))
+    except SystemExit as ending:
+        _flush_output(told=bool(ending.code))
+        raise
+
+
+def _sentence_on(error: ImportError | OSError) -> str:
+    if isinstance(error, ImportError):
+        return f"a package cannot be loaded ({first_line(error)}); stylize-doctor says what to install"
+    return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+
+
+def _flush_output(*, told: bool) -> None:
+    """Let what was printed reach its place now; ``told`` says that the command has failed already.
+
+    At its end the interpreter would try, and complain in words of its own.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), sys.stdout.fileno())
+        if told:
+            return
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(EXIT_ERROR) from None
+        fail(f"cannot write to standard output: {error.strerror}")
 
 
 def _write_out_what_an_encoding_lacks(stream: TextIO | None) -> None:
@@ -102,10 +136,12 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
     except (ImportError, SystemError) as error:
         if interrupted.is_set():
             fail("interrupted", EXIT_INTERRUPTED)
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if debug or missing not in _OF_THE_TRAINING_SIDE:
+        if debug or not isinstance(error, ImportError):
             raise
-        fail(f"{missing} is not installed, which this needs: pip install 'stylize-video[train]'")
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing in _OF_THE_TRAINING_SIDE:
+            fail(f"{missing} is not installed, which this needs: pip install 'stylize-video[train]'")
+        fail(_sentence_on(error))
     except MemoryError:
         if debug:
             raise
@@ -115,7 +151,7 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
     except OSError as error:
         if debug:
             raise
-        fail(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        fail(_sentence_on(error))
 
 
 def _what_was_kept(interruption: KeyboardInterrupt) -> str | None:

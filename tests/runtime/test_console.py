@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
 import sys
+import tomllib
+from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -15,6 +20,7 @@ from stylize_video.console import (
     run_command,
 )
 from stylize_video.errors import StylizeError
+from support import ROOT, command_line
 
 
 @pytest.mark.parametrize(
@@ -40,6 +46,45 @@ def test_errors(error: BaseException, code: int, sentence: str, capsys: pytest.C
         raise error
     assert exit_.value.code == code
     assert capsys.readouterr().err == sentence
+
+
+def test_a_package_that_cannot_be_loaded_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    reason = "libGL.so.1: cannot open shared object file: No such file or directory"
+    with pytest.raises(SystemExit) as exit_, errors_as_sentences(debug=False):
+        raise ImportError(f"{reason}\nmore lines")
+    assert exit_.value.code == EXIT_ERROR
+    told = capsys.readouterr().err
+    assert told == f"error: a package cannot be loaded ({reason}); stylize-doctor says what to install\n"
+    with pytest.raises(ImportError), errors_as_sentences(debug=True):
+        raise ImportError(reason)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize(
+    ("name", "option"), [("stylize-video", "--list-styles"), ("stylize-bench", "--help")]
+)
+def test_a_full_disk_behind_standard_output_is_a_sentence(name: str, option: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        result = run_script(name, option, stdout=full)
+    assert result.returncode == EXIT_ERROR
+    assert result.stderr.startswith(b"error: ")
+    assert result.stderr.endswith(b"No space left on device\n")
+    assert result.stderr.count(b"\n") == 1
+
+
+def test_a_reader_that_leaves_is_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as pipe:
+        result = run_script("stylize-video", "--list-styles", stdout=pipe)
+    assert result.returncode in (1, EXIT_ERROR)
+    assert result.stderr == b""
+
+
+def run_script(name: str, *arguments: str, stdout: BinaryIO) -> subprocess.CompletedProcess[bytes]:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    command = [*command_line(scripts[name]), *arguments]
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, timeout=60, check=False)
 
 
 def test_debug_lets_errors_through() -> None:
