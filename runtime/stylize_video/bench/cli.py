@@ -146,9 +146,10 @@ def _print_table(speeds: Sequence[Speed], outside: Outside) -> None:
             f"end to end reaches {first.share:.0%} of the network alone{by_time};"
             f" the bottleneck is {first.stages.bottleneck}"
         )
+    most = outside.peak_megabytes
     print(
         f"the command writes its first frame after {outside.first_frame_seconds:.2f} s"
-        f" and uses at most {outside.peak_megabytes:.0f} MB\n"
+        + (f" and uses at most {most:.0f} MB\n" if most is not None else "\n")
     )
     sys.stdout.flush()
 

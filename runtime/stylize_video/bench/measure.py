@@ -18,7 +18,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from stylize_video.bench.contenders import Contender
-from stylize_video.errors import SourceError
+from stylize_video.errors import SourceError, StylizeError
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.network import Network
 from stylize_video.pipeline import stylize_file
@@ -132,10 +132,13 @@ class Speed:
 
 @dataclass(frozen=True)
 class Outside:
-    """A whole ``stylize-video`` process as the operating system saw it."""
+    """A whole ``stylize-video`` process as the operating system saw it.
+
+    ``peak_megabytes`` is None where the system does not tell a process its own, as Windows.
+    """
 
     first_frame_seconds: float
-    peak_megabytes: float
+    peak_megabytes: float | None
 
 
 def scaled_clip(source: Path, folder: Path, *, width: int, height: int, frames: int) -> Path:
@@ -308,21 +311,30 @@ def measure_outside(
 
     An installed package is compiled to bytecode. So is this one, by the first of three starts, even where
     Python is told to write none; the median of the three counts.
+
+    Raises:
+        StylizeError: the command failed.
     """
     with TemporaryDirectory() as folder:
         command = [sys.executable, "-c", _RUN_AND_REPORT_MEMORY, str(clip), "--style", str(style)]
         command += ["--device", device, "--precision", precision, "--style-scale", style_scale]
         command += ["-q", "-y", "-o", str(Path(folder) / "out.mp4")]
-        run = functools.partial(
-            subprocess.run, check=True, capture_output=True, text=True, env=_with_bytecode(folder)
-        )
+        run = functools.partial(_output_of, env=_with_bytecode(folder))
         starts = []
         for _ in range(3):
             start = time.perf_counter()
             run([*command, "--max-frames", "1"])
             starts.append(time.perf_counter() - start)
-        whole = run(command)
-    return Outside(float(np.median(starts)), int(whole.stdout) / 1024)
+        kilobytes = run(command).strip()
+    return Outside(float(np.median(starts)), int(kilobytes) / 1024 if kilobytes else None)
+
+
+def _output_of(command: list[str], *, env: dict[str, str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=env, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise StylizeError(f"stylize-video failed when it was measured: {last[0].removeprefix('error: ')}")
+    return done.stdout
 
 
 def _with_bytecode(folder: str) -> dict[str, str]:
@@ -332,7 +344,7 @@ def _with_bytecode(folder: str) -> dict[str, str]:
 
 # getrusage() would count what this process held when it forked; Linux's VmHWM starts anew.
 _RUN_AND_REPORT_MEMORY = """
-import atexit, resource
+import atexit
 from pathlib import Path
 from stylize_video.cli import main
 
@@ -340,8 +352,12 @@ def report():
     status = Path("/proc/self/status")
     if status.exists():
         print(next(line.split()[1] for line in status.read_text().splitlines() if "VmHWM" in line))
-    else:
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+        return
+    try:
+        import resource
+    except ImportError:
+        return
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 atexit.register(report)
 main()

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 
+from stylize_video.bench import measure
 from stylize_video.bench.baseline import transformer_net
 from stylize_video.bench.cli import stylize_bench
 from stylize_video.bench.contenders import find_contenders
@@ -32,7 +33,7 @@ from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from stylize_video.style import Style, find_style, find_variants
 from stylize_video.threads import in_order
-from support import Command, draw_picture
+from support import ROOT, Command, draw_picture
 
 
 def test_the_baseline_is_the_fields_network() -> None:
@@ -172,6 +173,28 @@ def test_the_command_that_is_measured_has_the_precision_asked_for(
     outside = measure_outside(clip, Path("photo.onnx"), device="cpu", precision=precision)
     assert outside.peak_megabytes == 2
     assert all(command[command.index("--precision") + 1] == precision for command in commands)
+
+
+def test_memory_that_the_system_does_not_tell_is_unknown(
+    clip: Path, invert_style: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """As on Windows, which has neither of the two that tell it."""
+    program = measure._RUN_AND_REPORT_MEMORY.replace("/proc/self/status", str(tmp_path / "missing"))
+    monkeypatch.setattr(measure, "_RUN_AND_REPORT_MEMORY", program)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests/acted_windows"))
+    report = tmp_path / "bench.json"
+    stylize_bench(
+        clip, str(invert_style), ["64x48"], frames=3, rounds=1, seconds=0.1, device="cpu", json_file=report
+    )
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "first frame after" in line]
+    assert line.endswith(" s")
+    assert json.loads(report.read_text())["sizes"][0]["command"]["peak_megabytes"] is None
+
+
+def test_a_command_that_fails_is_a_sentence(clip: Path) -> None:
+    with pytest.raises(StylizeError, match=r"failed when it was measured: .*no style 'none'"):
+        measure_outside(clip, Path("none"), device="cpu")
 
 
 @pytest.mark.parametrize(("asked", "passed_on"), [("fp32", "fp32"), ("all", "auto")])
