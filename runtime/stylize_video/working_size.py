@@ -7,6 +7,7 @@ fewer pixels to paint.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from stylize_video.bounds import MAX_SIDE
 from stylize_video.contract import MIN_SIDE
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
@@ -24,6 +26,9 @@ _STEP = 4
 """Working sizes are multiples of it: networks pad others inside."""
 
 _LARGEST_SCALE, _SMALLEST_SCALE = 16.0, 0.25
+
+_LARGEST_PIXELS = 2**26
+"""Of a working size that is larger than its frame, as twice an 8K frame."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class WorkingSize:
                 f"the style scale must be between {_SMALLEST_SCALE:g} and {_LARGEST_SCALE:g},"
                 f" got {self.scale:g}"
             )
-        if self.lines is not None and self.lines < MIN_SIDE:
-            raise StylizeError(f"a working size has at least {MIN_SIDE} lines, got {self.lines}")
+        if self.lines is not None and not MIN_SIDE <= self.lines <= MAX_SIDE:
+            raise StylizeError(f"a working size has {MIN_SIDE} to {MAX_SIDE} lines, got {self.lines}")
 
     @classmethod
     def parse(cls, text: str) -> WorkingSize:
@@ -72,9 +77,15 @@ class WorkingSize:
         return WorkingSize(min(_LARGEST_SCALE, self.scale / part))
 
     def of(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width at which a frame of ``height`` and ``width`` is stylized."""
+        """Height and width at which a frame of ``height`` and ``width`` is stylized.
+
+        They are at most four times the frame's own, and none that no frame may have.
+        """
         shorter = min(height, width)
         shrink = self.scale if self.lines is None else shorter / self.lines
+        if shrink < 1:
+            largest = max(max(height, width) / MAX_SIDE, math.sqrt(height * width / _LARGEST_PIXELS))
+            shrink = max(shrink, _SMALLEST_SCALE, min(1, largest))
         if shrink == 1:
             return height, width
         sides = (_STEP * round(side / shrink / _STEP) for side in (height, width))

@@ -42,6 +42,11 @@ class Recorder:
         ("360p", (240, 320), (360, 480)),
         ("360p", (360, 642), (360, 642)),
         ("16", (64, 64), (16, 16)),
+        ("16384p", (64, 96), (256, 384)),  # four times as large is the most
+        ("360p", (16, 4096), (64, 16384)),
+        (".25", (16, 8192), (32, 16384)),  # no side is longer than a frame's may be
+        (".25", (4320, 7680), (6144, 10924)),  # nor are there more pixels
+        (".5", (64, 20000), (64, 20000)),
     ],
 )
 def test_working_sizes(text: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
@@ -49,7 +54,7 @@ def test_working_sizes(text: str, size: tuple[int, int], expected: tuple[int, in
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "0.1", "17", "-1", "nan", "inf", "big", "360", "8p", "99999999p", "", "p"]
+    "text", ["0", "0.1", "17", "-1", "nan", "inf", "big", "360", "8p", "40000p", "99999999p", "", "p"]
 )
 def test_scales_that_make_no_sense(text: str) -> None:
     with pytest.raises(StylizeError, match=r"style scale|working size"):
