@@ -141,7 +141,9 @@ def adapt_to_bytes(model: onnx.ModelProto) -> onnx.ModelProto | None:
     readers = [node for node in graph.node if source.name in node.input]
     rounding = [node for node in readers if _is_of_bytes(node, "QuantizeLinear", constants)]
     makers = {output: node for node in graph.node for output in node.output}
-    last = makers[graph.output[0].name]
+    last = makers.get(graph.output[0].name)
+    if last is None:  # what comes out is what came in
+        return None
     clamp = None
     if last.op_type == "Clip" and [constants.get(name) for name in last.input[1:]] == [0, 1]:
         clamp, last = last, makers.get(last.input[0], last)  # bytes are within it anyway

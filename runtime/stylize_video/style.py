@@ -15,6 +15,7 @@ from stylize_video.contract import (
     CONTRACT_VERSION,
     MAX_FILE_BYTES,
     MAX_METADATA,
+    MIN_SIDE,
     PRECISIONS,
     Precision,
     StyleMetadata,
@@ -33,7 +34,7 @@ class Style:
         path: where it was read from.
         metadata: what the file says of itself, None in files of other makers.
         fixed_size: height and width that the graph insists on, None where any will do.
-        model: the graph as it was read.
+        model: the graph as it was read, but for sides that some exporters call 0 or -1: they are free.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Style:
         """
         path = find_style(name_or_path)
         model = read_model(path)
+        _free_sides(model)
         metadata = read_metadata(model, path)
         size = check_is_style(model, path)
         if excess := find_excess(model, size):
@@ -203,7 +205,19 @@ def check_is_style(model: onnx.ModelProto, path: Path) -> tuple[int, int] | None
         raise refused(f"it insists on pictures of {width}x{height}")
     if bool(height) != bool(width):
         raise refused("it fixes one side of its pictures and leaves the other free")
+    if height and min(height, width) < MIN_SIDE:
+        raise refused(f"it insists on pictures of {width}x{height}, too small to show any")
     return (height, width) if height else None
+
+
+def _free_sides(model: onnx.ModelProto) -> None:
+    """No side is 0 or less: paddle2onnx writes -1 and MXNet 0 where any will do."""
+    graph = model.graph
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.HasField("shape") and len(value.type.tensor_type.shape.dim) == 4:
+            for dim in value.type.tensor_type.shape.dim:
+                if dim.HasField("dim_value") and dim.dim_value <= 0:
+                    dim.ClearField("dim_value")
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

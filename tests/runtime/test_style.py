@@ -16,8 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stylize_video.contract import METADATA_PREFIX
 from stylize_video.errors import StyleError
+from stylize_video.session import StyleSession, open_session
 from stylize_video.style import Style, find_style, find_variants, style_name
 from stylize_video_assets.catalog import bundled_styles
+from support import draw_picture
 
 
 @pytest.mark.parametrize("name", ["photo", "photo.onnx"])
@@ -123,6 +125,7 @@ F = TensorProto.FLOAT
         ([("a", F, [8, 3, "H", "W"])], [("y", F, [8, 3, "H", "W"])], r"\[8, 3, H, W\]"),
         ([("a", F, [1, 3, 2**20, 2**20])], [("y", F, [1, 3, 2**20, 2**20])], "1048576x1048576"),
         ([("a", F, [1, 3, 64, "W"])], [("y", F, [1, 3, 64, "W"])], "fixes one side"),
+        ([("a", F, [1, 3, 8, 8])], [("y", F, [1, 3, 8, 8])], "pictures of 8x8, too small"),
     ],
 )
 def test_graphs_that_are_no_style(
@@ -135,6 +138,28 @@ def test_graphs_that_are_no_style(
     path.write_bytes(make_model(inputs, outputs).SerializeToString())
     with pytest.raises(StyleError, match=reason):
         Style.load(path)
+
+
+@pytest.mark.parametrize("free", [-1, 0])
+@pytest.mark.parametrize("batch", [-1, 0, 1, "N"])
+def test_sides_below_one_are_free(free: int, batch: int | str, tmp_path: Path) -> None:
+    shape: list[str | int | None] = [batch, 3, free, free]
+    model = make_model([("a", F, shape)], [("y", F, shape)])
+    (tmp_path / "paddle.onnx").write_bytes(model.SerializeToString())
+    session = open_session(tmp_path / "paddle.onnx", device="cpu")
+    assert session.style.fixed_size is None
+    picture = draw_picture(0, 40, 24)
+    np.testing.assert_array_equal(session.stylize(picture), picture)
+
+
+def test_a_style_that_changes_nothing(tmp_path: Path) -> None:
+    """Its output is its input, with no node between."""
+    model = make_model([("a", F, PICTURE)], [("a", F, PICTURE)])
+    del model.graph.node[:]
+    (tmp_path / "nothing.onnx").write_bytes(model.SerializeToString())
+    picture = draw_picture(0, 40, 24)
+    session = StyleSession(Style.load(tmp_path / "nothing.onnx"), "cpu", input_range=1)
+    np.testing.assert_array_equal(session.stylize(picture), picture)
 
 
 def external(location: str) -> TensorProto:
