@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stylize_video.errors import StylizeError
+
 Frame = NDArray[np.uint8]
 """One frame: uint8 ``[H, W, 3]`` BGR, as OpenCV decodes it."""
+
+AnyFrame = NDArray[Any]
+"""What callers hold for a frame: OpenCV's types promise less than it gives. :func:`as_frame` makes sure."""
 
 
 Alpha = NDArray[np.uint8]
@@ -27,6 +33,21 @@ class TimedFrame:
     image: Frame
     alpha: Alpha | None = None
     again: Sequence[int] = ()
+
+
+def as_frame(picture: AnyFrame) -> Frame:
+    """``picture`` itself, if it is a frame.
+
+    Raises:
+        StylizeError: it is something else, which would give a picture that nobody meant.
+    """
+    if isinstance(picture, np.ndarray):
+        if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
+            return picture
+        got = f"{picture.dtype} {list(picture.shape)}"
+    else:
+        got = type(picture).__name__
+    raise StylizeError(f"frames are uint8 [H, W, 3] BGR, got {got}")
 
 
 def psnr(a: Frame, b: Frame) -> float:

@@ -91,11 +91,16 @@ def stylize_frames(
 
     Raises:
         StyleError: a frame is too small, or the graph fails on it.
-        StylizeError: ``smooth`` is out of range.
+        StylizeError: ``smooth`` is out of range, or what comes are no frames.
     """
     stylizer = Stylizer(session, look, smooth=smooth, working_size=working_size)
 
     def render(frame: TimedFrame) -> Frame:
+        if not isinstance(frame, TimedFrame):
+            raise StylizeError(
+                f"frames of a sequence are TimedFrame(pts, image), got {type(frame).__name__};"
+                " StyleSession.stylize takes single pictures"
+            )
         return stylizer.render(frame.image)
 
     with (

@@ -32,7 +32,7 @@ from stylize_video.cache import key_of, recall, remember
 from stylize_video.contract import MIN_SIDE, PRECISIONS, Precision
 from stylize_video.cuda import RECORD_AFTER, CudaRunner, provider_options
 from stylize_video.errors import DeviceError, StyleError, first_line
-from stylize_video.frame import Frame, psnr
+from stylize_video.frame import AnyFrame, Frame, as_frame, psnr
 from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
 from stylize_video.machine import cores, processor
 from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
@@ -84,7 +84,7 @@ class Device:
             return None
         if text == "cpu":
             return cls("cpu")
-        match = re.fullmatch(r"cuda(?::(\d+))?", text)
+        match = re.fullmatch(r"cuda(?::(\d+))?", str(text))
         if not match:
             raise DeviceError(f"unknown device {text!r}; there are auto, cpu, cuda and cuda:INDEX")
         return cls("cuda", int(match[1] or 0))
@@ -296,7 +296,7 @@ class StyleSession:
 
     Raises:
         DeviceError: the device asked for cannot be had.
-        StyleError: ONNX Runtime cannot run the graph.
+        StyleError: ONNX Runtime cannot run the graph, or a number is out of range.
     """
 
     at_once: int = 1
@@ -312,6 +312,10 @@ class StyleSession:
     ) -> None:
         if input_range not in (None, 1, 255):
             raise StyleError(f"the input range is 1 or 255, got {input_range}")
+        if at_once < 1 or threads < 0:
+            raise StyleError(
+                f"at_once is at least 1 and threads at least 0 (for all), got {at_once} and {threads}"
+            )
         self.style = style
         self._told: set[tuple[int, int]] = set()
         self._not_in_tiles: set[tuple[int, int, int]] = set()
@@ -348,7 +352,7 @@ class StyleSession:
             self.device = device or self.device
             self._max_pixels = MAX_PIXELS[self.device.kind]
 
-    def stylize(self, frame: Frame) -> Frame:
+    def stylize(self, frame: AnyFrame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
 
         A graph that insists on one size gets the frame resized to it and its result
@@ -358,7 +362,9 @@ class StyleSession:
 
         Raises:
             StyleError: the frame is too small, or the graph fails on this size.
+            StylizeError: it is no such frame.
         """
+        frame = as_frame(frame)
         height, width = frame.shape[:2]
         if min(height, width) < MIN_SIDE:
             raise StyleError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stylize_video.cuts import CutDetector
-from stylize_video.frame import Frame
+from stylize_video.frame import AnyFrame, Frame, as_frame
 from stylize_video.look import Look
 from stylize_video.luma import small_luma
 from stylize_video.network import Network
@@ -61,19 +61,20 @@ class Stylizer:
     def smooth(self, amount: float) -> None:
         self._smooth = check_smooth(amount)
 
-    def stylize(self, frame: Frame) -> Frame:
+    def stylize(self, frame: AnyFrame) -> Frame:
         """Return the next frame, uint8 ``[H, W, 3]`` BGR, in the style and the look.
 
         Raises:
-            StyleError: the network fails on it.
+            StylizeError: it is no such frame, or the network fails on it.
         """
-        return self.finish(frame, self.render(frame))
+        return self.finish(as_frame(frame), self.render(frame))
 
-    def render(self, frame: Frame) -> Frame:
+    def render(self, frame: AnyFrame) -> Frame:
         """The first half of :meth:`stylize`: what the network makes of a frame, without any past.
 
         Threads may do this for several frames at once.
         """
+        frame = as_frame(frame)
         if not self.look.needs_style:
             return frame
         return stylize_at(self._session, frame, self.working_size.of(*frame.shape[:2]))

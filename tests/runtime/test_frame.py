@@ -1,0 +1,89 @@
+"""What is no frame is told at once: taken for one it would give a picture that nobody meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from stylize_video.errors import StyleError, StylizeError
+from stylize_video.frame import TimedFrame, as_frame
+from stylize_video.look import Look
+from stylize_video.pipeline import stylize_frames
+from stylize_video.session import StyleSession, open_session
+from stylize_video.style import Style
+from stylize_video.stylizer import Stylizer
+from stylize_video.working_size import WorkingSize
+from support import draw_picture
+
+PICTURE = draw_picture(0, 96, 64)
+NO_FRAMES: list[tuple[Any, str]] = [
+    (PICTURE.astype(np.float32) / 255, r"float32 \[64, 96, 3\]"),
+    (PICTURE.astype(np.uint16), r"uint16 \[64, 96, 3\]"),
+    (PICTURE[..., 0], r"uint8 \[64, 96\]"),
+    (np.dstack([PICTURE, PICTURE[..., :1]]), r"uint8 \[64, 96, 4\]"),
+    (PICTURE[None], r"uint8 \[1, 64, 96, 3\]"),
+    (PICTURE.transpose(2, 0, 1), r"uint8 \[3, 64, 96\]"),
+    (PICTURE.tolist(), "list"),
+    (None, "NoneType"),
+]
+
+
+@pytest.fixture(scope="module")
+def session(invert_style: Path) -> StyleSession:
+    return StyleSession(Style.load(invert_style), "cpu", input_range=1)
+
+
+@pytest.mark.parametrize(("picture", "got"), NO_FRAMES, ids=[got for _, got in NO_FRAMES])
+def test_what_is_no_frame_is_refused(picture: Any, got: str, session: StyleSession) -> None:
+    sentence = rf"^frames are uint8 \[H, W, 3\] BGR, got {got}$"
+    for stylize in (
+        session.stylize,
+        Stylizer(session).stylize,
+        Stylizer(session, working_size=WorkingSize(2.0)).stylize,
+        Stylizer(session, Look(0)).stylize,
+    ):
+        with pytest.raises(StylizeError, match=sentence):
+            stylize(picture)
+
+
+@pytest.mark.parametrize(
+    "view", [PICTURE[::-1], PICTURE[:, ::2], PICTURE[..., ::-1], np.asfortranarray(PICTURE)]
+)
+def test_views_are_frames(view: np.ndarray, session: StyleSession) -> None:
+    assert as_frame(view) is view
+    np.testing.assert_array_equal(session.stylize(view), 255 - view)
+
+
+def test_what_opencv_reads_is_taken_as_it_is_typed(session: StyleSession, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), PICTURE)
+    picture = cv2.imread(str(tmp_path / "a.png"))
+    assert picture is not None
+    np.testing.assert_array_equal(session.stylize(picture), 255 - PICTURE)
+    np.testing.assert_array_equal(Stylizer(session).stylize(picture), 255 - PICTURE)
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_sequences_are_of_frames_with_time_stamps(at_once: int, invert_style: Path) -> None:
+    session = StyleSession(Style.load(invert_style), "cpu", input_range=1, at_once=at_once)
+    with pytest.raises(StylizeError, match=r"are TimedFrame\(pts, image\), got ndarray; .*single pictures"):
+        list(stylize_frames([PICTURE], session))  # type: ignore[list-item]  # as mypy says, too
+    frames = [TimedFrame(0, PICTURE), TimedFrame(1, PICTURE[..., 0])]
+    with pytest.raises(StylizeError, match=r"got uint8 \[64, 96\]"):
+        list(stylize_frames(frames, session))
+
+
+@pytest.mark.parametrize("numbers", [{"at_once": 0}, {"at_once": -1}, {"threads": -1}])
+def test_numbers_out_of_range(numbers: dict[str, int]) -> None:
+    with pytest.raises(StyleError, match="at_once is at least 1 and threads at least 0"):
+        open_session("photo", device="cpu", **numbers)  # type: ignore[arg-type]  # numbers all
+
+
+def test_words_that_mean_nothing() -> None:
+    with pytest.raises(StyleError, match="unknown precision 'FP32'; there are auto, fp32, fp16, int8"):
+        open_session("photo", device="cpu", precision="FP32")  # type: ignore[arg-type]  # as mypy says, too
+    with pytest.raises(StylizeError, match="unknown device None"):
+        open_session("photo", device=None)  # type: ignore[arg-type]  # as above
