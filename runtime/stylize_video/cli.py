@@ -37,11 +37,11 @@ _ADDRESS = re.compile(r"auto|local|(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+")
 
 def _styles_table(styles: Sequence[BundledStyle]) -> str:
     """One line a style: its name, what it is after, its licence, how steady it is, its variants."""
-    rows = [("style", "after", "licence", "flicker", "variants")]
+    rows = [("style", "after", "licence", "flicker (source=1)", "variants")]
     for style in styles:
         after = ", ".join(part for part in (style.author, style.title, style.year) if part)
         variants = sorted(path.name.split(".")[1] for path in style.path.parent.glob(f"{style.name}.*.onnx"))
-        flicker = "" if style.warping_error is None else f"{style.warping_error:.1f}x"
+        flicker = "" if style.warping_error is None else f"{style.warping_error:.1f}"
         rows.append((style.name, after, style.licence, flicker, " ".join(["fp32", *variants])))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(

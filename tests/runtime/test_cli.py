@@ -77,11 +77,11 @@ def test_listing_styles_and_the_version(command: Command) -> None:
     listed = command("stylize-video", "--list-styles")
     assert listed.returncode == 0
     header, *rows = listed.stdout.splitlines()
-    assert header.split() == ["style", "after", "licence", "flicker", "variants"]
+    assert header.split() == ["style", "after", "licence", "flicker", "(source=1)", "variants"]
     photo = next(row for row in rows if row.startswith("photo "))
     assert "MIT" in photo
     assert photo.endswith("fp32 fp16 int8")
-    assert re.search(r"\d\.\dx", photo)
+    assert re.search(r" \d\.\d ", photo)
     assert command("stylize-video", "--version").stdout.strip().count(".") == 2
 
 
