@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import Protocol
 import av
 import numpy as np
 import onnx
+import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -114,6 +114,7 @@ def save_style(path: Path, weight: NDArray[np.float32], bias: NDArray[np.float32
 @contextmanager
 def file_size_limit(size: int) -> Iterator[None]:
     """Writing beyond ``size`` fails in this process, as it does on a full disk."""
+    resource = pytest.importorskip("resource", reason="this system limits no process's files")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import random
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +29,8 @@ _MEMORY = 6 * 2**30
 
 def main() -> None:
     kind, seeds, folder, first, last, style = sys.argv[1:]
+    import resource  # which Windows lacks, where this can be imported all the same
+
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -230,6 +229,7 @@ def in_a_terminal(arguments: list[str], *, interrupt_after: float | None = None)
         "from stylize_video.cli import main\n"
         "main()\n"
     )
+    pty = pytest.importorskip("pty", reason="pseudo terminals are a POSIX thing")
     process, terminal = pty.fork()
     if process == 0:
         os.environ.update(COLUMNS="120", TERM="xterm")

@@ -15,7 +15,7 @@ from stylize_video.console import EXIT_INTERRUPTED, errors_as_sentences
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import Terminated, interrupt_on_termination, noted_interrupts, uninterrupted
 
-TERMINATING = (signal.SIGTERM, signal.SIGHUP)
+TERMINATING = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @pytest.fixture(autouse=True)
@@ -57,12 +57,13 @@ def test_sigterm_and_sighup_wait_too(number: signal.Signals) -> None:
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    number = TERMINATING[-1]
+    signal.signal(number, signal.SIG_IGN)
     interrupt_on_termination()
-    signal.raise_signal(signal.SIGHUP)
+    signal.raise_signal(number)
     done: list[int] = []
     with pytest.raises(KeyboardInterrupt), uninterrupted():  # noqa: PT012
-        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(number)
         stopped(signal.SIGINT, done)
     assert done == [signal.SIGINT]
 
@@ -120,7 +121,7 @@ def swallowed(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize(
     ("number", "kind"),
-    [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGHUP, Terminated)],
+    [(signal.SIGINT, KeyboardInterrupt), *((number, Terminated) for number in TERMINATING)],
 )
 def test_ctrl_c_that_a_callback_swallows_comes_again(
     number: signal.Signals, kind: type[BaseException], capsys: pytest.CaptureFixture[str]

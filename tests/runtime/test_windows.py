@@ -110,3 +110,11 @@ def test_what_a_code_page_lacks_is_written_out(
     done = on_windows(*arguments)
     assert "Traceback" not in done.stderr
     assert done.stdout
+
+
+@pytest.mark.usefixtures("on_windows")
+def test_tests_are_found() -> None:
+    """What some of them need of POSIX they look for when they run, and skip with the reason."""
+    collect = [sys.executable, "-m", "pytest", "--collect-only", "-q", str(ROOT / "tests")]
+    done = subprocess.run(collect, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -286,7 +286,7 @@ def test_an_hour_keeps_its_memory_and_its_delay(invert: StyleSession, tmp_path: 
 
 def _resident_kilobytes() -> int:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() // 1024
+    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def test_a_picture_that_is_frozen_past_the_end_costs_next_to_nothing(
