@@ -94,6 +94,8 @@ class VideoSource:
             in the part asked for.
     """
 
+    _is_closed = False
+
     def __init__(self, path: str | Path, *, edit: Edit = Edit(), alpha: bool = False) -> None:
         path = Path(path)
         if not path.exists():
@@ -159,6 +161,8 @@ class VideoSource:
 
     def _next(self) -> TimedFrame | None:
         """The next frame in the file's own time, None at the end."""
+        if self._is_closed:
+            raise SourceError(f"{self._name} is closed; open it again to read on")
         if self._ahead:
             return self._ahead.popleft()
         frame = self._reader.read()
@@ -269,6 +273,8 @@ class VideoSource:
         self.close()
 
     def close(self) -> None:
+        """Give the file back; what iterates over it then gets a SourceError."""
+        self._is_closed = True
         self._reader.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -290,3 +291,24 @@ def test_names_with_a_colon(make_clip: MakeClip, tmp_path: Path, monkeypatch: py
     make_clip(tmp_path / "rec-12:30.mp4")
     monkeypatch.chdir(tmp_path)
     assert len(frames_of(Path("rec-12:30.mp4"))) == 12
+
+
+@pytest.mark.parametrize("reader", ["OpenCvReader", "PyAvReader"])
+def test_a_closed_source_stays_closed(reader: str, clip: Path, tmp_path: Path) -> None:
+    """A closed reader looks like one at its end, behind which another decoder would be opened."""
+    path = clip
+    if reader == "PyAvReader":
+        wide = Coding(colorspace=1, color_primaries=9)
+        path = write_video(tmp_path / "in.mp4", [colour_bars(COLOURS)] * 9, wide)
+    source = VideoSource(path)
+    assert type(source._reader).__name__ == reader
+    frames = iter(source)
+    next(frames)
+    source.close()
+    before = sorted(os.listdir("/proc/self/fd"))
+    with pytest.raises(SourceError, match="is closed"):
+        next(frames)
+    with pytest.raises(SourceError, match="is closed"):
+        list(source)
+    source.close()
+    assert sorted(os.listdir("/proc/self/fd")) == before
