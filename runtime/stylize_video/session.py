@@ -34,7 +34,7 @@ from stylize_video.cuda import RECORD_AFTER, CudaRunner, provider_options
 from stylize_video.errors import DeviceError, StyleError, first_line
 from stylize_video.frame import AnyFrame, Frame, as_frame, psnr
 from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
-from stylize_video.machine import cores, processor
+from stylize_video.machine import cores, granted_cores, processor
 from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
 from stylize_video.quiet import quiet_stderr
 from stylize_video.style import Style, find_style, find_variants, read_metadata, read_model, variant_path
@@ -322,7 +322,7 @@ class StyleSession:
         self.device = resolve_device(device)
         with _memory_for(style):
             self.input_range = input_range or (1 if style.metadata else probe_range(style))
-        if at_once > 1 and not threads:
+        if not threads and (at_once > 1 or granted_cores()):
             threads = max(1, cores() // at_once)
         self._threads = threads
         self._opening = threading.Lock()
@@ -591,6 +591,10 @@ def probe_range(style: Style) -> int:
         raise StyleError(f"{style.path} cannot run: {first_line(error)}") from error
     if small.ndim != 4 or not 0 < small.size <= _MAX_GROWN * picture.size:
         raise StyleError(f"{style.path} is no style: a picture came out with shape {list(small.shape)}")
+    if not (np.isfinite(small).all() or np.isfinite(large).all()):
+        _log.warning(
+            "%s gives values that are no numbers, and so black or white; it may be damaged", style.path
+        )
     if np.percentile(np.abs(small), 99) > 4:
         return 255
     return 255 if small.std() < 0.02 and large.std() > 10 else 1

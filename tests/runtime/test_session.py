@@ -415,6 +415,16 @@ def test_the_range_can_be_overruled(tmp_path: Path) -> None:
         open_session(path, device="cpu", input_range=2)
 
 
+@pytest.mark.parametrize("numbers", [True, False])
+def test_values_that_are_no_numbers_are_told(
+    numbers: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = [helper.make_node("Neg", ["x"], ["a"]), helper.make_node("Sqrt", ["a"], ["y"])]
+    path = sized_style(tmp_path / "s.onnx", [helper.make_node("Sqrt", ["x"], ["y"])] if numbers else root)
+    StyleSession(Style.load(path), "cpu")
+    assert ("no numbers" in caplog.text) == (not numbers)
+
+
 def test_normalising_networks_do_not_hide_their_range(tmp_path: Path) -> None:
     """Instance normalisation gives 0..255 whatever the input's scale: the output tells."""
     nodes = [
