@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from stylize_video.edit import Edit, repeated
 from stylize_video.encoding import Encoding
@@ -38,8 +39,9 @@ class InterruptedJobError(StylizeError):
         super().__init__(f"interrupted: {kept}")
         self.part = part
 
-    def __reduce__(self) -> tuple[type[InterruptedJobError], tuple[Path | None]]:
-        return type(self), (self.part,)  # what an exception is made of otherwise: its sentence
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By itself an exception is made again of its sentence, as if that were the part.
+        return type(self), (self.part,), {"args": self.args}
 
 
 @dataclass(frozen=True)

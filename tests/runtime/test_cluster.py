@@ -251,6 +251,7 @@ def test_a_cluster_without_gpus_is_told_at_once(ray: Any) -> None:
 def test_interruptions_come_from_other_processes_whole() -> None:
     for part in (None, Path("a.part.mp4")):
         error = InterruptedJobError(part)
+        error.args = (f"{error}; and more is kept",)
         again = pickle.loads(pickle.dumps(error))
         assert isinstance(again, InterruptedJobError)
         assert (str(again), again.part) == (str(error), part)
