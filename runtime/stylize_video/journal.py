@@ -36,7 +36,7 @@ from stylize_video.errors import SinkError, StylizeError
 
 _log = logging.getLogger(__name__)
 
-_JOB, _ENCODER, _FRAME, _SIDE, _PACKET = b"J", b"E", b"F", b"S", b"P"
+_JOB, _ENCODER, _FRAME, _SIDE, _PACKET, _PART = b"J", b"E", b"F", b"S", b"P", b"K"
 _LARGE = (_SIDE, _PACKET)
 _MAGIC = b"stylize-video journal 1\n"
 _RECORD = struct.Struct("<cBqqqII")  # kind, is keyframe, pts, dts, duration, size, CRC-32 of it all
@@ -75,6 +75,7 @@ class _Contents:
     last_pts: int
     extradata: bytes | None
     end: int
+    parts: list[bytes]
 
 
 class Journal:
@@ -107,6 +108,7 @@ class Journal:
         self.last_pts: int | None = None
         self._time_base = time_base
         self._extradata: bytes | None = None
+        self._parts: list[bytes] = []
         self._file = _open_private(path)
         try:
             self._begin(dict(job), resume=resume, replace=replace)
@@ -200,6 +202,25 @@ class Journal:
                     packet.set_sidedata(sides.pop())
                 yield packet
 
+    def add_part(self, part: Path) -> None:
+        """Note the playable file that an interrupted run makes of its frames, beside the journal.
+
+        All that is known of earlier ones is noted again: a run that goes on forgets what it
+        finds behind the last whole frame.
+        """
+        with contextlib.suppress(OSError):  # then it stays, as a file of nobody
+            self._parts.append(_identity(part))
+            for content in self._parts:
+                self._append(_Record(_PART, content=content))
+
+    def remove_parts(self) -> None:
+        """Remove those playable files that nobody has touched since: what is in them is done."""
+        for content in self._parts:
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+                part = self.path.with_name(json.loads(content)["name"])
+                if _identity(part) == content:
+                    part.unlink()
+
     def sync(self) -> None:
         """Have the disk hold what was written, and notice that the file is gone.
 
@@ -268,6 +289,7 @@ class Journal:
         if os.fstat(self._file.fileno()).st_size:
             found = _read(self._file)
             other = _differences(found.job, job)
+            self._parts = [] if other else found.parts
             if found.frames and resume and not other:
                 self.frames, self.last_pts = found.frames, found.last_pts
                 self._extradata = found.extradata
@@ -380,6 +402,7 @@ def _read(file: io.RawIOBase | io.BytesIO) -> _Contents:
     shown = array("q")
     early: set[int] = set()
     done = end = frames = 0
+    parts: list[bytes] = []
     for record, offset in _parse(file, contents=True):
         if record.kind == _JOB:
             job = _job_facts(record.content)
@@ -389,6 +412,8 @@ def _read(file: io.RawIOBase | io.BytesIO) -> _Contents:
             early.clear()
         elif record.kind == _FRAME:
             shown.append(record.pts)
+        elif record.kind == _PART:
+            parts.append(record.content)
         elif record.kind == _PACKET:
             early.add(record.pts)
             while done < len(shown) and shown[done] in early:
@@ -396,7 +421,14 @@ def _read(file: io.RawIOBase | io.BytesIO) -> _Contents:
                 done += 1
             if not early:
                 end, frames = offset, done
-    return _Contents(job, frames, shown[frames - 1] if frames else 0, extradata, end)
+    return _Contents(job, frames, shown[frames - 1] if frames else 0, extradata, end, parts)
+
+
+def _identity(part: Path) -> bytes:
+    """What tells a file from one that somebody else put there, or went on with."""
+    facts = part.stat()
+    known = {"name": part.name, "file": facts.st_ino, "size": facts.st_size, "changed": facts.st_mtime_ns}
+    return json.dumps(known, sort_keys=True).encode()
 
 
 def _job_facts(content: bytes) -> dict[str, str]:

@@ -182,6 +182,7 @@ class VideoSink:
                     taken = f"{self.output} was taken meanwhile; the whole video is in {path}"
                 self._move_to(path)
                 if self._journal:
+                    self._journal.remove_parts()
                     self._journal.remove()
             if taken:
                 raise SinkError(taken)
@@ -200,6 +201,8 @@ class VideoSink:
             self._complete(whole=False)
             part = _free_name(self.output, "part")
             self._move_to(part)
+            if self._journal:
+                self._journal.add_part(part)
         return part
 
     def discard(self) -> None:

@@ -27,7 +27,7 @@ from stylize_video.errors import SinkError, StyleError
 from stylize_video.frame import Frame
 from stylize_video.journal import Journal, StaleJournalError, journal_path
 from stylize_video.look import Look
-from stylize_video.pipeline import Hooks, stylize_file
+from stylize_video.pipeline import Hooks, InterruptedJobError, stylize_file
 from stylize_video.probe import probe
 from stylize_video.resume import job_facts
 from stylize_video.session import StyleSession
@@ -284,6 +284,45 @@ def test_starting_again(clip: Path, invert: StyleSession, tmp_path: Path) -> Non
     stylize_file(clip, tmp_path / "out.mp4", invert, overwrite=True)
     assert len(video_times(tmp_path / "out.mp4")) == 12
     assert not journal_path(tmp_path / "out.mp4").exists()
+
+
+def interrupted_run(source: Path, output: Path, session: StyleSession, *, after: int, **how: bool) -> Path:
+    """The part that Ctrl-C leaves after so many frames."""
+    left = after
+
+    def press() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+
+    with pytest.raises(InterruptedJobError) as caught:
+        stylize_file(source, output, session, hooks=Hooks(on_frame=press), **how)  # type: ignore[arg-type]
+    assert caught.value.part
+    return caught.value.part
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_parts_of_interrupted_runs_go_when_the_whole_is_there(
+    anew: bool, invert: StyleSession, tmp_path: Path
+) -> None:
+    source, output = numbered_clip(tmp_path / "in.mp4", 120), tmp_path / "out.mp4"
+    parts = [interrupted_run(source, output, invert, after=50)]
+    parts += [interrupted_run(source, output, invert, after=30, resume=True)]
+    assert [part.name for part in parts] == ["out.part.mp4", "out.part2.mp4"]
+    stylize_file(source, output, invert, resume=not anew, overwrite=anew)
+    assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4"]
+
+
+def test_a_part_that_somebody_touched_stays(invert: StyleSession, tmp_path: Path) -> None:
+    source, output = numbered_clip(tmp_path / "in.mp4", 120), tmp_path / "out.mp4"
+    (tmp_path / "out.part.mp4").write_bytes(b"somebody else's")
+    ours = interrupted_run(source, output, invert, after=50)
+    assert ours.name == "out.part2.mp4"
+    with ours.open("ab") as file:
+        file.write(b"\0")
+    stylize_file(source, output, invert, resume=True)
+    assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4", "out.part.mp4", "out.part2.mp4"]
 
 
 def test_every_option_of_a_job_is_part_of_what_it_is() -> None:
