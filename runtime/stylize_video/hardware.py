@@ -42,14 +42,15 @@ HARDWARE: Mapping[str, Hardware] = {
 @lru_cache
 def why_not(encoder: str, pixels: str) -> str | None:
     """None where ``encoder`` works on this machine, else the reason."""
-    try:
-        context: Any = av.CodecContext.create(encoder, "w")
-        context.width, context.height, context.pix_fmt = 256, 256, pixels
-        context.time_base = Fraction(1, 25)
-        with quiet_stderr():  # drivers that are missing are told in many lines
+    with quiet_stderr():  # drivers that are missing are told in many lines; x265 says goodbye
+        try:
+            context: Any = av.CodecContext.create(encoder, "w")
+            context.width, context.height, context.pix_fmt = 256, 256, pixels
+            context.time_base = Fraction(1, 25)
             context.open()
-    except UnknownCodecError:
-        return "FFmpeg is built without it"
-    except (av.error.FFmpegError, ValueError) as error:
-        return reason(error)
+            del context
+        except UnknownCodecError:
+            return "FFmpeg is built without it"
+        except (av.error.FFmpegError, ValueError) as error:
+            return reason(error)
     return None

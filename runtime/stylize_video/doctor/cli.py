@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
-from stylize_video.console import errors_as_sentences, run_command
+from stylize_video.console import errors_as_sentences, printable, run_command
 
 EXIT_NOT_WORKING = 1
+
+_WIDTH = 26
 
 
 def stylize_doctor(
@@ -22,23 +24,23 @@ def stylize_doctor(
     Exit code 1 where something is broken, or where the device asked for does not work.
     """
     with errors_as_sentences(debug=debug):
-        from stylize_video.doctor.checks import TOPICS
-        from stylize_video.errors import DeviceError
+        from stylize_video.doctor.checks import TOPICS, check_device, device_problem, examine
+
+        check_device(device)
+        broken = False
+        for title in TOPICS:
+            print(title)
+            for finding in examine(title, device):
+                broken = broken or finding.state == "broken"
+                print(printable(f"  {finding.state:8} {finding.topic:{_WIDTH}} {finding.fact}"))
+                if finding.advice and finding.state != "ok":
+                    print(printable(f"  {'':8} {'':{_WIDTH}} → {finding.advice}"))
+        if problem := device_problem(device):
+            print(f"\n--device {device} does not work: {printable(problem)}")
+            raise typer.Exit(EXIT_NOT_WORKING)
         from stylize_video.session import resolve_device
 
-        broken = False
-        for title, findings in TOPICS:
-            print(title)
-            for finding in findings(device):
-                broken = broken or finding.state == "broken"
-                print(f"  {finding.state:8} {finding.topic:24} {finding.fact}")
-                if finding.advice:
-                    print(f"  {'':8} {'':24} → {finding.advice}")
-        try:
-            chosen = resolve_device(device)
-        except DeviceError as error:
-            print(f"\n--device {device} does not work: {error}")
-            raise typer.Exit(EXIT_NOT_WORKING) from error
+        chosen = resolve_device(device)
         print(f"\n--device {device} runs on {chosen}")
         if broken:
             raise typer.Exit(EXIT_NOT_WORKING)
