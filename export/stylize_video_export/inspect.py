@@ -9,7 +9,8 @@ import numpy as np
 
 from stylize_video.contract import StyleMetadata
 from stylize_video.errors import StyleError
-from stylize_video.session import StyleSession, golden_problem
+from stylize_video.golden import golden_problem
+from stylize_video.session import StyleSession
 from stylize_video.style import Style, find_style, find_variants
 from stylize_video_export.parity import PROVIDERS, runner
 

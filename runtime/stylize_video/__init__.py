@@ -31,11 +31,12 @@ if TYPE_CHECKING:
     from stylize_video.look import Look
     from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file, stylize_frames
     from stylize_video.pipes import RawFormat
-    from stylize_video.session import StyleSession, open_session
+    from stylize_video.session import StyleSession
     from stylize_video.sink import VideoSink
     from stylize_video.source import VideoInfo, VideoSource
     from stylize_video.style import Style
     from stylize_video.stylizer import Stylizer
+    from stylize_video.variants import open_session
     from stylize_video.working_size import WorkingSize
 
 __all__ = [
@@ -74,11 +75,12 @@ _HOMES = {
     "look": ("Look",),
     "pipeline": ("Hooks", "InterruptedJobError", "Result", "stylize_file", "stylize_frames"),
     "pipes": ("RawFormat",),
-    "session": ("StyleSession", "open_session"),
+    "session": ("StyleSession",),
     "sink": ("VideoSink",),
     "source": ("VideoInfo", "VideoSource"),
     "style": ("Style",),
     "stylizer": ("Stylizer",),
+    "variants": ("open_session",),
     "working_size": ("WorkingSize",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

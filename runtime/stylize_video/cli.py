@@ -234,6 +234,7 @@ def stylize_video(
     """
     with errors_as_sentences(debug=debug):
         limit_libraries()
+        from stylize_video.device import resolve_device
         from stylize_video.edit import Edit, parse_rate, parse_scale, parse_time
         from stylize_video.encoding import Encoding
         from stylize_video.guard import try_out
@@ -247,11 +248,12 @@ def stylize_video(
             without_results,
         )
         from stylize_video.look import Look
+        from stylize_video.machine import most_at_once
         from stylize_video.outputs import check_target
         from stylize_video.pipes import STANDARD, raw_format_of
-        from stylize_video.session import most_at_once, open_session, parse_precision, resolve_device
         from stylize_video.smoothing import check_smooth
         from stylize_video.style import find_style, style_name
+        from stylize_video.variants import open_session, parse_precision
         from stylize_video.working_size import WorkingSize
 
         # What can be wrong is found before a model is loaded.

@@ -10,11 +10,8 @@ from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING
 
-import cv2
-import numpy as np
-
 from stylize_video.errors import SourceError, StylizeError
-from stylize_video.frame import Frame, TimedFrame
+from stylize_video.frame import TimedFrame, resized
 
 if TYPE_CHECKING:
     from stylize_video.source import VideoInfo
@@ -177,24 +174,19 @@ def parse_scale(text: str) -> Scale:
 def _scaled(
     frames: Iterable[TimedFrame], info: VideoInfo, size: tuple[int, int]
 ) -> tuple[Iterable[TimedFrame], VideoInfo]:
+    width, height = size
+
     def scaled() -> Iterator[TimedFrame]:
         for frame in frames:
-            alpha = None if frame.alpha is None else resized(frame.alpha, size)
-            yield TimedFrame(frame.pts, resized(frame.image, size), alpha)
+            alpha = None if frame.alpha is None else resized(frame.alpha, height, width)
+            yield TimedFrame(frame.pts, resized(frame.image, height, width), alpha)
 
     # What is seen keeps its shape: where the sides change differently, the pixels do too.
-    aspect = info.pixel_aspect * Fraction(info.width * size[1], info.height * size[0])
+    aspect = info.pixel_aspect * Fraction(info.width * height, info.height * width)
     if abs(aspect / info.pixel_aspect - 1) < _ASPECT_TOLERANCE:
         aspect = info.pixel_aspect
     aspect = aspect.limit_denominator(10_000)
-    return scaled(), replace(info, width=size[0], height=size[1], pixel_aspect=aspect)
-
-
-def resized(plane: Frame, size: tuple[int, int]) -> Frame:
-    """A frame, or its transparency, at ``size`` (width, height)."""
-    smaller = size[0] * size[1] < plane.shape[0] * plane.shape[1]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(plane, size, interpolation=how), np.uint8)
+    return scaled(), replace(info, width=width, height=height, pixel_aspect=aspect)
 
 
 def repeated(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:

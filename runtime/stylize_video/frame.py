@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,6 +49,15 @@ def as_frame(picture: AnyFrame) -> Frame:
     else:
         got = type(picture).__name__
     raise StylizeError(f"frames are uint8 [H, W, 3] BGR, got {got}")
+
+
+def resized(plane: Frame, height: int, width: int) -> Frame:
+    """A frame, or its transparency, at another size; itself where it has that size already."""
+    if plane.shape[:2] == (height, width):
+        return plane
+    smaller = height * width < plane.shape[0] * plane.shape[1]
+    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(plane, (width, height), interpolation=method), np.uint8)
 
 
 def psnr(a: Frame, b: Frame) -> float:

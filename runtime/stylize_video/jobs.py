@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stylize_video.edit import Edit, Scale, resized
+from stylize_video.edit import Edit, Scale
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, SourceError
+from stylize_video.frame import resized
 from stylize_video.inputs import Source, parse_source
 from stylize_video.look import Look
 from stylize_video.pictures import PICTURES, is_animation, read_picture, write_picture
@@ -238,8 +239,9 @@ def stylize_picture(
     check_output(output, source, overwrite=overwrite)
     frame, alpha = read_picture(source)
     if scale:
-        size = scale.size_of(frame.shape[1], frame.shape[0])
-        frame, alpha = resized(frame, size), None if alpha is None else resized(alpha, size)
+        width, height = scale.size_of(frame.shape[1], frame.shape[0])
+        frame = resized(frame, height, width)
+        alpha = None if alpha is None else resized(alpha, height, width)
     stylized = Stylizer(session, look, working_size=working_size).stylize(frame)
     write_picture(output, stylized, alpha)
     return Result(output, 1)

@@ -32,6 +32,11 @@ def cores() -> int:
     return min(there, granted_cores() or there)
 
 
+def most_at_once() -> int:
+    """How many frames to stylize at a time for the most frames a second: more than a few only take memory."""
+    return min(cores(), 4)
+
+
 def granted_cores() -> int | None:
     """The share of the processor that a container has, in cores, rounded up; None without a limit.
 

@@ -8,18 +8,12 @@ session exists: asking for CUDA and not getting it is an error that names what i
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import logging
-import os
-import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cached_property
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,20 +22,19 @@ from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
 
 from stylize_video.adapter import FRAMES, STYLIZED
-from stylize_video.cache import key_of, recall, remember
-from stylize_video.contract import MIN_SIDE, PRECISIONS, Precision
+from stylize_video.contract import MIN_SIDE
 from stylize_video.cuda import RECORD_AFTER, CudaRunner, provider_options
+from stylize_video.device import CUDA_PROVIDER, Device, resolve_device
 from stylize_video.errors import DeviceError, StyleError, first_line
-from stylize_video.frame import AnyFrame, Frame, as_frame, psnr
+from stylize_video.frame import AnyFrame, Frame, as_frame, resized
 from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
-from stylize_video.machine import cores, granted_cores, processor
+from stylize_video.machine import cores, granted_cores
 from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
 from stylize_video.quiet import quiet_stderr
-from stylize_video.style import Style, find_style, find_variants, read_metadata, read_model, variant_path
+from stylize_video.style import Style
 from stylize_video.tiles import plan_tiles, stylize_tiles
 from stylize_video.working_size import done_at, stylize_at
 
-_CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
 MAX_PIXELS = {"cpu": 1_250_000, "cuda": 10_000_000}
@@ -51,233 +44,12 @@ _SMALLER_TILES = ((4, "a quarter"), (16, "a sixteenth"), (64, "a sixty-fourth"))
 _LEAST_TILE = 40_000
 """Pixels; where margins are most of a tile, smaller ones spare nothing."""
 
-_WORTH_IT = 0.95
-"""Of the time of fp32: what int8 must stay below, as it is a little coarser."""
-
-_MEASURED_RUNS = 4
 _TRIAL_SIZE = (64, 96)
 
 MAX_WHOLE_PIXELS = 2_200_000
 """Larger frames than that are stylized at a smaller size by networks that cannot be tiled."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Device:
-    """Where a style runs: ``cpu``, or ``cuda`` with the index of the GPU."""
-
-    kind: str
-    index: int = 0
-
-    def __str__(self) -> str:
-        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
-
-    @classmethod
-    def parse(cls, text: str) -> Device | None:
-        """``cpu``, ``cuda``, ``cuda:1``; None for ``auto``.
-
-        Raises:
-            DeviceError: ``text`` is none of these.
-        """
-        if text == "auto":
-            return None
-        if text == "cpu":
-            return cls("cpu")
-        match = re.fullmatch(r"cuda(?::(\d+))?", str(text))
-        if not match:
-            raise DeviceError(f"unknown device {text!r}; there are auto, cpu, cuda and cuda:INDEX")
-        return cls("cuda", int(match[1] or 0))
-
-
-def open_session(
-    name_or_path: str | Path,
-    *,
-    device: str = "auto",
-    precision: Precision | Literal["auto"] = "auto",
-    input_range: int | None = None,
-    threads: int = 0,
-    at_once: int = 1,
-    check: Callable[[Path], None] = lambda _: None,
-) -> StyleSession:
-    """Open a style in the variant that suits the device.
-
-    Args:
-        name_or_path: a style file, or the name of a bundled style.
-        device: as for :class:`StyleSession`.
-        precision: ``auto`` takes the variant that is fastest here, if its golden pair comes
-            out right: fp16 on GPUs; on CPUs int8 and fp32 are measured once and the answer
-            is remembered in the user's cache folder. A variant that is damaged, or of another
-            training, is left out with a warning. The others insist. A file that is named and
-            is what is asked for is taken, whatever lies beside it.
-        input_range: as for :class:`StyleSession`.
-        threads: as for :class:`StyleSession`.
-        at_once: as for :class:`StyleSession`.
-        check: called with each file before it is read, to raise a StyleError where it should not
-            be; commands try files from anywhere out in another process first.
-
-    Raises:
-        StyleError: the style or the variant does not exist, or cannot run.
-        DeviceError: the device asked for cannot be had.
-    """
-    path = find_style(name_or_path)
-
-    def session(chosen: Path) -> StyleSession:
-        check(chosen)
-        return StyleSession(
-            Style.load(chosen), device, input_range=input_range, threads=threads, at_once=at_once
-        )
-
-    wanted = parse_precision(precision)
-    if wanted != "auto":
-        return session(_of_precision(path, wanted, check))
-    variants = find_variants(path)
-    if path != variants.get("fp32"):
-        return session(path)  # the user named one variant, or a file of another maker
-    on_gpu = resolve_device(device).kind == "cuda"
-    faster = variants.get("fp16" if on_gpu else "int8")
-    if faster is None or not _belongs_to(faster, path, check):
-        return session(path)
-    if on_gpu:  # what half precision gains is sure on any
-        return _if_right(session, faster) or session(path)
-    return _faster_on_cpu(session, path, faster, threads=threads, at_once=at_once)
-
-
-def _of_precision(path: Path, precision: Precision, check: Callable[[Path], None]) -> Path:
-    """The file named, if it is what is asked for, else the variant beside it.
-
-    Raises:
-        StyleError: there is none.
-    """
-    variants = find_variants(path)
-    if path not in (variants.get(precision), variant_path(path, "fp32")):
-        # By its name it is another variant, or none: only the file itself knows.
-        check(path)
-        metadata = read_metadata(read_model(path), path)
-        if precision == (metadata.precision if metadata else "fp32"):
-            return path
-    if precision not in variants:
-        raise StyleError(
-            f"{path} has no {precision} variant; it has {', '.join(variants) or 'none'}"
-            f" (export-onnx --precision {precision} makes one)"
-        )
-    return variants[precision]
-
-
-def _belongs_to(variant: Path, fp32: Path, check: Callable[[Path], None]) -> bool:
-    """Whether a variant can be read and is not one that an earlier export left beside the style.
-
-    Such a one would look like the style looked then.
-    """
-    check(fp32)
-    weights = _weights_of(fp32)
-    try:
-        check(variant)
-        belongs = _weights_of(variant) == weights
-    except StyleError as error:
-        _log.warning("%s is not used: %s", variant.name, error)
-        return False
-    if not belongs:
-        _log.warning("%s is of another training than %s and is not used", variant, fp32)
-    return belongs
-
-
-def _weights_of(path: Path) -> str:
-    """The hash of the checkpoint that a style was exported from."""
-    metadata = read_metadata(read_model(path), path)
-    return metadata.checkpoint_sha256 if metadata else ""
-
-
-def _if_right(session: Callable[[Path], StyleSession], variant: Path) -> StyleSession | None:
-    """The session of a variant that can run and whose golden pair comes out right here."""
-    try:
-        opened = session(variant)
-        return opened if golden_problem(opened) is None else None
-    except StyleError as error:
-        _log.warning("%s is not used: %s", variant.name, error)
-        return None
-
-
-def _faster_on_cpu(
-    session: Callable[[Path], StyleSession], fp32: Path, int8: Path, *, threads: int, at_once: int
-) -> StyleSession:
-    """Of two variants the one that is faster on this processor.
-
-    What int8 gains depends on the network and on the processor's instructions (with VNNI two
-    to three times, without often nothing), so it is measured: once for each style, processor
-    and version, in about a tenth of a second.
-    """
-    circumstances = (
-        processor(),
-        str(cores()),
-        f"{threads} {at_once}",
-        ort.__version__,
-        version("stylize-video"),
-    )
-    key = key_of([*circumstances, fp32.read_bytes(), int8.read_bytes()])
-    known = recall(key)
-    if known == "fp32":
-        return session(fp32)
-    quantized = _if_right(session, int8)
-    if quantized is None:
-        return session(fp32)
-    if known == "int8":
-        return quantized
-    plain = session(fp32)
-    seconds = cpu_seconds([quantized, plain])
-    _log.info("a small frame took %.1f ms in int8 and %.1f ms in fp32", *(1000 * s for s in seconds))
-    gains = seconds[0] < _WORTH_IT * seconds[1]
-    remember(key, "int8" if gains else "fp32")
-    return quantized if gains else plain
-
-
-def cpu_seconds(sessions: Sequence[StyleSession], *, size: tuple[int, int] = (192, 256)) -> list[float]:
-    """What one frame costs each session, in seconds of processor time.
-
-    They take turns and the least of a few runs counts, so that a busy machine does not matter.
-    """
-    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-    seconds: list[list[float]] = [[] for _ in sessions]
-    for _ in range(_MEASURED_RUNS):
-        for session, measured in zip(sessions, seconds, strict=True):
-            start = time.process_time()
-            session.stylize(frame)
-            measured.append(time.process_time() - start)
-    return [min(measured) for measured in seconds]
-
-
-def most_at_once() -> int:
-    """How many frames to stylize at a time for the most frames a second: more than a few only take memory."""
-    return min(cores(), 4)
-
-
-def parse_precision(text: str) -> Precision | Literal["auto"]:
-    """Check a ``--precision``.
-
-    Raises:
-        StyleError: it is none of auto, fp32, fp16 and int8.
-    """
-    if text == "auto":
-        return "auto"
-    for known in PRECISIONS:
-        if text == known:
-            return known
-    raise StyleError(f"unknown precision {text!r}; there are auto, {', '.join(PRECISIONS)}")
-
-
-def resolve_device(device: str) -> Device:
-    """The device that a ``--device`` means here.
-
-    Raises:
-        DeviceError: ``device`` is unknown, or CUDA was asked for and cannot be used.
-    """
-    wanted = Device.parse(device)
-    if wanted == Device("cpu"):
-        return wanted
-    problem = cuda_problem()
-    if wanted and problem:
-        raise DeviceError(f"--device {wanted} cannot be used: {problem}; mend that, or run with --device cpu")
-    return wanted or Device("cpu" if problem else "cuda")
 
 
 class StyleSession:
@@ -426,7 +198,7 @@ class StyleSession:
         if self.style.metadata:
             raise self._changes_sizes(frame, stylized)
         height, width = frame.shape[:2]
-        return _resized(stylized, (height, width))
+        return resized(stylized, height, width)
 
     def _changes_sizes(self, frame: Frame, stylized: Frame) -> StyleError:
         """What is wrong with a style of ours then: the contract promises the same size for every size."""
@@ -536,42 +308,6 @@ class _OnCpuInBytes(_OnCpu):
         return np.asarray(cv2.cvtColor(stylized[0], method), np.uint8)[None]
 
 
-def cuda_problem() -> str | None:
-    """Why CUDA cannot be used here, naming the missing library; None where nothing is known to be wrong."""
-    if _CUDA not in ort.get_available_providers():
-        return "this ONNX Runtime has no CUDA provider (pip install onnxruntime-gpu)"
-    driver = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
-    try:
-        ctypes.CDLL(driver)
-    except OSError:
-        return f"{driver} was not found: no NVIDIA driver is installed"
-    with contextlib.suppress(Exception):  # best effort; what is still missing is named below
-        ort.preload_dlls()
-    if os.name == "nt":
-        return None
-    library = missing_library("cuda")
-    if library:
-        return f"{library} could not be loaded (pip install 'stylize-video[cuda]' brings CUDA's libraries)"
-    return None
-
-
-def missing_library(provider: str) -> str | None:
-    """The library that keeps one of ONNX Runtime's providers (``cuda``, ``tensorrt``) from loading.
-
-    None where it loads, or is part of ONNX Runtime itself; on Linux.
-    """
-    path = Path(ort.__file__).parent / "capi" / f"libonnxruntime_providers_{provider}.so"
-    if not path.exists():
-        return None
-    try:
-        # Its symbols come from a library that ONNX Runtime loads first.
-        ctypes.CDLL(str(path.with_name("libonnxruntime_providers_shared.so")), mode=ctypes.RTLD_GLOBAL)
-        ctypes.CDLL(str(path))
-    except OSError as error:
-        return str(error).split(":")[0]
-    return None
-
-
 def probe_range(style: Style) -> int:
     """Find out whether white is 1 or 255 in a graph that does not say.
 
@@ -602,33 +338,6 @@ def probe_range(style: Style) -> int:
 
 _MAX_GROWN = 64
 """Foreign graphs may return a larger picture than they were given, but not by more than 8x8."""
-
-GOLDEN_PSNR = 38.0
-"""Least PSNR in dB that a golden pair must reach; other machines round a little differently."""
-
-
-def golden_problem(session: StyleSession) -> str | None:
-    """Run the golden pair in the style's metadata: None where it comes out right, else what is wrong."""
-    golden = session.style.metadata.golden if session.style.metadata else None
-    if golden is None:
-        return f"{session.style.path} has no golden pair; export it with export-onnx"
-    stylized = session.stylize(golden.frame[..., ::-1])[..., ::-1]
-    likeness = psnr(stylized, golden.stylized)
-    if likeness < GOLDEN_PSNR:
-        return (
-            f"{session.style.path} gives other pixels than when it was exported:"
-            f" {likeness:.1f} dB on its golden pair, at least {GOLDEN_PSNR:.0f} expected"
-        )
-    return None
-
-
-def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
-    """``frame`` at (height, width), itself where it has that size already."""
-    if frame.shape[:2] == size:
-        return frame
-    shrinking = size[0] * size[1] < frame.shape[0] * frame.shape[1]
-    method = cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(frame, size[::-1], interpolation=method), np.uint8)
 
 
 def _open(style: Style, device: Device, input_range: int, threads: int) -> _OnCpu | CudaRunner:
@@ -674,7 +383,7 @@ def _create_session(
     options.enable_mem_pattern = False
     providers: list[Any] = [_CPU]
     if device.kind == "cuda":
-        providers = [(_CUDA, provider_options(device.index, graphs=graphs)), _CPU]
+        providers = [(CUDA_PROVIDER, provider_options(device.index, graphs=graphs)), _CPU]
     try:
         with quiet_stderr() if device.kind == "cuda" else contextlib.nullcontext():
             session = ort.InferenceSession(model, options, providers=providers)
@@ -683,6 +392,6 @@ def _create_session(
         if device.kind == "cuda":
             raise DeviceError(told) from error
         raise (OutOfMemoryError if is_out_of_memory(error) else StyleError)(told) from error
-    if device.kind == "cuda" and _CUDA not in session.get_providers():
+    if device.kind == "cuda" and CUDA_PROVIDER not in session.get_providers():
         raise DeviceError(f"--device {device} cannot be used: ONNX Runtime fell back to the CPU")
     return session

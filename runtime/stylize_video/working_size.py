@@ -12,13 +12,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
-import numpy as np
-
 from stylize_video.bounds import MAX_SIDE
 from stylize_video.contract import MIN_SIDE
 from stylize_video.errors import StylizeError
-from stylize_video.frame import Frame
+from stylize_video.frame import Frame, resized
 from stylize_video.network import Network
 from stylize_video.upsampling import upsample_guided
 
@@ -103,10 +100,8 @@ def done_at(stylize: Callable[[Frame], Frame], frame: Frame, size: tuple[int, in
     height, width = frame.shape[:2]
     if size == (height, width):
         return stylize(frame)
-    smaller = size[0] * size[1] < height * width
-    method = cv2.INTER_AREA if smaller else cv2.INTER_CUBIC
-    working = np.asarray(cv2.resize(frame, size[::-1], interpolation=method), np.uint8)
+    working = resized(frame, *size)
     stylized = stylize(working)
-    if smaller:
+    if size[0] * size[1] < height * width:
         return upsample_guided(stylized, working, frame)
-    return np.asarray(cv2.resize(stylized, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return resized(stylized, height, width)

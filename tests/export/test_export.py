@@ -20,9 +20,11 @@ from torch import Tensor
 from networks_support import CONFIGS, checkpoint_of, random_network
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision, StyleMetadata
+from stylize_video.device import cuda_problem
 from stylize_video.errors import StyleError
+from stylize_video.golden import golden_problem
 from stylize_video.neighbourhood import find_neighbourhood
-from stylize_video.session import StyleSession, cuda_problem, golden_problem
+from stylize_video.session import StyleSession
 from stylize_video.style import Style
 from stylize_video_export.export import Export, ExportedFile, ExportError, export_checkpoint, proof_devices
 from stylize_video_export.inspect import check_style, describe_style

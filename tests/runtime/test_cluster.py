@@ -31,9 +31,10 @@ from stylize_video.journal import journal_path
 from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file
 from stylize_video.resume import fingerprint
 from stylize_video.segment import Segment, SegmentJob, StyleReference, plan_segments, stylize_segment
-from stylize_video.session import StyleSession, open_session, parse_precision
+from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
+from stylize_video.variants import open_session, parse_precision
 from support import Command, draw_picture
 
 FRAMES = 96

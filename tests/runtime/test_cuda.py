@@ -14,9 +14,11 @@ import pytest
 from stylize_video import session as session_module
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.cuda import CudaRunner, provider_options
+from stylize_video.device import cuda_problem
 from stylize_video.errors import DeviceError
-from stylize_video.session import StyleSession, cuda_problem, open_session
+from stylize_video.session import StyleSession
 from stylize_video.style import Style, find_style
+from stylize_video.variants import open_session
 from support import draw_picture
 
 needs_cuda = pytest.mark.skipif(cuda_problem() is not None, reason=f"no CUDA here: {cuda_problem()}")
@@ -235,7 +237,7 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch, *, graphs_work: bool = True) -> tu
 
     monkeypatch.setattr(session_module, "_create_session", create)
     monkeypatch.setattr(session_module, "CudaRunner", make_runner)
-    monkeypatch.setattr(session_module, "cuda_problem", lambda: None)
+    monkeypatch.setattr("stylize_video.device.cuda_problem", lambda: None)
     return StyleSession(Style.load("photo"), "cuda:1"), sizes
 
 
@@ -265,7 +267,7 @@ def test_a_gpu_that_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) -> No
         raise DeviceError("no")
 
     monkeypatch.setattr(session_module, "_create_session", create)
-    monkeypatch.setattr(session_module, "cuda_problem", lambda: None)
+    monkeypatch.setattr("stylize_video.device.cuda_problem", lambda: None)
     with pytest.raises(DeviceError):
         StyleSession(Style.load("photo"), "cuda:1")
 

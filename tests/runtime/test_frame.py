@@ -13,9 +13,10 @@ from stylize_video.errors import StyleError, StylizeError
 from stylize_video.frame import TimedFrame, as_frame
 from stylize_video.look import Look
 from stylize_video.pipeline import stylize_frames
-from stylize_video.session import StyleSession, open_session
+from stylize_video.session import StyleSession
 from stylize_video.style import Style
 from stylize_video.stylizer import Stylizer
+from stylize_video.variants import open_session
 from stylize_video.working_size import WorkingSize
 from support import draw_picture
 

@@ -17,10 +17,11 @@ from google.protobuf.message import EncodeError
 
 import stylize_video.session as session_module
 from stylize_video.bench.baseline import transformer_net
+from stylize_video.device import Device
 from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import Frame
 from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
-from stylize_video.session import Device, StyleSession
+from stylize_video.session import StyleSession
 from stylize_video.style import Style
 from stylize_video_assets.catalog import bundled_styles
 

@@ -10,7 +10,8 @@ import pytest
 
 import stylize_video.session as session_module
 from stylize_video import machine
-from stylize_video.session import Device, StyleSession
+from stylize_video.device import Device
+from stylize_video.session import StyleSession
 from stylize_video.style import Style
 
 

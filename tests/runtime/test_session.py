@@ -19,21 +19,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stylize_video.bench.baseline import transformer_net
 from stylize_video.contract import GoldenPair, StyleMetadata
+from stylize_video.device import Device, cuda_problem
 from stylize_video.errors import DeviceError, StyleError
+from stylize_video.golden import golden_problem
 from stylize_video.machine import cores
 from stylize_video.pipeline import stylize_frames
-from stylize_video.session import (
-    MAX_PIXELS,
-    Device,
-    StyleSession,
-    cpu_seconds,
-    cuda_problem,
-    golden_problem,
-    open_session,
-    parse_precision,
-)
+from stylize_video.session import MAX_PIXELS, StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
+from stylize_video.variants import cpu_seconds, open_session, parse_precision
 from support import draw_picture
 
 
@@ -118,7 +112,7 @@ def test_cuda_gives_the_same_picture_as_the_cpu() -> None:
 
 
 def test_a_fallback_to_the_cpu_is_never_called_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stylize_video.session.cuda_problem", lambda: None)
+    monkeypatch.setattr("stylize_video.device.cuda_problem", lambda: None)
     with pytest.raises(DeviceError, match=r"cuda:0"):
         StyleSession(Style.load("photo"), "cuda")
     if "CUDAExecutionProvider" in ort.get_available_providers():
@@ -147,7 +141,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[l
     """What measurements will give, in int8 and fp32, one after the other; none is remembered yet."""
     answers: list[list[float]] = []
     monkeypatch.setenv("STYLIZE_VIDEO_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("stylize_video.session.cpu_seconds", lambda _: answers.pop(0))
+    monkeypatch.setattr("stylize_video.variants.cpu_seconds", lambda _: answers.pop(0))
     yield answers
     assert not answers
 
@@ -188,7 +182,7 @@ def test_what_was_remembered_never_hides_wrong_pixels(
         write_variant(tmp_path, invert_style, precision=precision)
     measured.append([0.5, 1.0])
     assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == "int8"
-    monkeypatch.setattr("stylize_video.session.golden_problem", lambda _: "other pixels")
+    monkeypatch.setattr("stylize_video.variants.golden_problem", lambda _: "other pixels")
     assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == "fp32"
 
 

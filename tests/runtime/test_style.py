@@ -16,8 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stylize_video.contract import METADATA_PREFIX
 from stylize_video.errors import StyleError
-from stylize_video.session import StyleSession, open_session
+from stylize_video.session import StyleSession
 from stylize_video.style import Style, find_style, find_variants, style_name
+from stylize_video.variants import open_session
 from stylize_video_assets.catalog import bundled_styles
 from support import draw_picture
 

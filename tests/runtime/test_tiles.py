@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from stylize_video import session as session_module
 from stylize_video.bench.baseline import transformer_net
 from stylize_video.neighbourhood import Neighbourhood
-from stylize_video.session import StyleSession, open_session
+from stylize_video.session import StyleSession
 from stylize_video.style import find_style, find_variants
 from stylize_video.tiles import plan_tiles, stylize_tiles
+from stylize_video.variants import open_session
 from support import draw_picture
 
 sides = st.integers(16, 3000)

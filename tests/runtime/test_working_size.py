@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from stylize_video.contract import MIN_SIDE
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
-from stylize_video.session import open_session
 from stylize_video.source import VideoSource
 from stylize_video.stylizer import Stylizer
+from stylize_video.variants import open_session
 from stylize_video.working_size import WorkingSize, stylize_at
 from support import Command, draw_picture
 

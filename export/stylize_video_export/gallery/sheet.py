@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from stylize_video.files import replacing
 from stylize_video.frame import Frame
 from stylize_video.pictures import PICTURES, read_picture
-from stylize_video.session import open_session
 from stylize_video.source import VideoSource
+from stylize_video.variants import open_session
 from stylize_video_export.pictures import PictureError
 
 _GAP = 6

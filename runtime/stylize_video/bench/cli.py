@@ -64,8 +64,8 @@ def stylize_bench(
 
         from stylize_video.bench.contenders import EVERY, find_contenders
         from stylize_video.bench.measure import measure_outside, measure_speeds, scaled_clip
-        from stylize_video.session import parse_precision
         from stylize_video.style import find_style
+        from stylize_video.variants import parse_precision
         from stylize_video.working_size import WorkingSize
 
         path = find_style(style)

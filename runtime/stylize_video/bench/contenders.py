@@ -10,9 +10,11 @@ from typing import Literal
 from stylize_video.bench.baseline import transformer_net
 from stylize_video.bench.openvino import OpenVinoNetwork
 from stylize_video.contract import Precision
+from stylize_video.device import cuda_problem
 from stylize_video.network import Network
-from stylize_video.session import StyleSession, cuda_problem, open_session
+from stylize_video.session import StyleSession
 from stylize_video.style import Style, find_style, find_variants
+from stylize_video.variants import open_session
 
 EVERY = "all"
 """Instead of a device or a precision: each one that there is."""
@@ -45,7 +47,7 @@ def find_contenders(
     Args:
         style: an ONNX file.
         device: as users name it, or :data:`EVERY` that works here.
-        precision: as for :func:`~stylize_video.session.open_session`; None is every variant.
+        precision: as for :func:`~stylize_video.variants.open_session`; None is every variant.
         against: another style.
         baseline: the network that the field runs, with random weights.
         openvino: the style's files on OpenVINO.

@@ -20,9 +20,10 @@ from onnx import TensorProto, helper, numpy_helper
 from stylize_video.bench.contenders import Contender
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.frame import Frame, TimedFrame
+from stylize_video.machine import most_at_once
 from stylize_video.network import Network
 from stylize_video.pipeline import stylize_file
-from stylize_video.session import StyleSession, most_at_once
+from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from stylize_video.style import Style

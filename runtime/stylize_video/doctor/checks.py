@@ -91,7 +91,7 @@ def unloadable() -> Mapping[str, ImportError]:
 def check_device(device: str) -> None:
     """Raise DeviceError where ``device`` is none that there can be; nothing, where nothing can run anyway."""
     if not unloadable():
-        from stylize_video.session import Device
+        from stylize_video.device import Device
 
         Device.parse(device)
 
@@ -100,7 +100,7 @@ def device_problem(device: str) -> str | None:
     """Why the device asked for does not work, None where it does."""
     if unloadable():
         return f"{', '.join(unloadable())} cannot be loaded"
-    from stylize_video.session import resolve_device
+    from stylize_video.device import resolve_device
 
     try:
         resolve_device(device)
@@ -148,7 +148,7 @@ def providers() -> Iterator[Finding]:
     """The execution providers, and whether the ones in use here load."""
     import onnxruntime as ort
 
-    from stylize_video.session import cuda_problem, missing_library
+    from stylize_video.device import cuda_problem, missing_library
 
     problem = cuda_problem()
     yield Finding("CPU provider", "ok", "always there")
@@ -172,7 +172,7 @@ def styles(device: str) -> Iterator[Finding]:
 
     Files are proved on the CPU; the default style on each device that loads.
     """
-    from stylize_video.session import cuda_problem
+    from stylize_video.device import cuda_problem
 
     if problem := catalog_problem():
         yield Finding("catalogue", "broken", problem, _REINSTALL)
@@ -193,7 +193,8 @@ def styles(device: str) -> Iterator[Finding]:
 
 def _timed(style: BundledStyle, device: str) -> Iterator[Finding]:
     """A real run of every variant."""
-    from stylize_video.session import golden_problem, open_session
+    from stylize_video.golden import golden_problem
+    from stylize_video.variants import open_session
 
     for precision in _variants_of(style):
         label = f"{style.name} {precision} on {device}"
@@ -213,7 +214,8 @@ def _timed(style: BundledStyle, device: str) -> Iterator[Finding]:
 
 def _proved(style: BundledStyle) -> Iterator[Finding]:
     """Whether every variant gives the pixels that it was exported with."""
-    from stylize_video.session import golden_problem, open_session
+    from stylize_video.golden import golden_problem
+    from stylize_video.variants import open_session
 
     right = []
     for precision in _variants_of(style):
@@ -238,7 +240,7 @@ def _variants_of(style: BundledStyle) -> Sequence[Precision]:
 
 def _choice(style: BundledStyle, device: str) -> Finding:
     """What ``--precision auto`` takes."""
-    from stylize_video.session import open_session
+    from stylize_video.variants import open_session
 
     topic = f"--precision auto on {device}"
     try:

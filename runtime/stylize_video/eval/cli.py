@@ -148,7 +148,7 @@ def _add_candidates(
     smooth: Sequence[float] = (),
 ) -> None:
     from stylize_video.eval.measure import Candidate
-    from stylize_video.session import open_session, parse_precision
+    from stylize_video.variants import open_session, parse_precision
 
     session = open_session(style, device=device, precision=parse_precision(precision))
     name = f"{session.style.name} ({session.style.precision})"

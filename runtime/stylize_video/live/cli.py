@@ -107,7 +107,7 @@ def stylize_camera(
         from stylize_video.live.cameras import CameraRequest
         from stylize_video.live.program import Program
         from stylize_video.look import Look
-        from stylize_video.session import parse_precision
+        from stylize_video.variants import parse_precision
 
         program = Program(
             source=source,

@@ -31,9 +31,10 @@ from stylize_video.live.stylist import Stylist
 from stylize_video.live.virtual_camera import VirtualCamera
 from stylize_video.live.window import Window
 from stylize_video.look import Look
-from stylize_video.session import StyleSession, open_session
+from stylize_video.session import StyleSession
 from stylize_video.smoothing import check_smooth
 from stylize_video.style import find_style, style_name
+from stylize_video.variants import open_session
 from stylize_video.working_size import WorkingSize
 from stylize_video_assets.catalog import bundled_styles
 
@@ -63,8 +64,8 @@ class Program:
         folder: where snapshots and further recordings go.
         statistics: append statistics to this file.
         seconds: stop after so long.
-        device: as for :func:`~stylize_video.session.open_session`.
-        precision: as for :func:`~stylize_video.session.open_session`.
+        device: as for :func:`~stylize_video.variants.open_session`.
+        precision: as for :func:`~stylize_video.variants.open_session`.
     """
 
     source: str = "0"
