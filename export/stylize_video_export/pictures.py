@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from stylize_video.contract import MIN_SIDE
-from stylize_video.errors import StylizeError
+from stylize_video.errors import SourceError, StylizeError
+from stylize_video.pictures import PICTURES, read_pixels
 from stylize_video_export.parity import Pixels
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _LONG_SIDE = 480
 _SMALLEST_SIDE = 64
 _THUMBNAIL_SIDE = 128
@@ -29,15 +29,16 @@ def read_pictures(folder: Path, *, count: int) -> list[Pixels]:
     """
     if not folder.is_dir():
         raise PictureError(f"the folder of calibration pictures {folder} does not exist")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
     count = min(count, len(paths))
     chosen = [paths[index * len(paths) // count] for index in range(count)]
     pictures = []
     for path in chosen:
-        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if picture is None or min(picture.shape[:2]) < _SMALLEST_SIDE:
+        try:
+            picture = read_pixels(path)
+        except SourceError:
             continue
-        if _shorter_side(picture, _LONG_SIDE) >= MIN_SIDE:
+        if min(picture.shape[:2]) >= _SMALLEST_SIDE and _shorter_side(picture, _LONG_SIDE) >= MIN_SIDE:
             rgb = _shrunk(picture, _LONG_SIDE)[..., ::-1].transpose(2, 0, 1)[None]
             pictures.append(np.ascontiguousarray(rgb / 255, np.float32))
     if not pictures:
@@ -51,9 +52,10 @@ def thumbnail(path: Path) -> bytes:
     Raises:
         PictureError: there is no picture, or it is a strip of which nothing would be left.
     """
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
-    if picture is None:
-        raise PictureError(f"the thumbnail picture {path} does not exist or is no picture")
+    try:
+        picture = read_pixels(path)
+    except SourceError as error:
+        raise PictureError(f"the thumbnail picture {path} does not exist or is no picture") from error
     if _shorter_side(picture, _THUMBNAIL_SIDE) < 1:
         height, width = picture.shape[:2]
         raise PictureError(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import mmap
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from stylize_video.bounds import MAX_PICTURE_PIXELS
 from stylize_video.errors import SinkError, SourceError
@@ -19,7 +22,10 @@ _log = logging.getLogger(__name__)
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
-_JPEG = (".jpg", ".jpeg")
+"""The endings of picture files, in small letters."""
+
+_MOST_BYTES = 2**31 - 1
+"""OpenCV decodes no longer files: 16 bits of RGBA for as many pixels as a picture may have."""
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """A JPEG marker that ends a scan, which has escaped and restart markers of its own."""
@@ -34,6 +40,17 @@ _WEBP_FLAGS, _WEBP_ANIMATION = 20, 0x02
 _WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 
 
+def read_pixels(path: Path, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
+    """The picture at ``path`` as ``cv2.imread`` gives it with ``flags``; by default uint8 BGR, upright.
+
+    ``cv2.imread`` itself opens no file on Windows whose name is beyond ASCII.
+
+    Raises:
+        SourceError: it is no picture, or a part of one.
+    """
+    return _decoded(path, _content_of(path), flags)
+
+
 def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     """A picture upright, uint8 ``[H, W, 3]`` BGR, and its transparency where it has some.
 
@@ -42,23 +59,16 @@ def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     Raises:
         SourceError: it is no picture, or a part of one.
     """
-    if path.suffix.lower() in _JPEG and _is_cut_off(path):
-        raise SourceError(f"{path} is damaged: its end is missing")
-    try:
-        picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR)
-    except cv2.error:  # larger than OpenCV may read
-        picture = None
-    if picture is None:
-        limit = f"{MAX_PICTURE_PIXELS // 10**6} million pixels"
-        raise SourceError(f"{path} is not a picture that can be read, or has more than {limit}")
+    content = _content_of(path)
+    picture = _decoded(path, content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR)
     if is_animation(path):
         _log.warning("%s is an animation; its first picture alone is taken", path)
     alpha = None
     if picture.ndim == 3 and picture.shape[2] == 4:
         picture, alpha = picture[..., :3], _eight_bits(picture[..., 3])
     else:
-        # Read again for the orientation in the EXIF data, which IMREAD_UNCHANGED leaves alone.
-        picture = np.asarray(cv2.imread(str(path), cv2.IMREAD_COLOR))
+        # Decoded again for the orientation in the EXIF data, which IMREAD_UNCHANGED leaves alone.
+        picture = _decoded(path, content, cv2.IMREAD_COLOR)
     return np.ascontiguousarray(_eight_bits(picture)), alpha
 
 
@@ -75,8 +85,16 @@ def is_animation(path: Path) -> bool:
     return is_webp and bool(head[_WEBP_FLAGS] & _WEBP_ANIMATION)
 
 
-def write_picture(path: Path, image: Frame, alpha: Alpha | None = None) -> None:
+def write_picture(
+    path: Path, image: Frame, alpha: Alpha | None = None, *, parameters: Sequence[int] = ()
+) -> None:
     """Write a picture that appears when it is whole; formats without transparency leave it out.
+
+    Args:
+        path: where, its ending chooses the format.
+        image: uint8 ``[H, W, 3]`` BGR.
+        alpha: its transparency.
+        parameters: of ``cv2.imencode``, such as a JPEG's quality.
 
     Raises:
         SinkError: it cannot be written.
@@ -84,7 +102,7 @@ def write_picture(path: Path, image: Frame, alpha: Alpha | None = None) -> None:
     if alpha is not None and path.suffix.lower() in _WITH_ALPHA:
         image = np.dstack([image, alpha])
     try:
-        encoded, data = cv2.imencode(path.suffix, image)
+        encoded, data = cv2.imencode(path.suffix, image, parameters)
         if not encoded:
             raise SinkError(f"cannot write {path}: {path.suffix} files hold no picture of this size")
         with replacing(path) as temporary:
@@ -94,25 +112,34 @@ def write_picture(path: Path, image: Frame, alpha: Alpha | None = None) -> None:
         raise SinkError(f"cannot write {path}: {reason}") from error
 
 
-def _is_cut_off(path: Path) -> bool:
-    """Whether a JPEG has a start but no end. OpenCV fills what is missing with grey."""
+def _content_of(path: Path) -> bytes:
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            # Larger than any picture that may be read: OpenCV refuses it without looking at all of it.
-            whole_or_none = len(data) > 3 * MAX_PICTURE_PIXELS or data[:2] != b"\xff\xd8"
-            return not (whole_or_none or _has_end(data))
-    except (OSError, ValueError):  # not there, no file, or empty
-        return False
+        return path.read_bytes() if path.stat().st_size <= _MOST_BYTES else b""
+    except OSError:  # not there, or no file
+        return b""
 
 
-def _has_end(data: mmap.mmap) -> bool:
+def _decoded(path: Path, content: bytes, flags: int) -> NDArray[Any]:
+    if content.startswith(b"\xff\xd8") and not _has_end(content):
+        raise SourceError(f"{path} is damaged: its end is missing")
+    picture = None
+    with contextlib.suppress(cv2.error):  # empty, or larger than OpenCV may read
+        picture = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    if picture is None:
+        limit = f"{MAX_PICTURE_PIXELS // 10**6} million pixels"
+        raise SourceError(f"{path} is not a picture that can be read, or has more than {limit}")
+    return picture
+
+
+def _has_end(jpeg: bytes) -> bool:
+    """Whether a JPEG goes on to its end; OpenCV refuses one that does not, but does not say why."""
     at = 2
-    while marker := _MARKER.search(data, at):
-        kind = data[marker.start() + 1]
+    while marker := _MARKER.search(jpeg, at):
+        kind = jpeg[marker.start() + 1]
         if kind == _END:
             return True
         # A segment says how long it is; a scan goes on behind that, until the next marker.
-        at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
+        at = marker.end() + int.from_bytes(jpeg[marker.end() : marker.end() + 2], "big")
     return False
 
 

@@ -40,3 +40,11 @@ def test_a_thumbnail_of_a_strip_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(PictureError, match=r"strip\.png is a strip of 9000x20"):
         thumbnail(strip)
     assert thumbnail(save(tmp_path / "wide.png", width=900, height=20))[:2] == b"\xff\xd8"
+
+
+def test_a_picture_without_its_end_calibrates_nothing(tmp_path: Path) -> None:
+    whole = save(tmp_path / "whole.jpg", width=128, height=128)
+    (tmp_path / "broken.jpg").write_bytes(whole.read_bytes()[:-40])
+    assert len(read_pictures(tmp_path, count=24)) == 1
+    with pytest.raises(PictureError, match=r"broken\.jpg does not exist or is no picture"):
+        thumbnail(tmp_path / "broken.jpg")

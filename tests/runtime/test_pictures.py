@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+import stylize_video
+import stylize_video_export
+import stylize_video_train
 from media import write_apng
-from stylize_video.pictures import is_animation, read_picture
+from stylize_video.errors import SourceError
+from stylize_video.pictures import is_animation, read_picture, read_pixels, write_picture
+from support import draw_picture
 
 
 def write_animated_webp(path: Path) -> Path:
@@ -58,3 +67,66 @@ def test_what_is_no_picture_is_no_animation(tmp_path: Path) -> None:
     assert not is_animation(tmp_path / "short.webp")
     (tmp_path / "short.png").write_bytes(b"\x89PNG")
     assert not is_animation(tmp_path / "short.png")
+
+
+@pytest.fixture
+def _opencv_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose functions that take a file's name know ASCII alone."""
+    imread, imwrite = cv2.imread, cv2.imwrite
+    monkeypatch.setattr(cv2, "imread", lambda name, *how: imread(name, *how) if name.isascii() else None)
+    monkeypatch.setattr(cv2, "imwrite", lambda name, *what: imwrite(name, *what) if name.isascii() else False)
+
+
+@pytest.mark.usefixtures("_opencv_of_windows")
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp", ".tif"])
+def test_names_of_any_characters(suffix: str, tmp_path: Path) -> None:
+    folder = tmp_path / "Größe 大"
+    folder.mkdir()
+    picture = np.full((48, 64, 3), 60, np.uint8)
+    write_picture(folder / f"ж{suffix}", picture)
+    assert np.abs(read_picture(folder / f"ж{suffix}")[0].astype(int) - picture).max() <= 1
+    assert np.abs(read_pixels(folder / f"ж{suffix}").astype(int) - picture).max() <= 1
+
+
+@pytest.mark.parametrize("package", [stylize_video, stylize_video_export, stylize_video_train])
+def test_no_picture_is_read_or_written_by_opencv_itself(package: ModuleType) -> None:
+    """It would be, but for names beyond ASCII on Windows."""
+    for path in Path(package.__path__[0]).rglob("*.py"):
+        calls = re.findall(r"cv2\.(?:imread|imwrite)\w*\(", path.read_text(encoding="utf-8"))
+        assert not calls, path
+
+
+@pytest.mark.parametrize("flags", [cv2.IMREAD_COLOR, cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR])
+@pytest.mark.parametrize(
+    "kind", ["a.jpg", "turned.jpg", "grey.jpg", "a.png", "16.png", "alpha.png", "a.webp", "16.tif"]
+)
+def test_pixels_are_those_of_imread(kind: str, flags: int, tmp_path: Path) -> None:
+    picture = draw_picture(0, 90, 70)
+    variants: dict[str, NDArray[Any]] = {
+        "grey.jpg": picture[..., 0],
+        "16.png": picture.astype(np.uint16) * 257,
+        "16.tif": picture.astype(np.uint16) * 257,
+        "alpha.png": np.dstack([picture, picture[..., 0]]),
+    }
+    path = tmp_path / kind
+    cv2.imwrite(str(path), variants.get(kind, picture))
+    if kind == "turned.jpg":
+        orientation = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+        jpeg = path.read_bytes()
+        path.write_bytes(
+            jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(orientation) + 2) + orientation + jpeg[2:]
+        )
+    pixels = read_pixels(path, flags)
+    assert (pixels.shape[:2] == (90, 70)) == (kind == "turned.jpg" and flags == cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(pixels, np.asarray(cv2.imread(str(path), flags)), strict=True)
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "folder", "text"])
+def test_what_is_no_picture_is_a_sentence(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "in.png"
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "missing":
+        path.write_text("" if kind == "empty" else "I am a text file")
+    with pytest.raises(SourceError, match=r"in\.png is not a picture that can be read, or has more than 268"):
+        read_pixels(path)

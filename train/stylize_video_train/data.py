@@ -15,16 +15,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from stylize_video.errors import StylizeError
+from stylize_video.errors import SourceError, StylizeError
+from stylize_video.pictures import PICTURES, read_pixels
 from stylize_video.quiet import quiet_stderr
 from stylize_video_train.recipe import SHARP_ZOOM
 
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-_JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 SMALLEST_SIDE = 32
 """Pictures with a shorter side, in pixels, teach nothing and are skipped."""
 
@@ -44,10 +42,7 @@ def read_picture(path: Path) -> Tensor:
     if not path.is_file():
         raise DataError(f"the picture {path} does not exist")
     with quiet_stderr():  # the decoder says what is wrong in words of its own
-        picture = _decode(path)
-    if problem := _damage(path):
-        raise DataError(problem)
-    return _to_tensor(picture)[None]
+        return _to_tensor(_decode(path))[None]
 
 
 def resize_short_side(picture: Tensor, size: int) -> Tensor:
@@ -90,7 +85,7 @@ class ContentFolder(Dataset[Tensor]):
     ) -> None:
         if not folder.is_dir():
             raise DataError(f"the folder of content pictures {folder} does not exist")
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file())
+        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
         with quiet_stderr(), ThreadPoolExecutor() as pool:  # decoders work outside of the interpreter's lock
             problems = list(pool.map(_problem, found))
         for problem in filter(None, problems):
@@ -156,32 +151,14 @@ def _problem(path: Path) -> str | None:
         return str(error)
     if min(picture.shape[:2]) < SMALLEST_SIDE:
         return f"{path} is smaller than {SMALLEST_SIDE} pixels"
-    return _damage(path)
-
-
-def _damage(path: Path) -> str | None:
-    if path.suffix.lower() in _JPEG_SUFFIXES and not _is_whole(path):
-        return f"{path} is damaged: its end is missing"
     return None
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a JPEG goes on to its end. OpenCV fills what is missing with grey and says nothing."""
-    try:
-        with Image.open(path) as picture:
-            picture.load()
-    except Image.DecompressionBombError:  # more pixels than Pillow trusts; OpenCV has read them
-        return True
-    except OSError:
-        return False
-    return True
-
-
 def _decode(path: Path) -> np.ndarray:
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise DataError(f"{path} is not a picture that can be read")
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+    try:
+        return cv2.cvtColor(read_pixels(path), cv2.COLOR_BGR2RGB)
+    except SourceError as error:
+        raise DataError(str(error)) from error
 
 
 def _to_tensor(picture: np.ndarray) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stylize_video.errors import StylizeError
+from stylize_video.errors import SourceError, StylizeError
 from stylize_video.files import replacing
+from stylize_video.pictures import read_pixels
 from stylize_video_train.preview import Preview
 from stylize_video_train.recipe import Recipe
 
@@ -53,7 +54,9 @@ class TrainingReport:
     ) -> None:
         """Write the page: one file, pictures and curves inside."""
         losses = np.array(history, np.float64)
-        style = cv2.imread(str(self._style_picture), cv2.IMREAD_COLOR)
+        style = None
+        with suppress(SourceError):  # removed since
+            style = read_pixels(self._style_picture)
         parts = [
             f"<h1>{html.escape(self.name)}</h1>",
             f"<p>{len(losses)} steps in {_duration(seconds)}"

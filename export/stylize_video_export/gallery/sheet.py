@@ -11,12 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stylize_video.files import replacing
 from stylize_video.frame import Frame
-from stylize_video.pictures import PICTURES, read_picture
+from stylize_video.pictures import PICTURES, read_picture, write_picture
 from stylize_video.source import VideoSource
 from stylize_video.variants import open_session
-from stylize_video_export.pictures import PictureError
 
 _GAP = 6
 _CAPTION = 26
@@ -56,14 +54,9 @@ def write_sheet(sheet: NDArray[np.uint8], output: Path, *, quality: int = 82) ->
     """Write a JPEG.
 
     Raises:
-        PictureError: it cannot be written.
+        SinkError: it cannot be written.
     """
-    try:
-        with replacing(output) as temporary:
-            if not cv2.imwrite(str(temporary), sheet, [cv2.IMWRITE_JPEG_QUALITY, quality]):
-                raise PictureError(f"cannot write {output}")
-    except (OSError, cv2.error) as error:
-        raise PictureError(f"cannot write {output}: {getattr(error, 'strerror', None) or error}") from error
+    write_picture(output, sheet, parameters=[cv2.IMWRITE_JPEG_QUALITY, quality])
 
 
 def _read(path: Path) -> Frame:
