@@ -125,7 +125,9 @@ def _print_report(export: Export) -> None:
         if file.precision != "fp32":
             on = ", ".join(file.faster_on)
             facts.append(
-                f"faster than fp32 on {on}" if on else "not faster than fp32 here, so never automatic"
+                f"faster than fp32 on {on}"
+                if on
+                else "not faster than fp32 here; where the style runs, --precision auto decides anew"
             )
         say(f"{file.path}: {'; '.join(facts)}")
 

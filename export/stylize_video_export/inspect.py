@@ -51,8 +51,8 @@ def describe_style(name_or_path: Path) -> Iterator[str]:
             yield f"network    {', '.join(f'{key} {value}' for key, value in network.items())}"
         yield f"weights    sha256 {metadata.checkpoint_sha256 or 'unknown'}"
         if metadata.psnr is not None:
-            fast = ", ".join(metadata.faster_on) or "nowhere measured"
-            yield f"quality    {metadata.psnr:.1f} dB against fp32; faster on {fast}"
+            fast = f"faster on {', '.join(metadata.faster_on)}" if metadata.faster_on else "not faster"
+            yield f"quality    {metadata.psnr:.1f} dB against fp32; {fast} where it was exported"
         yield f"golden     {_golden_problem(StyleSession(style, 'cpu')) or 'right on cpu'}"
     else:
         yield "made by    another tool (no stylize-video metadata)"

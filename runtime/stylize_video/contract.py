@@ -79,8 +79,9 @@ class StyleMetadata:
 
     ``recipe`` is the training's recipe, ``checkpoint_sha256`` the hash of the weights
     it was exported from, ``thumbnail`` a JPEG. ``psnr`` compares an fp16 or int8 variant
-    with fp32 in dB; ``faster_on`` names the devices (``cpu``, ``cuda``) where the exporter
-    measured it to be the faster of the two. ``neighbourhood`` is what fp32's graph tells of how
+    with fp32 in dB; ``faster_on`` names the devices (``cpu``, ``cuda``) of the machine that exported it
+    where it was the faster of the two: a record, as where a style runs that is measured anew.
+    ``neighbourhood`` is what fp32's graph tells of how
     far the network looks: (radius, step) as in :class:`stylize_video.neighbourhood.Neighbourhood`.
     """
 
