@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import re
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.bounds import MAX_SIDE, MAX_VIDEO_PIXELS
-from stylize_video.console import errors_as_sentences, run_command
+from stylize_video.bounds import parse_size
+from stylize_video.console import errors_as_sentences, printable, run_command, say
 from stylize_video.errors import StylizeError
-from stylize_video.files import write_text
+from stylize_video.files import check_outputs, write_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from stylize_video.bench.measure import Outside, Speed, Timing
 
 _DEFAULT_SIZES = ["640x360"]
-_PACKAGES = ("stylize-video", "onnxruntime-gpu", "onnxruntime", "openvino", "opencv-python", "av", "numpy")
 
 
 def stylize_bench(
@@ -49,7 +47,7 @@ def stylize_bench(
     openvino: Annotated[
         bool, typer.Option("--openvino", help="The same files on OpenVINO, side by side; the network alone.")
     ] = False,
-    frames: Annotated[int, typer.Option(min=3, help="Frames of the clip at each size.")] = 150,
+    frames: Annotated[int, typer.Option(min=3, help="Frames of the clip at each size, at least.")] = 150,
     rounds: Annotated[int, typer.Option(min=1, help="Turns of each contender; medians count.")] = 3,
     seconds: Annotated[float, typer.Option(min=0.1, help="About how long one turn may take.")] = 6,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write everything measured there.")] = None,
@@ -57,18 +55,22 @@ def stylize_bench(
 ) -> None:
     """Measure a style end to end on this machine: decode, stylize, encode."""
     with errors_as_sentences(debug=debug):
-        sizes = [_parse_size(text) for text in size or _DEFAULT_SIZES]
-        if json_file:
-            _check_place(json_file)
+        sizes = [parse_size(text) for text in size or _DEFAULT_SIZES]
+        if math.isnan(seconds):
+            raise StylizeError("the seconds of a turn must be a number")
+        check_outputs({"--json": json_file}, [clip])
         from tempfile import TemporaryDirectory
 
         from stylize_video.bench.contenders import EVERY, find_contenders
-        from stylize_video.bench.measure import measure_outside, measure_speeds, scaled_clip
-        from stylize_video.style import find_style
+        from stylize_video.bench.measure import measure_outside, measure_speeds, scaled_clip, whole_rounds
+        from stylize_video.style import find_style, find_variants
         from stylize_video.variants import parse_precision
         from stylize_video.working_size import WorkingSize
 
         path = find_style(style)
+        styles = [path, find_style(against)] if against else [path]
+        files = [file for one in styles for file in (one, *find_variants(one).values())]
+        check_outputs({"--json": json_file}, files)
         contenders = list(
             find_contenders(
                 path,
@@ -80,47 +82,42 @@ def stylize_bench(
             )
         )
         working_size = WorkingSize.parse(style_scale)
+        frames = whole_rounds(frames)
+        asked: dict[str, object] = {
+            "clip": str(clip),
+            "style": str(path),
+            "frames": frames,
+            "rounds": rounds,
+            "seconds": seconds,
+            "style_scale": style_scale,
+        }
         results: list[tuple[Outside, list[Speed]]] = []
-        for width, height in sizes:
-            with TemporaryDirectory() as folder:
-                scaled = scaled_clip(clip, Path(folder), width=width, height=height, frames=frames)
-                speeds = measure_speeds(
-                    scaled, contenders, rounds=rounds, seconds=seconds, working_size=working_size
-                )
-                outside = measure_outside(
-                    scaled,
-                    path,
-                    device="auto" if device == EVERY else device,
-                    precision="auto" if precision == EVERY else precision,
-                    style_scale=style_scale,
-                )
-            _print_table(speeds, outside)
-            results.append((outside, speeds))
+        try:
+            for width, height in sizes:
+                with TemporaryDirectory() as folder:
+                    scaled = scaled_clip(clip, Path(folder), width=width, height=height, frames=frames)
+                    speeds = measure_speeds(
+                        scaled, contenders, rounds=rounds, seconds=seconds, working_size=working_size
+                    )
+                    outside = measure_outside(
+                        scaled,
+                        path,
+                        device="auto" if device == EVERY else device,
+                        precision="auto" if precision == EVERY else precision,
+                        style_scale=style_scale,
+                        frames=speeds[0].frames,
+                    )
+                results.append((outside, speeds))
+                if len(results) < len(sizes):
+                    say(f"{width}x{height} is measured, {len(sizes) - len(results)} to go")
+        finally:
+            # Before anything is printed: whoever reads the tables may close the pipe before their end.
+            if json_file and results:
+                write_text(json_file, json.dumps(_as_json(asked, results), indent=2) + "\n")
+            for outside, speeds in results:
+                _print_table(speeds, outside)
         if len(results) > 1:
             _print_costs([speeds for _, speeds in results])
-        if json_file:
-            write_text(json_file, json.dumps(_as_json(results), indent=2) + "\n")
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match or min(int(match[1]), int(match[2])) < 16:
-        raise StylizeError(f"sizes look like 640x360 and are at least 16x16, got {text!r}")
-    width, height = int(match[1]), int(match[2])
-    if max(width, height) > MAX_SIDE or width * height > MAX_VIDEO_PIXELS:
-        raise StylizeError(
-            f"{text} is larger than any video that is read: at most {MAX_SIDE} pixels a side"
-            f" and {MAX_VIDEO_PIXELS / 1e6:.0f} megapixels"
-        )
-    return width, height
-
-
-def _check_place(file: Path) -> None:
-    """Raise StylizeError where a file cannot be written: told before minutes of measuring."""
-    if file.is_dir():
-        raise StylizeError(f"{file} is a folder; name a file with --json")
-    if not file.parent.is_dir():
-        raise StylizeError(f"cannot write {file}: the folder {file.parent} does not exist")
 
 
 def _print_table(speeds: Sequence[Speed], outside: Outside) -> None:
@@ -141,17 +138,22 @@ def _print_table(speeds: Sequence[Speed], outside: Outside) -> None:
     for other in speeds[1:]:
         print(_comparison(first, other))
     if first.stages and first.share:
-        by_time = f" ({first.core_share:.0%} by processor time)" if first.core_share else ""
-        print(
-            f"end to end reaches {first.share:.0%} of the network alone{by_time};"
-            f" the bottleneck is {first.stages.bottleneck}"
-        )
+        print(f"end to end {_reached(first)}; the bottleneck is {first.stages.bottleneck}")
     most = outside.peak_megabytes
     print(
         f"the command writes its first frame after {outside.first_frame_seconds:.2f} s"
         + (f" and uses at most {most:.0f} MB\n" if most is not None else "\n")
     )
     sys.stdout.flush()
+
+
+def _reached(speed: Speed) -> str:
+    """How much of the network's speed is left; what is more than all of it is what the clock is off by."""
+    if not speed.share or speed.share > 1:
+        return "is as fast as the network alone"
+    core_share = speed.core_share
+    by_time = f" ({core_share:.0%} by processor time)" if core_share and core_share <= 1 else ""
+    return f"reaches {speed.share:.0%} of the network alone{by_time}"
 
 
 def _cell(timing: Timing) -> str:
@@ -178,27 +180,25 @@ def _print_costs(by_size: Sequence[Sequence[Speed]]) -> None:
 
 
 def _label(speed: Speed) -> str:
-    return f"{speed.name.removesuffix('.' + speed.precision)} {speed.precision} {speed.device}"
+    return printable(f"{speed.name.removesuffix('.' + speed.precision)} {speed.precision} {speed.device}")
 
 
 def _row(label: str, cells: Sequence[str]) -> str:
     return f"{label:32}" + "".join(f"{cell:>16}" for cell in cells)
 
 
-def _as_json(results: Sequence[tuple[Outside, Sequence[Speed]]]) -> dict[str, object]:
+def _as_json(
+    asked: Mapping[str, object], results: Sequence[tuple[Outside, Sequence[Speed]]]
+) -> dict[str, object]:
     import platform
     from dataclasses import asdict
-    from importlib.metadata import PackageNotFoundError, version
 
-    from stylize_video.machine import cores, processor
+    from stylize_video.machine import cores, package_versions, processor
 
-    versions = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        with contextlib.suppress(PackageNotFoundError):
-            versions[package] = version(package)
     return {
         "machine": {"processor": processor(), "cores": cores(), "system": platform.platform()},
-        "versions": versions,
+        "versions": {"python": platform.python_version(), **package_versions()},
+        "asked": dict(asked),
         "sizes": [
             {"command": asdict(outside), "contenders": [speed.to_dict() for speed in speeds]}
             for outside, speeds in results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ from stylize_video.bench.baseline import transformer_net
 from stylize_video.bench.openvino import OpenVinoNetwork
 from stylize_video.contract import Precision
 from stylize_video.device import cuda_problem
+from stylize_video.guard import try_out
 from stylize_video.network import Network
 from stylize_video.session import StyleSession
 from stylize_video.style import Style, find_style, find_variants
@@ -56,7 +58,10 @@ def find_contenders(
         StyleError: there is no such style or variant.
     """
     devices = ["cpu"] + ([] if cuda_problem() else ["cuda"]) if device == EVERY else [device]
-    precisions: list[Precision | Literal["auto"]] = [precision] if precision else [*find_variants(style)]
+    # A file of any other name than NAME.onnx has no variants, and is its own fp32.
+    precisions: list[Precision | Literal["auto"]] = [precision or "fp32"]
+    if precision is None:
+        precisions = [*find_variants(style)] or precisions
     for kind in devices:
         for one in precisions:
             yield Contender(style.stem, _opener(style, kind, one))
@@ -66,15 +71,21 @@ def find_contenders(
         if baseline:
             yield Contender("TransformerNet-32", _baseline_opener(kind))
     if openvino:
-        for path in find_variants(style).values():
+        for path in find_variants(style).values() or [style]:
             yield Contender(f"{path.stem} in OpenVINO", _openvino_opener(path))
+
+
+@cache
+def _try_out_once(path: Path) -> None:
+    """As :func:`try_out`, which does it again wherever nothing can be remembered."""
+    try_out([path])
 
 
 def _opener(
     style: Path, device: str, precision: Precision | Literal["auto"]
 ) -> Callable[[int], StyleSession]:
     def opened(at_once: int) -> StyleSession:
-        return open_session(style, device=device, precision=precision, at_once=at_once)
+        return open_session(style, device=device, precision=precision, at_once=at_once, check=_try_out_once)
 
     return opened
 
@@ -88,6 +99,7 @@ def _baseline_opener(device: str) -> Callable[[int], StyleSession]:
 
 def _openvino_opener(path: Path) -> Callable[[int], OpenVinoNetwork]:
     def opened(at_once: int) -> OpenVinoNetwork:
+        _try_out_once(path)
         return OpenVinoNetwork(Style.load(path), at_once=at_once)
 
     return opened

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from stylize_video.working_size import WorkingSize, stylize_at
 
 _MOST_TIMED = 60
 _HELD_BYTES = 300 * 2**20
+_WARM_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,9 @@ class Speed:
     """One contender at one size.
 
     ``network`` is the network alone, ``whole`` all from file to file, both with several
-    frames at once and as medians over the rounds; ``cold`` are the seconds from nothing to the
-    first frame. ``whole`` and ``stages`` are None for what only the network is measured of.
+    frames at once and as medians over the rounds; ``cold`` are the seconds that opening it and the
+    first frame take, in a process that has run it before. ``whole`` and ``stages`` are None for what
+    only the network is measured of; ``frames`` is how many it had in each round.
     """
 
     name: str
@@ -104,6 +107,7 @@ class Speed:
     cold: float
     whole: Throughput | None = None
     stages: Stages | None = None
+    frames: int = 0
 
     @property
     def share(self) -> float | None:
@@ -157,6 +161,15 @@ def scaled_clip(source: Path, folder: Path, *, width: int, height: int, frames: 
     for index in range(frames):
         resized.write(TimedFrame(index * step, images[index % len(images)]))
     return resized.finish(whole=False)
+
+
+def whole_rounds(frames: int) -> int:
+    """``frames``, or a few more: rounds of as many at once as a file job has, two at least.
+
+    In a last round that is not full cores would wait, and the rate would come out too low.
+    """
+    at_once = most_at_once()
+    return at_once * max(2, math.ceil(frames / at_once))
 
 
 def measure_stages(clip: Path, session: StyleSession, infer: Timing, *, frames: int) -> Stages:
@@ -222,13 +235,16 @@ class _Run:
         seconds: float,
     ) -> None:
         self._contender, self._images, self._size = contender, images, size
+        # What the first one of a process costs, and the trial of a style, are not its own.
+        contender.open(1).stylize(np.ascontiguousarray(images[0][:_WARM_SIDE, :_WARM_SIDE]))
         start = time.perf_counter()
         alone = contender.open(1)
         self._stylize(alone, images[0])
         self._cold = time.perf_counter() - start
         self._prepare(alone)
         one = min(self._each(alone, 3))
-        self._count = int(np.clip(seconds / one, 3, total))
+        self._total = total
+        self._count = whole_rounds(math.ceil(min(seconds / one, total)))
         self._infer = Timing.of(self._each(alone, min(self._count, _MOST_TIMED)))
         self._network = contender.open(most_at_once())
         self._prepare(self._network)
@@ -259,7 +275,7 @@ class _Run:
                 overwrite=True,
                 max_frames=self._count,
             )
-            self._whole.append(_throughput(job, self._count))
+            self._whole.append(_throughput(job, min(self._count, self._total)))
 
     def speed(self, clip: Path) -> Speed:
         """What was measured, with the stages."""
@@ -279,6 +295,7 @@ class _Run:
             measure_stages(clip, network, self._infer, frames=min(self._count, _MOST_TIMED))
             if isinstance(network, StyleSession)
             else None,
+            self._count,
         )
 
     def _prepare(self, network: Network) -> None:
@@ -306,9 +323,17 @@ def _held_frames(width: int, height: int) -> int:
 
 
 def measure_outside(
-    clip: Path, style: Path, *, device: str, precision: str = "auto", style_scale: str = "1"
+    clip: Path,
+    style: Path,
+    *,
+    device: str,
+    precision: str = "auto",
+    style_scale: str = "1",
+    frames: int | None = None,
 ) -> Outside:
     """Start ``stylize-video`` as a user would: seconds until one frame is written, and peak memory.
+
+    Memory is that of ``frames`` frames, by default of the whole clip; it does not grow with their number.
 
     An installed package is compiled to bytecode. So is this one, by the first of three starts, even where
     Python is told to write none; the median of the three counts.
@@ -317,7 +342,8 @@ def measure_outside(
         StylizeError: the command failed.
     """
     with TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", _RUN_AND_REPORT_MEMORY, str(clip), "--style", str(style)]
+        # -P: what lies in the working folder, beside downloaded files perhaps, is not imported.
+        command = [sys.executable, "-P", "-c", _RUN_AND_REPORT_MEMORY, str(clip), "--style", str(style)]
         command += ["--device", device, "--precision", precision, "--style-scale", style_scale]
         command += ["-q", "-y", "-o", str(Path(folder) / "out.mp4")]
         run = functools.partial(_output_of, env=_with_bytecode(folder))
@@ -326,7 +352,7 @@ def measure_outside(
             start = time.perf_counter()
             run([*command, "--max-frames", "1"])
             starts.append(time.perf_counter() - start)
-        kilobytes = run(command).strip()
+        kilobytes = run(command if frames is None else [*command, "--max-frames", str(frames)]).strip()
     return Outside(float(np.median(starts)), int(kilobytes) / 1024 if kilobytes else None)
 
 

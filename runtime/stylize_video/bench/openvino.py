@@ -10,7 +10,9 @@ import numpy as np
 from stylize_video.adapter import FRAMES
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
+from stylize_video.session import probe_range
 from stylize_video.style import Style
+from stylize_video.working_size import done_at
 
 
 class OpenVinoNetwork:
@@ -31,10 +33,12 @@ class OpenVinoNetwork:
             raise StylizeError("OpenVINO is not installed (pip install openvino)") from error
         self.at_once = at_once
         self.precision = style.precision
+        self._size = style.fixed_size
+        pixel_range = 1 if style.metadata else probe_range(style)
         hint = {"PERFORMANCE_HINT": "LATENCY" if at_once == 1 else "THROUGHPUT"}
         try:
             core = openvino.Core()
-            model = core.read_model(style.frames_model(round_early=True))
+            model = core.read_model(style.frames_model(pixel_range=pixel_range, round_early=True))
             self._compiled: Any = core.compile_model(model, "CPU", hint)
         except RuntimeError as error:
             reason = [type(error).__name__, *str(error).strip().splitlines()][-1]
@@ -42,7 +46,14 @@ class OpenVinoNetwork:
         self._of_thread = threading.local()
 
     def stylize(self, frame: Frame) -> Frame:
-        """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out."""
+        """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
+
+        As in :class:`~stylize_video.session.StyleSession` a graph that insists on one size gets it.
+        """
+        height, width = frame.shape[:2]
+        return done_at(self._infer, frame, self._size or (height, width))
+
+    def _infer(self, frame: Frame) -> Frame:
         request = getattr(self._of_thread, "request", None)
         if request is None:
             request = self._of_thread.request = self._compiled.create_infer_request()

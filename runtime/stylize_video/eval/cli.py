@@ -88,14 +88,12 @@ def stylize_eval(
             raise SourceError(f"{source} is a picture; a finished video is measured beside its source video")
         from stylize_video.eval.measure import evaluate
         from stylize_video.eval.plot import save_plot
-        from stylize_video.guard import try_out
         from stylize_video.smoothing import check_smooth
         from stylize_video.style import find_style, find_variants
 
         paths = [find_style(name) for name in (*(baseline or ()), *(style or ()))]
         files = [file for path in paths for file in (path, *find_variants(path).values())]
         check_outputs({"--json": json_file, "--plot": plot_file}, [source, stylized, *files])
-        try_out(dict.fromkeys(files))
         amounts = [check_smooth(amount) for amount in smooth or ()]
         found: dict[str, Candidate] = {}
         for name in baseline or ():
@@ -148,9 +146,12 @@ def _add_candidates(
     smooth: Sequence[float] = (),
 ) -> None:
     from stylize_video.eval.measure import Candidate
+    from stylize_video.guard import try_out
     from stylize_video.variants import open_session, parse_precision
 
-    session = open_session(style, device=device, precision=parse_precision(precision))
+    session = open_session(
+        style, device=device, precision=parse_precision(precision), check=lambda path: try_out([path])
+    )
     name = f"{session.style.name} ({session.style.precision})"
     if name in found:
         name = f"{session.style.path} ({session.style.precision})"

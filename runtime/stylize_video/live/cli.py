@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.bounds import limit_libraries
+from stylize_video.bounds import limit_libraries, parse_size
 from stylize_video.console import errors_as_sentences, interruption_code, printable, run_command, say
-from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_termination
 from stylize_video.live.address import DEFAULT_ADDRESS
 from stylize_video.usage import with_value
@@ -103,7 +102,7 @@ def stylize_camera(
         limit_libraries()
         for handler in logging.getLogger().handlers:
             handler.addFilter(_Once())
-        camera_size = _parse_size(size) if size else None
+        camera_size = parse_size(size) if size else None
         from stylize_video.live.cameras import CameraRequest
         from stylize_video.live.program import Program
         from stylize_video.look import Look
@@ -173,13 +172,6 @@ class _Once(logging.Filter):
         told = (message := record.getMessage()) in self._told
         self._told.add(message)
         return not told
-
-
-def _parse_size(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not match:
-        raise StylizeError(f"sizes look like 1280x720, got {text!r}")
-    return int(match[1]), int(match[2])
 
 
 def with_address(arguments: list[str]) -> list[str]:
