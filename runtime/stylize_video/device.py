@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy  # noqa: F401  # first: ONNX Runtime, importing it, would print what Ctrl-C interrupts there
 import onnxruntime as ort
 
 from stylize_video.errors import DeviceError
