@@ -16,6 +16,9 @@ MAX_VIDEO_PIXELS = 2**26
 
 MAX_PICTURE_PIXELS = 2**28
 
+TRIAL_SIZE = (64, 96)
+"""Height and width of the picture that a style is tried with, where it takes any."""
+
 MAX_FIXED_PIXELS = 2**24
 """Of the one size that a foreign graph may insist on."""
 

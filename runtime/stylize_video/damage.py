@@ -14,8 +14,8 @@ import av.error
 from stylize_video.files import for_ffmpeg
 from stylize_video.probe import video_stream
 
-_WHOLE = Fraction(9, 10)
-"""Part of its time that has to be there; some containers count a little wrong."""
+WHOLE = Fraction(9, 10)
+"""Part of what a container speaks of that has to be there; some count a little wrong."""
 
 BACK, AHEAD = Fraction(1, 10), Fraction(10)
 """Seconds by which time has to jump to be that of another recording, as for FFmpeg."""
@@ -76,7 +76,7 @@ def breaks_off(name: str) -> bool:
             for packet in container.demux():
                 if packet.pts is not None:
                     last = max(last, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        return last - first < (said - first) * _WHOLE
+        return last - first < (said - first) * WHOLE
     return False
 
 

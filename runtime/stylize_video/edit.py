@@ -10,6 +10,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from stylize_video.bounds import MAX_SIDE
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.frame import TimedFrame, resized
 
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 UNTIMED = (".avi",)
 """Endings of files that store an order and a rate, and no time stamps."""
 
-_MAX_SIDE = 16_384
 _ASPECT_TOLERANCE = Fraction(1, 200)
 _LONGEST = 10**8
 _LONGEST_STILL = 86_400
-_ROUNDING = Fraction(2, 1000)
+
+ROUNDING = Fraction(2, 1000)
+"""Seconds that a frame may be late: containers round time stamps, some to milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,9 @@ class Scale:
                 self.width or round(Fraction(width * (self.height or 0), height)),
                 self.height or round(Fraction(height * (self.width or 0), width)),
             )
-        if not all(16 <= side <= _MAX_SIDE for side in size):
+        if not all(16 <= side <= MAX_SIDE for side in size):
             raise StylizeError(
-                f"the size must be from 16x16 to {_MAX_SIDE}x{_MAX_SIDE}, got {size[0]}x{size[1]}"
+                f"the size must be from 16x16 to {MAX_SIDE}x{MAX_SIDE}, got {size[0]}x{size[1]}"
             )
         return size
 
@@ -219,8 +221,7 @@ def _at_rate(
     time_base = 1 / fps / units
     start = round(first / time_base)
 
-    # Containers round time stamps, some to milliseconds; a frame may be that late.
-    slack = min(_ROUNDING, 1 / fps / 2)
+    slack = min(ROUNDING, 1 / fps / 2)
 
     def resampled() -> Iterator[TimedFrame]:
         """Each frame with the ticks at which it is on screen."""

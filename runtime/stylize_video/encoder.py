@@ -20,10 +20,8 @@ if TYPE_CHECKING:
 
     from stylize_video.source import VideoInfo
 
-_UNSPECIFIED = 2
-_BT601 = (5, 6)
 _MATRICES = (1, 4, 7, 9)
-"""FFmpeg's numbers of the other matrices that its converter knows."""
+"""FFmpeg's numbers of the matrices other than BT.601's that its converter knows."""
 
 
 class VideoEncoder:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import shape_inference
 
-from stylize_video.bounds import MAX_FIXED_PIXELS
+from stylize_video.bounds import MAX_FIXED_PIXELS, TRIAL_SIZE
 
 _MAX_GROWTH = 512
 """Numbers in one tensor inside a graph, for each of its input; wide networks have some 50."""
@@ -30,7 +30,6 @@ _COUNTS = frozenset({"blocksize", "group"})
 _LOOPS = frozenset(
     {"Loop", "Scan", "SequenceMap", "LSTM", "GRU", "RNN"}  # no end that could be seen from outside
 )
-_SIZE = (64, 96)
 
 
 def find_excess(model: onnx.ModelProto, fixed_size: tuple[int, int] | None) -> str | None:
@@ -40,7 +39,7 @@ def find_excess(model: onnx.ModelProto, fixed_size: tuple[int, int] | None) -> s
         model: a valid model with one input ``[N, 3, H, W]``.
         fixed_size: the height and width it insists on, None where any will do.
     """
-    height, width = fixed_size or _SIZE
+    height, width = fixed_size or TRIAL_SIZE
     if height * width > MAX_FIXED_PIXELS:
         return f"it insists on pictures of {width}x{height}"
     for node in _nodes(model):

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
-from stylize_video.bounds import limit_memory
+from stylize_video.bounds import TRIAL_SIZE, limit_memory
 from stylize_video.cache import key_of, recall, remember
 from stylize_video.contract import MAX_FILE_BYTES
 from stylize_video.errors import StyleError, StylizeError
@@ -29,7 +29,6 @@ _FIRST_EXCEPTION = 0xC0000000
 """Exit codes of Windows from there on are errors that no program survives, such as 0xC0000005."""
 
 _SOUND = "sound"
-_SIZE = (64, 96)
 
 
 def try_out(paths: Iterable[Path]) -> None:
@@ -90,7 +89,7 @@ def main() -> None:
     limit_memory()
     try:
         session = StyleSession(Style.load(sys.argv[1]), "cpu", threads=1)
-        session.stylize(np.random.default_rng(0).integers(0, 256, (*_SIZE, 3), np.uint8))
+        session.stylize(np.random.default_rng(0).integers(0, 256, (*TRIAL_SIZE, 3), np.uint8))
     except StylizeError as error:
         print(error)
         raise SystemExit(_REFUSED) from None

@@ -22,6 +22,7 @@ from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
 
 from stylize_video.adapter import FRAMES, STYLIZED
+from stylize_video.bounds import TRIAL_SIZE
 from stylize_video.contract import MIN_SIDE
 from stylize_video.cuda import RECORD_AFTER, CudaRunner, provider_options
 from stylize_video.device import CUDA_PROVIDER, Device, resolve_device
@@ -43,8 +44,6 @@ MAX_PIXELS = {"cpu": 1_250_000, "cuda": 10_000_000}
 _SMALLER_TILES = ((4, "a quarter"), (16, "a sixteenth"), (64, "a sixty-fourth"))
 _LEAST_TILE = 40_000
 """Pixels; where margins are most of a tile, smaller ones spare nothing."""
-
-_TRIAL_SIZE = (64, 96)
 
 MAX_WHOLE_PIXELS = 2_200_000
 """Larger frames than that are stylized at a smaller size by networks that cannot be tiled."""
@@ -356,7 +355,7 @@ def _open(style: Style, device: Device, input_range: int, threads: int) -> _OnCp
 
     runner = CudaRunner(session, device.index, open_recording=open_recording)
     try:
-        runner.run(np.zeros((1, *(style.fixed_size or _TRIAL_SIZE), 3), np.uint8))
+        runner.run(np.zeros((1, *(style.fixed_size or TRIAL_SIZE), 3), np.uint8))
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         raise DeviceError(f"{style.path} cannot run on {device}: {first_line(error)}") from error
     return runner

@@ -22,9 +22,9 @@ import av.error
 import cv2
 import numpy as np
 
-from stylize_video.damage import breaks_off, goes_on_after, is_joined, time_jumps
+from stylize_video.damage import WHOLE, breaks_off, goes_on_after, is_joined, time_jumps
 from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
-from stylize_video.edit import Edit, Window
+from stylize_video.edit import ROUNDING, Edit, Window
 from stylize_video.errors import SourceError
 from stylize_video.filters import Filter, ten_bits, tone_mapping
 from stylize_video.frame import Alpha, Frame, TimedFrame
@@ -35,14 +35,8 @@ from stylize_video.tonemap import TRANSFERS
 
 _log = logging.getLogger(__name__)
 
-_WHOLE = 0.9
-"""Part of the frames a container speaks of below which it is looked at; some count wrong."""
-
 _SEEK_SECONDS = 2
 """How much earlier a seek aims: containers and decoders are not exact about it."""
-
-_ROUNDING = Fraction(2, 1000)
-"""A frame that begins so little after the start of a part is its first: some containers round."""
 
 _NARROW = range(8)
 """FFmpeg's numbers of primaries near BT.709's; of all others OpenCV makes BT.709."""
@@ -203,7 +197,7 @@ class VideoSource:
         facts = self._facts
         if facts.frame_count and self._previous is not None:
             reached = (self._previous - facts.start_pts) * facts.time_base * facts.rate + 1
-            if reached < facts.frame_count * _WHOLE and not self._is_read_once and breaks_off(self._name):
+            if reached < facts.frame_count * WHOLE and not self._is_read_once and breaks_off(self._name):
                 _log.warning(
                     "%s breaks off: %d of its %d frames are there", self._name, reached, facts.frame_count
                 )
@@ -227,7 +221,7 @@ class VideoSource:
     def _skip_to(self, start: Fraction) -> None:
         """Go on with the frame that is on screen at this second, as if it began there."""
         time_base = self.info.time_base
-        latest = max(start + _ROUNDING, self._shift * time_base)
+        latest = max(start + ROUNDING, self._shift * time_base)
         self._seek_before(math.floor(start / time_base))
         shown: TimedFrame | None = None
         while (frame := self._next()) is not None:

@@ -20,6 +20,7 @@ from stylize_video.decoding import quarter_turns
 from stylize_video.errors import SourceError
 from stylize_video.frame import Frame
 from stylize_video.live.cameras import CameraReader, CameraRequest
+from stylize_video.probe import reason
 from stylize_video.source import VideoSource
 
 _log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class StreamReader:
             self._container = av.open(url, options=_LIVE_OPTIONS, timeout=(_OPEN_SECONDS, _READ_SECONDS))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SourceError(
-                f"{url} cannot be opened ({_reason(error)}): is it right, and running?"
+                f"{url} cannot be opened ({reason(error)}): is it right, and running?"
             ) from error
         stream = next(iter(self._container.streams.video), None)
         if stream is None:
@@ -192,7 +193,3 @@ def _squared(image: Frame, pixel_aspect: Fraction) -> Frame:
     if wanted == width or not 1 / _MOST_ASPECT <= pixel_aspect <= _MOST_ASPECT:
         return image
     return np.asarray(cv2.resize(image, (wanted, height), interpolation=cv2.INTER_LINEAR), np.uint8)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -66,7 +66,6 @@ class PageServer:
         host, port = parse_address(address, token)
         self.controls, self.token, self.styles = controls, token, dict(styles or {})
         self.stopped = False
-        self.loopback = is_loopback(host)
         self._picture: LivePicture | None = None
         self._changed = threading.Condition()
         self._encoding = threading.Lock()
