@@ -59,9 +59,9 @@ def _list_styles(wanted: bool) -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
+        from stylize_video import __version__
 
-        print(version("stylize-video"))
+        print(__version__)
         raise typer.Exit
 
 

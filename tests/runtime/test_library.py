@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import assert_type
@@ -46,8 +47,18 @@ def test_every_public_name_is_there_and_listed() -> None:
         _ = stylize_video.stylise  # type: ignore[attr-defined]  # and mypy sees it too
 
 
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert stylize_video.__version__ == project["version"]
+    module = [sys.executable, "-m", "stylize_video"]
+    for arguments, shown in (("--version", project["version"]), ("--help", "Usage: python -m stylize_video")):
+        done = subprocess.run([*module, arguments], capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout.startswith(shown)
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
-    program = "import stylize_video, sys; print({'numpy', 'cv2', 'onnxruntime', 'av'} & set(sys.modules))"
+    heavy = {"numpy", "cv2", "onnxruntime", "av", "importlib.metadata"}
+    program = f"import stylize_video, sys; print({heavy} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
