@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,19 +9,24 @@ import cv2
 import pytest
 import torch
 
+from stylize_video.errors import StyleError
+from stylize_video.style import find_style
 from stylize_video_export.export import export_checkpoint
 from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
+from stylize_video_train.data import DataError
 from stylize_video_train.experiments import duel, study
 from stylize_video_train.experiments.cli import (
     main_compare_losses,
     main_compare_networks,
     main_train_experiments,
 )
-from stylize_video_train.experiments.gallery import agreement, results_table, write_grid
+from stylize_video_train.experiments.gallery import agreement, read_shown, results_table, write_grid
 from stylize_video_train.experiments.matrix import as_markdown, loss_matrix, read_for_matrix
 from stylize_video_train.features import FeatureModel
 from stylize_video_train.networks import build_network
 from stylize_video_train.recipe import NetworkConfig, Recipe
+from stylize_video_train.teacher import Teacher
+from stylize_video_train.trainer import TrainingDivergedError
 from support import Command, draw_picture
 
 LAYERS = ("features.1", "features.4", "features.7", "features.12")
@@ -55,7 +61,7 @@ def test_pictures_become_the_middle_of_a_256_pixel_side(pictures: Path) -> None:
     assert three(pictures).shape == (3, 3, 224, 224)
 
 
-def test_seed_losses_are_zero_on_the_diagonal_and_symmetric(pictures: Path, squeeze_weights: Path) -> None:
+def test_plain_losses_are_zero_on_the_diagonal_and_symmetric(pictures: Path, squeeze_weights: Path) -> None:
     matrix = loss_matrix(three(pictures), "squeezenet1_1", weights_file=squeeze_weights)
     for values in (matrix.content, matrix.style):
         for i in range(3):
@@ -65,7 +71,7 @@ def test_seed_losses_are_zero_on_the_diagonal_and_symmetric(pictures: Path, sque
                 assert i == j or values[i][j] > 0
 
 
-def test_seed_losses_match_their_definition(pictures: Path, squeeze_weights: Path) -> None:
+def test_plain_losses_match_their_definition(pictures: Path, squeeze_weights: Path) -> None:
     crops = three(pictures)
     matrix = loss_matrix(crops, "squeezenet1_1", weights_file=squeeze_weights)
     features = FeatureModel("squeezenet1_1", LAYERS, weights_file=squeeze_weights)(crops)
@@ -98,18 +104,87 @@ def test_missing_weights_leave_a_marked_matrix(pictures: Path, tmp_path: Path) -
 
 
 def test_the_command_prints_and_writes_tables(
-    pictures: Path, squeeze_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path,
+    squeeze_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     given = [pictures / "content.png", pictures / "style.png", "--features", "squeezenet1_1,resnet101"]
-    given += ["--feature-weights", f"squeezenet1_1={squeeze_weights}", "-o", tmp_path / "m.md"]
     given += ["--feature-weights", f"resnet101={tmp_path / 'none.pth'}"]
+    given += ["--feature-weights", f"squeezenet1_1={squeeze_weights}", "-o", tmp_path / "m.md"]
     monkeypatch.setattr(sys, "argv", ["compare-losses", *map(str, given)])
     with pytest.raises(SystemExit) as end:
         main_compare_losses()
     assert end.value.code == 0
+    capsys.readouterr()
     text = (tmp_path / "m.md").read_text()
     assert text.count("| **content** | 0, 0 |") == 2
     assert text.count("not measured") == 2
+    assert "plain losses" in text
+    tables: list[str] = []
+    for name in ("plain", "seed"):  # the latter is what it was called
+        run(main_compare_losses, "compare-losses", *given[:-2], "--definition", name)
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1]
+    assert "normalised" not in tables[0]
+
+
+def run(command: Callable[[], None], *arguments: object) -> int:
+    """Call an entry point; its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", list(map(str, arguments)))
+        with pytest.raises(SystemExit) as end:
+            command()
+    return int(end.value.code or 0)
+
+
+def test_nothing_measured_is_an_error(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [pictures / "content.png", pictures / "style.png", "--features", "resnet101"]
+    given += ["--feature-weights", f"resnet101={tmp_path / 'none.pth'}", "-o", tmp_path / "m.md"]
+    assert run(main_compare_losses, "compare-losses", *given) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith("error: nothing was measured; resnet101: ")
+    assert told.err.count("none.pth") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tables_are_written_before_they_are_printed(
+    pictures: Path, squeeze_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", refuse)
+    given = [pictures / "content.png", pictures / "style.png", "--features", "squeezenet1_1"]
+    given += ["--feature-weights", f"squeezenet1_1={squeeze_weights}", "-o", tmp_path / "m.md"]
+    assert run(main_compare_losses, "compare-losses", *given) == 2
+    assert "plain losses" in (tmp_path / "m.md").read_text()
+
+
+def test_no_table_takes_a_pictures_place(
+    pictures: Path, squeeze_weights: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [pictures / "content.png", pictures / "style.png", "--features", "squeezenet1_1"]
+    given += ["--feature-weights", f"squeezenet1_1={squeeze_weights}"]
+    for target in (pictures / "content.png", squeeze_weights):
+        before = target.read_bytes()
+        assert run(main_compare_losses, "compare-losses", *given, "-o", target) == 2
+        assert "is one of the inputs; name another file with --output" in capsys.readouterr().err
+        assert target.read_bytes() == before
+
+
+def test_names_do_not_break_tables(pictures: Path, squeeze_weights: Path) -> None:
+    matrix = loss_matrix(three(pictures), "squeezenet1_1", weights_file=squeeze_weights)
+    lines = as_markdown(matrix, ["a|b", "c\nd", "e\x1b[31m"]).splitlines()
+    assert lines[2] == r"| | a\|b | c\nd | e\x1b[31m |"
+    assert lines[4].startswith(r"| **a\|b** | 0, 0 |")
+    score = duel.Score("a|b", 1, 2, 3, 4)
+    assert duel.as_table([score]).splitlines()[2].startswith(r"| a\|b | 1 |")
+    result = study.Result(study.plan(study.SIZES["toy"])[0], missing="no | weights\nat hand")
+    assert r"not trained: no \| weights\nat hand |" in results_table([result])
 
 
 @pytest.mark.parametrize(
@@ -118,6 +193,8 @@ def test_the_command_prints_and_writes_tables(
         ([], "two pictures"),
         (["{b}", "--definition", "other"], "--definition"),
         (["{b}", "--feature-weights", "vgg16"], "NAME=FILE"),
+        (["{b}", "--feature-weights", "vgg13=a.pth"], "none of the models here: vgg16, resnet101"),
+        (["{b}", "-o", "nowhere/m.md"], "the folder nowhere does not exist"),
         (["none.png"], "none.png"),
     ],
 )
@@ -198,6 +275,41 @@ def test_a_study_trains_measures_and_marks_what_is_missing(pictures: Path, tmp_p
     assert grid.shape[0] == 260
 
 
+@pytest.mark.parametrize("shape", [(300, 60), (60, 300), (20, 2000), (2000, 20), (40, 40)])
+def test_earlier_pictures_may_have_any_shape(shape: tuple[int, int], pictures: Path, tmp_path: Path) -> None:
+    extra = tmp_path / "earlier.png"
+    cv2.imwrite(str(extra), draw_picture(0, *shape))
+    write_grid(tmp_path / "grid.jpg", [], pictures / "content.png", extra=[extra])
+    grid = cv2.imread(str(tmp_path / "grid.jpg"))
+    assert grid is not None
+    assert grid.shape[0] == 260
+    assert grid.shape[1] < 284 + 4 * 240 + 10
+
+
+def test_a_photo_too_long_for_the_grids_is_told_first(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "strip.png"), draw_picture(0, 500, 100))
+    with pytest.raises(DataError, match="too long for the grids"):
+        read_shown(tmp_path / "strip.png")
+
+
+def test_a_training_that_diverges_is_an_answer_too(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stylize_video_train.trainer._DIVERGED", 0.0)
+    result = study.carry_out(
+        study.plan(study.SIZES["toy"])[0],
+        style_picture=pictures / "style.png",
+        content=pictures / "photos",
+        folder=tmp_path,
+        weights={},
+        random_features=True,
+    )
+    assert result.network is None
+    assert result.missing.startswith("the training diverged at step 1")
+    assert "not trained: the training diverged" in results_table([result])
+    write_grid(tmp_path / "grid.jpg", [result], pictures / "content.png")
+
+
 @pytest.fixture(scope="module")
 def rivals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A network with fresh weights, and one whose every picture is grey."""
@@ -261,6 +373,27 @@ def test_style_files_are_compared_with_checkpoints(
         score(invert_style)
 
 
+def test_bundled_styles_are_compared_by_name(
+    pictures: Path, rivals: list[Path], squeeze_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = duel.unseen_photos(pictures / "unseen", size=64, most=1)
+    networks: list[str | Path] = [rivals[0], "photo", find_style("photo")]
+    scores = duel.score(networks, pictures / "style.png", photos, weights_file=squeeze_weights)
+    assert [each.name for each in scores] == ["plain", "photo", "photo.onnx"]
+    assert scores[1].total == scores[2].total
+    with pytest.raises(StyleError, match="no style 'foto'"):
+        duel.score([rivals[0], "foto"], pictures / "style.png", photos, weights_file=squeeze_weights)
+
+
+def test_style_files_are_tried_out_elsewhere_first(
+    invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Path] = []
+    monkeypatch.setattr("stylize_video_train.teacher.try_out", tried.extend)
+    Teacher(str(invert_style))
+    assert tried == [invert_style]
+
+
 def test_compare_networks_prints_a_table(
     pictures: Path,
     rivals: list[Path],
@@ -274,7 +407,9 @@ def test_compare_networks_prints_a_table(
     with pytest.raises(SystemExit) as end:
         main_compare_networks()
     assert end.value.code == 0
-    assert "| grey |" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "| grey |" in out
+    assert out.endswith(f"5 photos of {pictures / 'unseen'}, their middles of 64x64 pixels\n")
     monkeypatch.setattr(sys, "argv", [*map(str, given[:2]), "none.pth", *map(str, given[4:])])
     with pytest.raises(SystemExit) as end:
         main_compare_networks()
@@ -291,6 +426,75 @@ def test_experiments_refuse_an_unknown_size(
         main_train_experiments()
     assert end.value.code == 2
     assert "small" in capsys.readouterr().err
+
+
+@pytest.fixture
+def study_options(pictures: Path, tmp_path: Path) -> dict[str, object]:
+    """Options of a study of one question, ``network``, that could be carried out."""
+    return {
+        "--content": pictures / "photos",
+        "--unseen": pictures / "unseen",
+        "--style": pictures / "style.png",
+        "--photo": pictures / "content.png",
+        "--output": tmp_path / "out",
+        "--questions": "network",
+        "--size": "toy",
+        "-q": None,
+    }
+
+
+def experiment(options: dict[str, object]) -> int:
+    arguments = [part for pair in options.items() for part in pair if part is not None]
+    return run(main_train_experiments, "train-experiments", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"--unseen": "photos"}, "--unseen needs other photos than --content"),
+        ({"--unseen": ""}, "--unseen needs other photos than --content"),
+        ({"--output": "photos"}, "the photos of --content; write somewhere else"),
+        ({"--output": "unseen/out"}, "the photos of --unseen; write somewhere else"),
+        ({"--photo": "out/network.jpg", "--output": "out"}, "is one of the inputs"),
+    ],
+)
+def test_experiments_keep_photos_apart(
+    change: dict[str, str],
+    sentence: str,
+    study_options: dict[str, object],
+    pictures: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (pictures / "out").mkdir(exist_ok=True)
+    cv2.imwrite(str(pictures / "out" / "network.jpg"), draw_picture(0, 60, 60))
+    before = sorted(path for path in pictures.rglob("*"))
+    assert experiment({**study_options, **{name: pictures / path for name, path in change.items()}}) == 2
+    assert sentence in capsys.readouterr().err
+    assert sorted(path for path in pictures.rglob("*") if path.name != "runs") == before
+
+
+def test_weights_of_models_that_no_experiment_asks_are_refused(
+    study_options: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert experiment({**study_options, "--feature-weights": "vgg13=a.pth"}) == 2
+    assert "none of the models here: vgg19, squeezenet1_1" in capsys.readouterr().err
+
+
+def test_a_study_of_which_nothing_comes_has_results_all_the_same(
+    study_options: dict[str, object], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No weights at hand, say; an earlier picture of any shape is shown."""
+
+    def diverge(*_: object, **__: object) -> None:
+        raise TrainingDivergedError("the training diverged at step 1")
+
+    monkeypatch.setattr(study, "train", diverge)
+    monkeypatch.setattr(study, "yardsticks", lambda *_, **__: {})
+    earlier = tmp_path / "earlier.png"
+    cv2.imwrite(str(earlier), draw_picture(0, 200, 50))
+    assert experiment({**study_options, "--questions": "steps", "--earlier": earlier}) == 0
+    assert "not trained: the training diverged" in (tmp_path / "out" / "results.md").read_text()
+    assert (tmp_path / "out" / "steps.jpg").is_file()
 
 
 @pytest.mark.parametrize("name", ["compare-losses", "compare-networks", "train-experiments"])

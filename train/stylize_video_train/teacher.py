@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from stylize_video.guard import try_out
 from stylize_video.session import StyleSession
 from stylize_video.style import Style, find_style
 
@@ -27,8 +28,10 @@ class Teacher:
     """
 
     def __init__(self, style: str) -> None:
+        path = find_style(style)
+        try_out([path])
         # Always on the CPU, so that a training gives the same on every machine.
-        self._session = StyleSession(Style.load(find_style(style)), "cpu")
+        self._session = StyleSession(Style.load(path), "cpu")
 
     @property
     def recipe(self) -> Mapping[str, Any]:

@@ -41,6 +41,10 @@ class TrainingError(StylizeError):
     """A training cannot start or go on."""
 
 
+class TrainingDivergedError(TrainingError):
+    """The loss is no longer finite, or has grown beyond all sense."""
+
+
 class TrainingInterrupted(KeyboardInterrupt):
     """Ctrl-C; the checkpoint holds everything up to ``step``."""
 
@@ -106,8 +110,8 @@ def train(
         on_progress: called after every step.
 
     Raises:
-        StylizeError: pictures, weights or recipe cannot be used, or the loss is no
-            longer finite (the last good checkpoint stays).
+        TrainingDivergedError: the loss is no longer finite; the last good checkpoint stays.
+        StylizeError: pictures, weights or recipe cannot be used.
         TrainingInterrupted: Ctrl-C; the checkpoint is up to date.
     """
     if not output.parent.is_dir():
@@ -289,7 +293,7 @@ class _Training:
         rates = f"--learning-rate (now {self.recipe.learning_rate:g})"
         if self.recipe.optimizer == "muon":
             rates += f" and --muon-learning-rate (now {self.recipe.muon_learning_rate:g})"
-        raise TrainingError(f"the training diverged at step {step}: lower {rates}; {kept}")
+        raise TrainingDivergedError(f"the training diverged at step {step}: lower {rates}; {kept}")
 
     def checkpoint(self, preview: Preview | None) -> Checkpoint:
         """The training so far; with a preview, all that is needed to go on from here."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences, run_command
+from stylize_video.console import ProgressLine, errors_as_sentences, printable, run_command, say
 from stylize_video.errors import StylizeError
+from stylize_video.files import check_outputs, write_text
 
 if TYPE_CHECKING:
     from stylize_video_train.experiments.matrix import Definition
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 FEATURE_WEIGHTS_HELP = (
     "NAME=FILE, the state dict of a feature model; may be repeated.  [default: torchvision downloads it]"
 )
+
+_FORMER_NAMES = {"seed": "plain"}
+_RESULTS = "results.md"
 
 
 class ExperimentError(StylizeError):
@@ -32,7 +35,7 @@ def compare_losses(
         typer.Option(help="Feature models, separated by commas; NAME:LAYER+LAYER names the layers."),
     ] = "vgg16,resnet101",
     definition: Annotated[
-        str, typer.Option(help="seed (plain squared differences), normalised (fractions), or both.")
+        str, typer.Option(help="plain (squared differences), normalised (fractions), or both.")
     ] = "both",
     feature_weights: Annotated[list[str] | None, typer.Option(help=FEATURE_WEIGHTS_HELP)] = None,
     output: Annotated[
@@ -44,19 +47,25 @@ def compare_losses(
     with errors_as_sentences(debug=debug):
         if len(pictures) < 2:
             raise ExperimentError("compare-losses needs two pictures or more")
-        if definition not in ("seed", "normalised", "both"):
-            raise ExperimentError(f"--definition must be seed, normalised or both, got {definition}")
+        definition = _FORMER_NAMES.get(definition, definition)
+        if definition not in ("plain", "normalised", "both"):
+            raise ExperimentError(f"--definition must be plain, normalised or both, got {definition}")
         weights = parse_weights(feature_weights or [])
+        _refuse_unused(weights, [_name_and_layers(model)[0] for model in features.split(",")])
+        check_outputs({"--output": output}, [*pictures, *weights.values()])
         text = "\n".join(_matrices(pictures, features, definition, weights))
-        print(text)
         if output is not None:
-            output.write_text(text, encoding="utf-8")
+            write_text(output, text)
+        print(text)
 
 
 def compare_networks(
     style: Annotated[Path, typer.Argument(metavar="PICTURE", help="The style picture of all of them.")],
     networks: Annotated[
-        list[Path], typer.Argument(metavar="NETWORK…", help="Checkpoints of train-style, and style files.")
+        list[str],
+        typer.Argument(
+            metavar="NETWORK…", help="Checkpoints of train-style, style files, and names of bundled styles."
+        ),
     ],
     photos: Annotated[Path, typer.Option(help="Folder of photos that none of them was trained on.")],
     count: Annotated[int, typer.Option(min=1, help="The first so many of them.")] = 12,
@@ -72,6 +81,7 @@ def compare_networks(
 
         seen = unseen_photos(photos, size=size, most=count)
         print(as_table(score(networks, style, seen, weights_file=feature_weights)))
+        print(f"\n{len(seen)} photos of {printable(str(photos))}, their middles of {size}x{size} pixels")
 
 
 def train_experiments(
@@ -108,17 +118,23 @@ def train_experiments(
         if size not in study.SIZES:
             raise ExperimentError(f"--size must be one of {', '.join(study.SIZES)}, got {size}")
         dimensions, weights = study.SIZES[size], parse_weights(feature_weights or [])
+        asked = _asked(questions)
+        planned = [run for run in study.plan(dimensions, seed=seed) if set(run.questions) & set(asked)]
+        _refuse_unused(weights, [*study.YARDSTICKS, *(run.recipe.features for run in planned)])
+        _check_apart(content=content, unseen=unseen, output=output)
         folder = runs or output / "runs"
         for needed in (folder, output):
             needed.mkdir(parents=True, exist_ok=True)
+        grids = {question: output / f"{question}.jpg" for question in asked}
+        shown_pictures = [photo, *(earlier or [])]
+        for target in (output / _RESULTS, *grids.values()):
+            check_outputs({"--output": target}, [style, *shown_pictures, *weights.values()])
         photos = study.measured_photos(unseen, dimensions)
-        for picture in (photo, *(earlier or [])):
+        gallery.read_shown(photo)
+        for picture in shown_pictures:
             read_picture(picture)
         results = []
-        asked = _asked(questions)
-        for run in study.plan(dimensions, seed=seed):
-            if not set(run.questions) & set(asked):
-                continue
+        for run in planned:
             with ProgressLine(run.name, unit="steps/s", quiet=quiet) as line:
                 line.start(run.recipe.steps)
                 result = study.carry_out(
@@ -130,16 +146,18 @@ def train_experiments(
                     device=pick_device(device),
                     on_progress=lambda _, line=line: line.advance(),  # type: ignore[misc]
                 )
+                if result.missing:
+                    line.tell(f"{run.name}: not trained, {result.missing}")
             results.append(result)
         rulers = study.yardsticks(style, dimensions, weights=weights)
         results = [study.measure(result, rulers, photos) for result in results]
         _write_results(output, results, asked, seed=seed, size=size)
-        for question in asked:
+        for question, grid in grids.items():
             shown = [r for r in results if question in r.run.questions]
             extra = (earlier or []) if question == "steps" else []
-            gallery.write_grid(output / f"{question}.jpg", shown, photo, extra=extra)
+            gallery.write_grid(grid, shown, photo, extra=extra)
         if not quiet:
-            print(f"{output / 'results.md'} and {len(asked)} grids are written", file=sys.stderr)
+            say(f"{output / _RESULTS} and {len(asked)} grids are written")
 
 
 def parse_weights(options: Sequence[str]) -> dict[str, Path]:
@@ -157,6 +175,35 @@ def parse_weights(options: Sequence[str]) -> dict[str, Path]:
     return weights
 
 
+def _refuse_unused(weights: dict[str, Path], models: Sequence[str]) -> None:
+    """Raise ExperimentError where a file is given for a model that nobody asks: it is a slip of the pen."""
+    if unused := [name for name in weights if name not in models]:
+        asked = ", ".join(dict.fromkeys(models))
+        raise ExperimentError(
+            f"--feature-weights {unused[0]}={weights[unused[0]]} is for none of the models here: {asked}"
+        )
+
+
+def _check_apart(*, content: Path, unseen: Path, output: Path) -> None:
+    """Raise ExperimentError where a photo would be measured that was trained on, or a grid trained on."""
+    trained, measured, written = (path.resolve() for path in (content, unseen, output))
+    if trained.is_relative_to(measured) or measured.is_relative_to(trained):
+        raise ExperimentError(
+            f"--unseen needs other photos than --content: {unseen} and {content} share some"
+        )
+    for option, path, folder in (("--content", content, trained), ("--unseen", unseen, measured)):
+        if written.is_relative_to(folder):
+            raise ExperimentError(
+                f"--output {output} lies in {path}, the photos of {option}; write somewhere else"
+            )
+
+
+def _name_and_layers(model: str) -> tuple[str, tuple[str, ...]]:
+    """The parts of ``vgg16:relu1_2+relu2_2``."""
+    name, _, layers = model.strip().partition(":")
+    return name, tuple(layer for layer in layers.split("+") if layer)
+
+
 def _matrices(
     pictures: Sequence[Path], features: str, definition: str, weights: dict[str, Path]
 ) -> list[str]:
@@ -164,20 +211,18 @@ def _matrices(
 
     crops = read_for_matrix(pictures)
     names = [path.stem for path in pictures]
-    tables = []
-    both: tuple[Definition, ...] = ("seed", "normalised")
+    both: tuple[Definition, ...] = ("plain", "normalised")
+    matrices = []
     for chosen in (d for d in both if definition in (d, "both")):
         for model in features.split(","):
-            name, _, layers = model.strip().partition(":")
-            matrix = loss_matrix(
-                crops,
-                name,
-                layers=tuple(layer for layer in layers.split("+") if layer),
-                definition=chosen,
-                weights_file=weights.get(name),
+            name, layers = _name_and_layers(model)
+            matrices.append(
+                loss_matrix(crops, name, layers=layers, definition=chosen, weights_file=weights.get(name))
             )
-            tables.append(as_markdown(matrix, names))
-    return tables
+    if all(matrix.missing for matrix in matrices):
+        reasons = dict.fromkeys(f"{matrix.features}: {matrix.missing}" for matrix in matrices)
+        raise ExperimentError(f"nothing was measured; {'; '.join(reasons)}")
+    return [as_markdown(matrix, names) for matrix in matrices]
 
 
 def _asked(questions: str) -> list[str]:
@@ -205,7 +250,7 @@ def _write_results(
         f"Do the two yardsticks agree? {gallery.agreement(results)}\n",
     ]
     text += [f"## {gallery.TITLES[name]}\n\n![{gallery.TITLES[name]}]({name}.jpg)\n" for name in asked]
-    (output / "results.md").write_text("\n".join(text), encoding="utf-8")
+    write_text(output / _RESULTS, "\n".join(text))
 
 
 def main_compare_losses() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from stylize_video_train.checkpoint import CheckpointError, load_checkpoint
 from stylize_video_train.data import ContentFolder, read_picture, resize_short_side
+from stylize_video_train.experiments.markdown import cell
 from stylize_video_train.losses import PerceptualLoss, total_variation
 from stylize_video_train.recipe import Recipe
 from stylize_video_train.teacher import Teacher
@@ -40,14 +41,14 @@ def unseen_photos(folder: Path, *, size: int, most: int) -> Tensor:
 
 
 def score(
-    paths: Sequence[Path],
+    networks: Sequence[str | Path],
     style_picture: Path,
     photos: Tensor,
     *,
     weights_file: Path | None = None,
     random_features: bool = False,
 ) -> list[Score]:
-    """Measure checkpoints and style files by the losses and weights that the first was trained with.
+    """Measure checkpoints, style files and bundled styles by the losses that the first was trained with.
 
     Style is pooled over all photos where it was in training; the whole of each photo counts.
     What a style file makes of them is rounded to 8 bits.
@@ -55,9 +56,9 @@ def score(
     Raises:
         StylizeError: a file, the picture or the feature model cannot be used.
     """
-    rivals = [_rival(path) for path in paths]
+    rivals = [_rival(network) for network in networks]
     if not rivals[0].recipe:
-        raise CheckpointError(f"{paths[0]} does not say how it was trained; name another one first")
+        raise CheckpointError(f"{networks[0]} does not say how it was trained; name another one first")
     trained = Recipe.from_dict(rivals[0].recipe)
     # Nothing may be remembered of the network measured before.
     memory = None if trained.style_memory is None else 0.0
@@ -75,9 +76,10 @@ class _Rival:
     recipe: Mapping[str, Any]
 
 
-def _rival(path: Path) -> _Rival:
-    if path.suffix.lower() == ".onnx":
-        style = Teacher(str(path))
+def _rival(network: str | Path) -> _Rival:
+    path = Path(network)
+    if path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):  # the latter a bundled name
+        style = Teacher(str(network))
         return _Rival(path.name, style, style.recipe)
     checkpoint = load_checkpoint(path)
     return _Rival(path.stem, checkpoint.build().eval(), checkpoint.recipe)
@@ -100,7 +102,7 @@ def as_table(scores: Sequence[Score]) -> str:
     for each in scores:
         numbers = (each.content, each.style, each.variation, each.total)
         cells = " | ".join(f"{number:.4g}" for number in numbers)
-        lines.append(f"| {each.name} | {cells} | {each.total / scores[0].total:.2f} |")
+        lines.append(f"| {cell(each.name)} | {cells} | {each.total / scores[0].total:.2f} |")
     return "\n".join(lines)
 
 

@@ -9,9 +9,11 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from stylize_video.files import replacing
-from stylize_video_train.data import read_picture, resize_short_side
+from stylize_video.pictures import write_picture
+from stylize_video_train.data import DataError, read_picture, resize_short_side
+from stylize_video_train.experiments.markdown import cell
 from stylize_video_train.experiments.study import YARDSTICKS, Result, rank_correlation
 
 TITLES = {
@@ -23,6 +25,8 @@ TITLES = {
 }
 _SIDE = 240
 _CAPTION = 20
+_LONGEST = 4
+"""Sides of a picture in a grid, one as a multiple of the other: JPEGs end at 65,535 pixels."""
 
 
 def results_table(results: Sequence[Result]) -> str:
@@ -33,7 +37,9 @@ def results_table(results: Sequence[Result]) -> str:
     ]
     for result in results:
         if result.network is None:
-            lines.append(f"| {result.run.name} | not trained: {result.missing} |" + " |" * len(YARDSTICKS))
+            lines.append(
+                f"| {result.run.name} | not trained: {cell(result.missing)} |" + " |" * len(YARDSTICKS)
+            )
             continue
         cells = [
             f"{result.content[y]:.3f}, {result.style[y]:.3f}" if y in result.content else "weights missing"
@@ -60,23 +66,51 @@ def agreement(results: Sequence[Result]) -> str:
     return "; ".join(sentences) + "."
 
 
+def read_shown(photo: Path) -> Tensor:
+    """The photo of the grids, ``[1, 3, H, W]`` with a short side of 240 pixels.
+
+    Raises:
+        DataError: it cannot be read, or is a strip.
+    """
+    picture = read_picture(photo)
+    short, long = sorted(picture.shape[-2:])
+    if long > _LONGEST * short:
+        raise DataError(f"{photo} is too long for the grids; show a photo of at most {_LONGEST} to 1")
+    return resize_short_side(picture, _SIDE)
+
+
 def write_grid(path: Path, results: Sequence[Result], photo: Path, *, extra: Sequence[Path] = ()) -> None:
-    """A JPEG row: the photo, pictures from elsewhere, and the photo in the style of every result."""
-    picture = resize_short_side(read_picture(photo), _SIDE)
+    """A JPEG row: the photo, pictures from elsewhere, and the photo in the style of every result.
+
+    Pictures from elsewhere may have any shape; they are shown at the photo's height where they fit.
+
+    Raises:
+        DataError: a picture cannot be read.
+        SinkError: the row cannot be written.
+    """
+    picture = read_shown(photo)
+    height = picture.shape[-2]
     tiles = [_tile(picture, "photo")]
-    tiles += [_tile(resize_short_side(read_picture(p), _SIDE), p.stem) for p in extra]
+    tiles += [_tile(_at_most(read_picture(p), height, _LONGEST * height), p.stem) for p in extra]
     for result in results:
         if result.network is None:
-            tiles.append(_tile(torch.ones_like(picture), f"{result.run.name}: no weights"))
+            tiles.append(_tile(torch.ones_like(picture), f"{result.run.name}: not trained"))
             continue
         with torch.no_grad():
             tiles.append(_tile(result.network.eval()(picture).clamp(0, 1), result.run.name))
-    with replacing(path) as temporary:
-        encoded = cv2.imencode(".jpg", np.concatenate(tiles, axis=1), [cv2.IMWRITE_JPEG_QUALITY, 88])[1]
-        temporary.write_bytes(encoded.tobytes())
+    rows = max(tile.shape[0] for tile in tiles)
+    padded = [np.pad(t, ((0, rows - len(t)), (0, 0), (0, 0)), constant_values=255) for t in tiles]
+    write_picture(path, np.concatenate(padded, axis=1), parameters=[cv2.IMWRITE_JPEG_QUALITY, 88])
 
 
-def _tile(picture: torch.Tensor, caption: str) -> NDArray[np.uint8]:
+def _at_most(picture: Tensor, height: int, width: int) -> Tensor:
+    """``picture`` ``[1, 3, H, W]`` scaled so that it is as high, or as wide, as that and no more."""
+    factor = min(height / picture.shape[-2], width / picture.shape[-1])
+    short = max(1, round(factor * min(picture.shape[-2:])))
+    return resize_short_side(picture, short)[..., :height, :width]
+
+
+def _tile(picture: Tensor, caption: str) -> NDArray[np.uint8]:
     pixels = (picture[0].permute(1, 2, 0).numpy()[..., ::-1] * 255).round().astype(np.uint8)
     tile = np.full((pixels.shape[0] + _CAPTION, pixels.shape[1] + 4, 3), 255, np.uint8)
     tile[_CAPTION:, : pixels.shape[1]] = pixels

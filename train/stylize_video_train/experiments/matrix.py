@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from stylize_video_train.data import read_picture, resize_short_side
+from stylize_video_train.experiments.markdown import cell
 from stylize_video_train.features import FeatureError, FeatureModel
 from stylize_video_train.losses import content_loss, gram_matrix, style_loss
 
-Definition = Literal["seed", "normalised"]
-"""``seed``: plain mean squared differences of activations, and of Gram matrices summed over the
+Definition = Literal["plain", "normalised"]
+"""``plain``: mean squared differences of activations, and of Gram matrices summed over the
 layers. ``normalised``: the losses of this project, fractions of the column picture's energy."""
 
-SEED_LAYERS = {
+FOUR_LAYERS = {
     "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
     "vgg19": ("relu1_2", "relu2_2", "relu3_4", "relu4_4"),
     "resnet50": ("layer1", "layer2", "layer3", "layer4"),
@@ -64,7 +65,7 @@ def loss_matrix(
     features: str,
     *,
     layers: Sequence[str] = (),
-    definition: Definition = "seed",
+    definition: Definition = "plain",
     weights_file: Path | None = None,
     random_weights: bool = False,
 ) -> LossMatrix:
@@ -79,7 +80,7 @@ def loss_matrix(
         weights_file: state dict of the feature model.
         random_weights: for tests.
     """
-    chosen = tuple(layers or SEED_LAYERS.get(features, ()))
+    chosen = tuple(layers or FOUR_LAYERS.get(features, ()))
     try:
         model = FeatureModel(features, chosen, weights_file=weights_file, random_weights=random_weights)
     except FeatureError as error:
@@ -99,20 +100,23 @@ def loss_matrix(
 
 
 def _content(a: Tensor, b: Tensor, definition: Definition) -> float:
-    return ((a - b).square().mean() if definition == "seed" else content_loss(a, b)).item()
+    return ((a - b).square().mean() if definition == "plain" else content_loss(a, b)).item()
 
 
 def _style(a: Tensor, b: Tensor, definition: Definition) -> float:
-    return ((a - b).square().mean() if definition == "seed" else style_loss(a[None], b)).item()
+    return ((a - b).square().mean() if definition == "plain" else style_loss(a[None], b)).item()
 
 
 def as_markdown(matrix: LossMatrix, names: Sequence[str]) -> str:
     """The matrix as a table with cells ``content, style``."""
-    title = f"**{matrix.features}**, {matrix.definition} losses, layers {', '.join(matrix.layers)}"
+    title = (
+        f"**{cell(matrix.features)}**, {matrix.definition} losses, layers {cell(', '.join(matrix.layers))}"
+    )
     if matrix.missing:
-        return f"{title}: not measured, {matrix.missing}\n"
-    lines = [title, "", "| | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
-    for name, content, style in zip(names, matrix.content, matrix.style, strict=True):
+        return f"{title}: not measured, {cell(matrix.missing)}\n"
+    shown = [cell(name) for name in names]
+    lines = [title, "", "| | " + " | ".join(shown) + " |", "|---" * (len(names) + 1) + "|"]
+    for name, content, style in zip(shown, matrix.content, matrix.style, strict=True):
         cells = (f"{c:.4g}, {s:.3g}" for c, s in zip(content, style, strict=True))
         lines.append(f"| **{name}** | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

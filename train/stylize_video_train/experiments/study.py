@@ -16,7 +16,7 @@ from stylize_video_train.features import FeatureError
 from stylize_video_train.losses import PerceptualLoss
 from stylize_video_train.networks import StyleNetwork
 from stylize_video_train.recipe import NO_START, NetworkConfig, Recipe
-from stylize_video_train.trainer import Progress, perceptual_loss, train
+from stylize_video_train.trainer import Progress, TrainingDivergedError, perceptual_loss, train
 
 Weights = Mapping[str, Path]
 """Files with the state dicts of feature models, by name; others are downloaded."""
@@ -132,7 +132,11 @@ def carry_out(
     random_features: bool = False,
     on_progress: Callable[[Progress], None] = lambda _: None,
 ) -> Result:
-    """Train a run, or take up its checkpoint in ``folder`` where that was left; not measured yet."""
+    """Train a run, or take up its checkpoint in ``folder`` where that was left; not measured yet.
+
+    Feature models without weights, and trainings that diverge, give a result that says so: they are
+    answers too, and no reason to lose those of the other runs.
+    """
     output = folder / f"{slug(run.name)}.pth"
     started = time.perf_counter()
     try:
@@ -147,7 +151,7 @@ def carry_out(
             random_features=random_features,
             on_progress=on_progress,
         )
-    except FeatureError as error:
+    except (FeatureError, TrainingDivergedError) as error:
         return Result(run, missing=str(error))
     network = load_checkpoint(output).build() if output.exists() else checkpoint.build()
     style_weight = float(checkpoint.recipe["style_weight"])
