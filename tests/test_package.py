@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from support import ROOT, Command, command_line
 
@@ -26,7 +27,8 @@ MAY_IMPORT = {
     "stylize_video_export": {"stylize_video", "stylize_video_assets", "stylize_video_train"},
 }
 PIP_WHEEL = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--disable-pip-version-check"]
-SCRIPTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+SCRIPTS = PYPROJECT["project"]["scripts"]
 
 
 @pytest.mark.parametrize("package", LAYERS)
@@ -124,6 +126,41 @@ def test_the_wheel_holds_the_four_packages_and_the_styles(tmp_path: Path) -> Non
     assert "stylize_video/live/page.html" in names
     assert all(f"{package}/py.typed" in names for package in LAYERS)
     assert wheel.stat().st_size <= 12 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "package"),
+    [
+        ("linux", "x86_64", "onnxruntime-gpu"),
+        ("linux", "aarch64", "onnxruntime"),
+        ("win32", "AMD64", "onnxruntime-gpu"),
+        ("win32", "ARM64", "onnxruntime"),
+        ("darwin", "x86_64", "onnxruntime"),
+        ("darwin", "arm64", "onnxruntime"),
+    ],
+)
+@pytest.mark.parametrize("extra", ["", "cuda"])
+def test_one_onnx_runtime_is_asked_for(system: str, machine: str, package: str, extra: str) -> None:
+    """Two would overwrite each other's files, and GPU wheels are for few systems."""
+    project = PYPROJECT["project"]
+    wanted = project["dependencies"] + (project["optional-dependencies"][extra] if extra else [])
+    requirements = [Requirement(line) for line in wanted]
+    here = {"sys_platform": system, "platform_machine": machine}
+    asked = {r.name for r in requirements if r.marker is None or r.marker.evaluate(here)}
+    assert {name for name in asked if name.startswith("onnxruntime")} == {package}
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"])
+def test_what_a_page_links_to_is_there_and_in_the_source_distribution(page: str) -> None:
+    shipped = PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]["only-include"]
+    shipped += ["README.md", "LICENSE", "pyproject.toml"]
+    for link in re.findall(r"\]\(([^)#]+)", (ROOT / page).read_text(encoding="utf-8")):
+        if "://" in link:
+            continue
+        target = (ROOT / page).parent.joinpath(link).resolve()
+        assert target.exists(), link
+        assert any(target.is_relative_to(ROOT / name) for name in shipped), link
+    assert all((ROOT / name).exists() for name in shipped)
 
 
 @pytest.mark.parametrize(
