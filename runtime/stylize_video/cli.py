@@ -22,7 +22,7 @@ from stylize_video.usage import with_value
 
 if TYPE_CHECKING:
     from stylize_video.inputs import Source
-    from stylize_video.jobs import Options
+    from stylize_video.options import Options
     from stylize_video.session import StyleSession
     from stylize_video.source import VideoInfo
     from stylize_video_assets.catalog import BundledStyle
@@ -239,7 +239,6 @@ def stylize_video(
         from stylize_video.encoding import Encoding
         from stylize_video.guard import try_out
         from stylize_video.jobs import (
-            Options,
             find_sources,
             is_picture,
             joined,
@@ -249,6 +248,7 @@ def stylize_video(
         )
         from stylize_video.look import Look
         from stylize_video.machine import most_at_once
+        from stylize_video.options import Options
         from stylize_video.outputs import check_target
         from stylize_video.pipes import STANDARD, raw_format_of
         from stylize_video.smoothing import check_smooth

@@ -22,7 +22,8 @@ from typing import Any
 from stylize_video.errors import StylizeError, first_line
 from stylize_video.inputs import Source
 from stylize_video.interrupts import uninterrupted
-from stylize_video.jobs import Options, is_picture, stylize_any
+from stylize_video.jobs import is_picture, stylize_any
+from stylize_video.options import Options
 from stylize_video.pipeline import Hooks, InterruptedJobError, Job, Result, run_job
 from stylize_video.pipes import STANDARD
 from stylize_video.resume import fingerprint
@@ -162,21 +163,7 @@ class Cluster:
                     job.frames_read += frames
                     hooks.tell_frames(frames)
 
-        return run_job(
-            source,
-            output,
-            session,
-            stylize_there,
-            look=options.look,
-            smooth=options.smooth,
-            working_size=options.working_size,
-            edit=options.edit,
-            encoding=options.encoding,
-            overwrite=options.overwrite,
-            resume=options.resume,
-            max_frames=options.max_frames,
-            hooks=hooks,
-        )
+        return run_job(source, output, session, stylize_there, options, hooks=hooks)
 
     def _even_seconds(self, info: VideoInfo) -> float:
         """A few segments for each worker, but none so short that opening it takes longest."""

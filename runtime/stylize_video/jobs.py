@@ -7,19 +7,18 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stylize_video.edit import Edit, Scale
-from stylize_video.encoding import Encoding
+from stylize_video.edit import Scale
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.frame import resized
 from stylize_video.inputs import Source, parse_source
 from stylize_video.look import Look
+from stylize_video.options import Options
 from stylize_video.pictures import PICTURES, is_animation, read_picture, write_picture
-from stylize_video.pipeline import Hooks, Result, stylize_file
-from stylize_video.pipes import STANDARD, RawFormat
+from stylize_video.pipeline import Hooks, Result, stylize_source
+from stylize_video.pipes import STANDARD
 from stylize_video.sequences import PictureSequence, is_pattern, name_of_pattern
 from stylize_video.session import StyleSession
 from stylize_video.sink import check_output
@@ -37,21 +36,6 @@ VIDEOS = frozenset(
 
 _UNFINISHED = re.compile(r"\.(part|new)\d*$")
 """What is before the ending of a result that is not, or could not be, in its place."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is the same for every file of a batch."""
-
-    look: Look = field(default_factory=Look)
-    smooth: float = 0.0
-    working_size: WorkingSize = field(default_factory=WorkingSize)
-    edit: Edit = field(default_factory=Edit)
-    encoding: Encoding = field(default_factory=Encoding)
-    overwrite: bool = False
-    resume: bool = False
-    max_frames: int | None = None
-    raw: RawFormat | None = None
 
 
 def find_sources(inputs: Sequence[str]) -> list[Source]:
@@ -192,21 +176,7 @@ def stylize_any(
             scale=options.edit.scale,
             overwrite=options.overwrite,
         )
-    return stylize_file(
-        source,
-        output,
-        session,
-        look=options.look,
-        smooth=options.smooth,
-        working_size=options.working_size,
-        edit=options.edit,
-        encoding=options.encoding,
-        overwrite=options.overwrite,
-        resume=options.resume,
-        max_frames=options.max_frames,
-        raw=options.raw,
-        hooks=hooks or Hooks(),
-    )
+    return stylize_source(source, output, session, options, hooks=hooks or Hooks())
 
 
 def stylize_picture(

@@ -18,6 +18,7 @@ from stylize_video.frame import Frame, TimedFrame
 from stylize_video.inputs import FrameSource, Source, open_source, parse_source
 from stylize_video.journal import open_journal
 from stylize_video.look import Look
+from stylize_video.options import Options
 from stylize_video.outputs import FrameSink, check_target, fitted, is_resumable, open_sink
 from stylize_video.pipes import RawFormat
 from stylize_video.resume import WARM_UP_FRAMES, job_facts
@@ -156,34 +157,7 @@ def stylize_file(
         InterruptedJobError: Ctrl-C; likewise, and a playable part file is left.
     """
 
-    def stylize_here(job: Job) -> None:
-        with (
-            WriteBehind(job.sink.write, depth=_queue_depth(job.info)) as encoder,
-            closing(
-                frames_after(
-                    job.video,
-                    job.frames,
-                    job.info,
-                    session,
-                    look=look,
-                    smooth=smooth,
-                    edit=edit,
-                    working_size=working_size,
-                    done=job.done,
-                    left=job.left,
-                )
-            ) as stylized,
-        ):
-            for frame in stylized:
-                encoder.put(frame)
-                hooks.on_frame()
-                job.frames_read += 1
-
-    return run_job(
-        parse_source(source) if isinstance(source, str) else source,
-        Path(output),
-        session,
-        stylize_here,
+    options = Options(
         look=look,
         smooth=smooth,
         working_size=working_size,
@@ -193,8 +167,29 @@ def stylize_file(
         resume=resume,
         max_frames=max_frames,
         raw=raw,
-        hooks=hooks,
     )
+    parsed = parse_source(source) if isinstance(source, str) else source
+    return stylize_source(parsed, Path(output), session, options, hooks=hooks)
+
+
+def stylize_source(
+    source: Source, output: Path, session: StyleSession, options: Options, *, hooks: Hooks = Hooks()
+) -> Result:
+    """:func:`stylize_file`, with its keywords gathered."""
+
+    def stylize_here(job: Job) -> None:
+        with (
+            WriteBehind(job.sink.write, depth=_queue_depth(job.info)) as encoder,
+            closing(
+                frames_after(job.video, job.frames, job.info, session, options, done=job.done, left=job.left)
+            ) as stylized,
+        ):
+            for frame in stylized:
+                encoder.put(frame)
+                hooks.on_frame()
+                job.frames_read += 1
+
+    return run_job(source, output, session, stylize_here, options, hooks=hooks)
 
 
 @dataclass
@@ -219,33 +214,26 @@ def run_job(
     output: Path,
     session: StyleSession,
     fill: Callable[[Job], None],
+    options: Options,
     *,
-    look: Look,
-    smooth: float,
-    working_size: WorkingSize,
-    edit: Edit,
-    encoding: Encoding,
-    overwrite: bool,
-    resume: bool,
-    max_frames: int | None,
-    raw: RawFormat | None = None,
-    hooks: Hooks,
+    hooks: Hooks = Hooks(),
 ) -> Result:
     """Open everything, let ``fill`` write the frames that are missing, and complete the file.
 
-    Takes and raises what :func:`stylize_file` does.
+    Raises what :func:`stylize_file` does.
     """
+    edit, encoding, max_frames = options.edit, options.encoding, options.max_frames
+    resume, overwrite = options.resume, options.overwrite
     if max_frames is not None and max_frames < 1:
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
-    with open_source(source, edit=edit, alpha=encoding.alpha, raw=raw) as video:
+    with open_source(source, edit=edit, alpha=encoding.alpha, raw=options.raw) as video:
         check_target(output, video.info.path, encoding=encoding, overwrite=overwrite)
         frames, info = edit.apply(video, video.info)
         frames, info = fitted(frames, info, output, encoding)
         with ExitStack() as stack:
             journal = None
             if is_resumable(video, output):
-                path = video.info.path
-                facts = job_facts(path, session, look, smooth, working_size, edit, encoding, max_frames)
+                facts = job_facts(video.info.path, session, options)
                 journal = stack.enter_context(
                     open_journal(output, facts, time_base=info.time_base, resume=resume, replace=overwrite)
                 )
@@ -278,34 +266,33 @@ def frames_after(
     frames: Iterable[TimedFrame],
     info: VideoInfo,
     session: StyleSession,
+    options: Options,
     *,
-    look: Look,
-    smooth: float,
-    working_size: WorkingSize,
-    edit: Edit,
     done: int | None,
     left: int | None,
 ) -> Generator[TimedFrame, None, None]:
     """The stylized frames behind the time stamp ``done``, at most ``left`` of them; None for all.
 
-    ``frames`` and ``info`` are what ``edit`` makes of ``video``.
+    ``frames`` and ``info`` are what the options' edit makes of ``video``.
     """
     if done is not None and isinstance(video, VideoSource):
-        start = done * info.time_base - _warm_up(info, smooth, edit)
+        start = done * info.time_base - _warm_up(info, options)
         video.skip_past(math.floor(start / video.info.time_base))
     with ReadAhead(frames, depth=_queue_depth(info)) as decoded:
         needed = islice(decoded, left) if done is None else decoded
         with closing(
-            stylize_frames(needed, session, look, smooth=smooth, working_size=working_size)
+            stylize_frames(
+                needed, session, options.look, smooth=options.smooth, working_size=options.working_size
+            )
         ) as stylized:
             shown = repeated(stylized)
             yield from islice((frame for frame in shown if done is None or frame.pts > done), left)
 
 
-def _warm_up(info: VideoInfo, smooth: float, edit: Edit) -> Fraction:
+def _warm_up(info: VideoInfo, options: Options) -> Fraction:
     """Seconds that a resumed run reads again: smoothing and a raised frame rate look back."""
-    look_back = WARM_UP_FRAMES / info.rate if smooth else Fraction(0)
-    return max(look_back, _LONGEST_GAP) if edit.fps else look_back
+    look_back = WARM_UP_FRAMES / info.rate if options.smooth else Fraction(0)
+    return max(look_back, _LONGEST_GAP) if options.edit.fps else look_back
 
 
 def _queue_depth(info: VideoInfo) -> int:

@@ -7,11 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from stylize_video.edit import Edit
-from stylize_video.encoding import Encoding
-from stylize_video.look import Look
+from stylize_video.options import Options
 from stylize_video.session import StyleSession
-from stylize_video.working_size import WorkingSize
 
 WARM_UP_FRAMES = 20
 """Frames that are stylized again, and dropped, so that smoothing has its past."""
@@ -20,16 +17,7 @@ _SAMPLE = 2**16
 _SAMPLES = 16
 
 
-def job_facts(
-    source: Path,
-    session: StyleSession,
-    look: Look,
-    smooth: float,
-    working_size: WorkingSize,
-    edit: Edit,
-    encoding: Encoding,
-    max_frames: int | None,
-) -> Mapping[str, str]:
+def job_facts(source: Path, session: StyleSession, options: Options) -> Mapping[str, str]:
     """Everything that the pixels of a result depend on, by the names that users know it by.
 
     The device is left out: a night that began on a GPU may end on a CPU.
@@ -38,11 +26,11 @@ def job_facts(
     return {
         "source": fingerprint(source),
         "style": f"{hashlib.sha256(style).hexdigest()} in 0..{session.input_range}",
-        "look": f"{asdict(look)} {smooth}",
-        "style scale": str(asdict(working_size)),
-        "part, rate and size": str(asdict(edit)),
-        "encoding": str(asdict(encoding)),
-        "number of frames": str(max_frames),
+        "look": f"{asdict(options.look)} {options.smooth}",
+        "style scale": str(asdict(options.working_size)),
+        "part, rate and size": str(asdict(options.edit)),
+        "encoding": str(asdict(options.encoding)),
+        "number of frames": str(options.max_frames),
     }
 
 

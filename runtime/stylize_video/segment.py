@@ -18,8 +18,8 @@ from stylize_video.contract import Precision
 from stylize_video.edit import UNTIMED, Window, numbered
 from stylize_video.errors import SourceError, StyleError
 from stylize_video.files import for_ffmpeg
-from stylize_video.jobs import Options
 from stylize_video.journal import Journal, journal_path
+from stylize_video.options import Options
 from stylize_video.pipeline import frames_after
 from stylize_video.probe import video_stream
 from stylize_video.resume import fingerprint
@@ -154,16 +154,7 @@ def stylize_segment(job: SegmentJob) -> bytes:
         try:
             with closing(
                 frames_after(
-                    video,
-                    frames,
-                    info,
-                    session,
-                    look=options.look,
-                    smooth=options.smooth,
-                    working_size=options.working_size,
-                    edit=options.edit,
-                    done=job.segment.done,
-                    left=job.segment.left,
+                    video, frames, info, session, options, done=job.segment.done, left=job.segment.left
                 )
             ) as stylized:
                 for frame in stylized:

@@ -26,8 +26,9 @@ from stylize_video.cluster import Cluster, ClusterError, why_here
 from stylize_video.edit import Edit
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.inputs import Source
-from stylize_video.jobs import Options, stylize_any
+from stylize_video.jobs import stylize_any
 from stylize_video.journal import journal_path
+from stylize_video.options import Options
 from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file
 from stylize_video.resume import fingerprint
 from stylize_video.segment import Segment, SegmentJob, StyleReference, plan_segments, stylize_segment

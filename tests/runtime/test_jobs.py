@@ -17,7 +17,6 @@ from media import write_apng
 from stylize_video.edit import Edit, Scale
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.jobs import (
-    Options,
     find_sources,
     output_for,
     outputs_for,
@@ -26,6 +25,7 @@ from stylize_video.jobs import (
     without_results,
 )
 from stylize_video.look import Look
+from stylize_video.options import Options
 from stylize_video.pictures import read_picture
 from stylize_video.session import StyleSession
 from stylize_video.style import Style

@@ -498,7 +498,8 @@ def test_a_reader_that_goes_away(make_clip: MakeClip, tmp_path: Path) -> None:
 
 
 def test_pictures_become_a_video_where_one_is_named(invert: StyleSession, tmp_path: Path) -> None:
-    from stylize_video.jobs import Options, find_sources, joined, output_for, stylize_any
+    from stylize_video.jobs import find_sources, joined, output_for, stylize_any
+    from stylize_video.options import Options
 
     for index in range(6):
         cv2.imwrite(str(tmp_path / f"{index:02d}.png"), draw_picture(index, 64, 48))

@@ -12,8 +12,10 @@ import sys
 import time
 import types
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,17 +24,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stylize_video.decoding import OpenCvReader, PyAvReader
+from stylize_video.edit import Edit
 from stylize_video.encoding import ANIMATIONS, CODECS, Encoding
 from stylize_video.errors import SinkError, StyleError
 from stylize_video.frame import Frame
 from stylize_video.journal import Journal, StaleJournalError, journal_path
 from stylize_video.look import Look
+from stylize_video.options import Options
 from stylize_video.pipeline import Hooks, InterruptedJobError, stylize_file
 from stylize_video.probe import probe
 from stylize_video.resume import job_facts
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
+from stylize_video.working_size import WorkingSize
 from support import Command, MakeClip, command_line, file_size_limit
 
 
@@ -325,13 +330,27 @@ def test_a_part_that_somebody_touched_stays(invert: StyleSession, tmp_path: Path
     assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4", "out.part.mp4", "out.part2.mp4"]
 
 
-def test_every_option_of_a_job_is_part_of_what_it_is() -> None:
-    """Whoever adds an option to stylize_file decides here whether it changes pixels."""
-    how = {"overwrite", "resume", "hooks", "output"}
+def test_every_option_of_a_job_is_part_of_what_it_is(clip: Path, invert: StyleSession) -> None:
+    """Whoever adds an option decides here whether it changes pixels."""
+    how = {"overwrite", "resume"}
     how |= {"raw"}  # of standard input, which no later run can read again
-    assert set(inspect.signature(stylize_file).parameters) - how == set(
-        inspect.signature(job_facts).parameters
-    )
+    others: dict[str, Any] = {
+        "look": Look(0.5),
+        "smooth": 0.5,
+        "working_size": WorkingSize(2),
+        "edit": Edit(fps=Fraction(10)),
+        "encoding": Encoding(crf=30),
+        "max_frames": 7,
+    }
+    assert {f.name for f in fields(Options)} == how | set(others)
+    usual = job_facts(clip, invert, Options())
+    for name, value in others.items():
+        assert job_facts(clip, invert, replace(Options(), **{name: value})) != usual
+
+
+def test_the_keywords_of_a_job_are_its_options() -> None:
+    keywords = set(inspect.signature(stylize_file).parameters) - {"source", "output", "session", "hooks"}
+    assert keywords == {f.name for f in fields(Options)}
 
 
 def test_a_damaged_journal_is_no_journal(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
