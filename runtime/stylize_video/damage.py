@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 
 import av
 import av.error
@@ -16,9 +15,6 @@ from stylize_video.probe import video_stream
 
 WHOLE = Fraction(9, 10)
 """Part of what a container speaks of that has to be there; some count a little wrong."""
-
-BACK, AHEAD = Fraction(1, 10), Fraction(10)
-"""Seconds by which time has to jump to be that of another recording, as for FFmpeg."""
 
 
 @dataclass
@@ -89,20 +85,4 @@ def goes_on_after(name: str, pts: int) -> bool:
         with contextlib.suppress(av.error.FFmpegError):
             container.seek(pts, stream=stream)
         return any(p.pts is not None and p.pts > pts for p in container.demux(stream))
-    return False
-
-
-def time_jumps(before: Fraction, after: Fraction) -> bool:
-    """Whether a frame at ``after`` seconds cannot follow one at ``before``: another recording begins."""
-    return not before - BACK <= after <= before + AHEAD
-
-
-def is_joined(name: str) -> bool:
-    """Whether the time stamps of a video jump on the way, so that no time is found by seeking."""
-    with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(for_ffmpeg(name)) as container:
-        stream = video_stream(container)
-        if stream is None:
-            return False
-        times = (p.dts * p.time_base for p in container.demux(stream) if p.dts is not None)
-        return any(time_jumps(before, after) for before, after in pairwise(times))
     return False

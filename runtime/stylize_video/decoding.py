@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, cast
 
 import av
 import av.error
@@ -17,6 +17,7 @@ from stylize_video.errors import SourceError
 from stylize_video.files import for_ffmpeg
 from stylize_video.filters import Filter, FilterChain, deinterlacing
 from stylize_video.frame import TimedFrame
+from stylize_video.joins import Joins
 from stylize_video.probe import Probe, reason, video_stream
 from stylize_video.quiet import quiet_stderr
 from stylize_video.shared_packets import SharedPackets
@@ -176,7 +177,7 @@ class PyAvReader:
                 yield self._timed(ready, turns)
 
     def _frames(self) -> Iterator[av.VideoFrame]:
-        packets = (self._shared or self._container).demux(self._stream)
+        packets = self._packets()
         if not (self._alpha and self._facts.codec == "vp9"):
             yield from frames_past_damage(packets, self.damage)
             return
@@ -185,6 +186,15 @@ class PyAvReader:
         for frame in frames_past_damage(packets, self.damage, decoder):
             frame.time_base = self._time_base
             yield frame
+
+    def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
+        if self._shared:
+            return self._shared.demux(self._stream)
+        if not self._facts.jumps:
+            return self._container.demux(self._stream)
+        packets = Joins().in_one_time(self._container.demux())  # the other streams tell of joins too
+        index = self._stream.index
+        return (cast("av.Packet[av.VideoStream]", p) for p in packets if p.stream.index == index)
 
     def _stamped(self, frames: Iterable[av.VideoFrame]) -> Iterator[av.VideoFrame]:
         """Frames that all have a PTS, also where the container knows decoding order alone."""

@@ -9,6 +9,9 @@ from typing import Any, cast
 
 import av
 
+from stylize_video.joins import Joins
+from stylize_video.probe import TIMES_MAY_JUMP
+
 _KEPT = ("audio", "subtitle")
 
 
@@ -37,7 +40,10 @@ class SharedPackets:
 
     def demux(self, video: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
         """The packets of the pictures, up to an empty one at the end."""
-        for packet in self.container.demux():
+        packets = self.container.demux()
+        if self.container.format.flags & TIMES_MAY_JUMP:
+            packets = Joins().in_one_time(packets)
+        for packet in packets:
             if packet.stream.index == video.index:
                 yield cast("av.Packet[av.VideoStream]", packet)
             elif packet.dts is not None and self._keeps(packet):

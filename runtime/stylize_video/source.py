@@ -22,12 +22,13 @@ import av.error
 import cv2
 import numpy as np
 
-from stylize_video.damage import WHOLE, breaks_off, goes_on_after, is_joined, time_jumps
+from stylize_video.damage import WHOLE, breaks_off, goes_on_after
 from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
 from stylize_video.edit import ROUNDING, Edit, Window
 from stylize_video.errors import SourceError
 from stylize_video.filters import Filter, ten_bits, tone_mapping
 from stylize_video.frame import Alpha, Frame, TimedFrame
+from stylize_video.joins import is_joined
 from stylize_video.probe import Probe, probe
 from stylize_video.quiet import quiet_stderr
 from stylize_video.shared_packets import SharedPackets
@@ -35,8 +36,9 @@ from stylize_video.tonemap import TRANSFERS
 
 _log = logging.getLogger(__name__)
 
-_SEEK_SECONDS = 2
-"""How much earlier a seek aims: containers and decoders are not exact about it."""
+_SEEK_SECONDS = (2, 12, 60)
+"""How much earlier a seek aims: containers and decoders are not exact about it. Some, as MPEG's transport
+streams, go to any frame, behind which the next keyframe may be far."""
 
 _NARROW = range(8)
 """FFmpeg's numbers of primaries near BT.709's; of all others OpenCV makes BT.709."""
@@ -148,7 +150,6 @@ class VideoSource:
     def _begin_with(self, first: TimedFrame | None) -> None:
         """Forget what was read, and take ``first`` as the first frame."""
         self._previous: int | None = None
-        self._offset = 0
         self._ahead: deque[TimedFrame] = deque()  # read already, and not yet given
         if first is not None:
             self._ahead.append(self._placed(first))
@@ -164,13 +165,8 @@ class VideoSource:
 
     def _placed(self, frame: TimedFrame) -> TimedFrame:
         """A frame as decoded, in one size and after the one before."""
-        time_base, before = self._facts.time_base, self._previous
-        pts = frame.pts + self._offset
-        if before is not None:
-            if self._facts.jumps and time_jumps(before * time_base, pts * time_base):
-                self._offset += before + round(1 / self._facts.rate / time_base) - pts
-                pts = frame.pts + self._offset
-            pts = max(pts, before + 1)  # damaged files repeat time stamps; no frame may be lost for it
+        # Damaged files repeat time stamps; no frame may be lost for it.
+        pts = frame.pts if self._previous is None else max(frame.pts, self._previous + 1)
         self._previous = pts
         return TimedFrame(pts, *_of_size((self.info.width, self.info.height), frame.image, frame.alpha))
 
@@ -239,15 +235,18 @@ class VideoSource:
 
     def _seek_before(self, pts: int) -> None:
         """Go on with a frame at or before this time: not much earlier, or else where we are."""
-        early = pts - round(_SEEK_SECONDS / self.info.time_base)
-        if early <= self._facts.start_pts or self._is_read_once:
+        aims = [pts - round(seconds / self.info.time_base) for seconds in _SEEK_SECONDS]
+        aims = [aim for aim in aims if aim > self._facts.start_pts]
+        if not aims or self._is_read_once or (self._facts.jumps and is_joined(self._name)):
             return
-        if self._facts.jumps and is_joined(self._name):
-            return
-        found = self._reader.seek(early)
+        found = self._reader.seek(aims[0])
         if isinstance(self._reader, OpenCvReader) and (found is None or found.pts > pts):
             self._reopen_by_pyav()
-            found = self._reader.seek(early)
+            found = self._reader.seek(aims[0])
+        for aim in aims[1:]:
+            if found is not None and found.pts <= pts:
+                break
+            found = self._reader.seek(aim)
         if found is None or found.pts > pts:
             self._reopen_by_pyav()
             found = self._reader.read()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from typing import Any
 import av
 import av.error
 
-from stylize_video.damage import AHEAD, BACK
 from stylize_video.edit import Window
 from stylize_video.files import for_ffmpeg
+from stylize_video.joins import Joins, is_joined
 from stylize_video.probe import TIMES_MAY_JUMP, is_cover, reason, video_stream
 from stylize_video.shared_packets import SharedPackets
 
@@ -28,19 +28,12 @@ _OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder"
 _OF_VIDEO = ("language", "title", "creation_time")
 _LATE = Fraction(4, 100)
 _COPIED = ("audio", "subtitle")
+_REACH = 5
+"""Seconds by which a packet before a part may reach into it."""
 _UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
 """Codecs that FFmpeg's muxers hold but do not list."""
 _CUT_BY_LIST = ("mp4", "mov")
 """Containers whose edit lists say what of a stream is not shown."""
-
-
-@dataclass
-class _Clock:
-    """The time of one stream in its own units: what is added, its last packet's, and when that is over."""
-
-    shift: int = 0
-    last: int | None = None
-    end: int = 0
 
 
 class StreamCopier:
@@ -55,6 +48,7 @@ class StreamCopier:
         self, source: Path | SharedPackets, target: av.container.OutputContainer, *, window: Window = Window()
     ) -> None:
         self._shared = source if isinstance(source, SharedPackets) else None
+        self._name = "" if isinstance(source, SharedPackets) else str(source)
         self._source = source.container if isinstance(source, SharedPackets) else av.open(for_ffmpeg(source))
         self._target = target
         if target.format.name == "avi" and window.start is None:
@@ -62,9 +56,7 @@ class StreamCopier:
             window = replace(window, start=Fraction(0))
         self._window = window
         self._streams: dict[int, Any] = {}
-        self._clocks: dict[int, _Clock] = {}
-        self._sound_shift = Fraction(0)
-        self._times_may_jump = bool(self._source.format.flags & TIMES_MAY_JUMP)
+        self._last: dict[int, int] = {}
         self._refused: set[int] = set()
         self._begun: set[int] = set()
         self._pictures: list[av.Packet[Any]] = []
@@ -126,7 +118,7 @@ class StreamCopier:
             self._source.close()
 
     def _next(self) -> av.Packet[Any] | None:
-        """The next packet, at a time that goes on where those of the source jump.
+        """The next packet, behind the one before it in its stream.
 
         Of what an edit list cuts away, a container without one gets the last packet before what is
         heard alone: decoders need a run-in.
@@ -143,7 +135,7 @@ class StreamCopier:
                 packet = None
             elif index in self._run_ins:
                 self._behind, packet = packet, self._run_ins.pop(index)
-        self._go_on(packet)
+        self._put_in_order(packet)
         return packet
 
     def _read(self) -> av.Packet[Any] | None:
@@ -153,28 +145,16 @@ class StreamCopier:
             _log.warning("sound and subtitles break off: %s", reason(error))
             return None
 
-    def _go_on(self, packet: av.Packet[Any]) -> None:
-        """Broadcasts that were joined begin their time anew; it goes on with the last packet's end."""
+    def _put_in_order(self, packet: av.Packet[Any]) -> None:
+        """No container takes a packet that is before the one ahead of it; it alone is moved."""
         if packet.dts is None:
             return
-        clock = self._clocks.setdefault(packet.stream.index, _Clock())
-        is_sound = packet.stream.type == "audio"
-        if not is_sound:  # they pause, and several may begin at once: their time is that of the sound
-            clock.shift = round(self._sound_shift / packet.time_base) or clock.shift
-        dts = packet.dts + clock.shift
-        if clock.last is not None:
-            back = dts < clock.last - BACK / packet.time_base
-            if back or (is_sound and self._times_may_jump and dts > clock.end + AHEAD / packet.time_base):
-                clock.shift += clock.end - dts
-                dts = clock.end
-                if is_sound:
-                    self._sound_shift = clock.shift * packet.time_base
-            elif is_sound:
-                dts = max(dts, clock.last + 1)
-        if packet.pts is not None:
-            packet.pts = max(packet.pts + clock.shift, dts)
-        packet.dts = clock.last = dts
-        clock.end = dts + max(1, packet.duration or 0)
+        index = packet.stream.index
+        if index in self._last:  # several subtitles may begin at once
+            earliest = self._last[index] + (packet.stream.type == "audio")
+            packet.dts = max(packet.dts, earliest)
+            packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
+        self._last[index] = packet.dts
 
     def _consider(self, stream: Any) -> None:
         if stream.type in _COPIED:
@@ -251,12 +231,27 @@ class StreamCopier:
     def _demux(self) -> Iterator[av.Packet[Any]]:
         if not self._streams:
             return
-        if self._window.start and not self._times_may_jump:
-            # Further back than any packet that could reach into the window.
-            self._source.seek(max(0, int((self._window.start - 5) * av.time_base)))
-        for packet in self._source.demux(*(self._source.streams[i] for i in self._streams)):
-            if packet.dts is not None:  # the demuxer ends with an empty packet
+        times_may_jump = self._source.format.flags & TIMES_MAY_JUMP
+        if self._window.start and not (times_may_jump and is_joined(self._name)):
+            self._seek(int((self._window.start - _REACH) * av.time_base))
+        packets: Iterator[av.Packet[Any]]
+        if times_may_jump:  # the pictures tell of joins too
+            packets = Joins().in_one_time(self._source.demux())
+        else:
+            packets = self._source.demux(*(self._source.streams[index] for index in self._streams))
+        for packet in packets:  # the demuxer ends with empty ones
+            if packet.dts is not None and packet.stream.index in self._streams:
                 yield packet
+
+    def _seek(self, time: int) -> None:
+        """Go on near this time; from the start where that is later than it or no seeking works."""
+        if time <= 0:
+            return
+        try:
+            self._source.seek(time)
+        except av.error.FFmpegError:  # which has read on to look for it
+            self._source.close()
+            self._source = av.open(for_ffmpeg(self._name))
 
 
 def _chapters(source: av.container.InputContainer, window: Window) -> list[Any]:

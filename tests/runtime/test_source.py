@@ -270,21 +270,43 @@ def test_frames_without_a_time_stamp_of_their_own(name: str, codec: str, tmp_pat
 
 @pytest.mark.parametrize("late", [0, 9000], ids=["back", "ahead"])
 def test_broadcasts_one_behind_the_other(late: int, make_clip: MakeClip, tmp_path: Path) -> None:
-    """``cat one.ts other.ts``: time goes on by one frame where the time stamps jump."""
+    """``cat one.ts other.ts``: the second begins where the first one's sound, a little longer, is over."""
     one = make_clip(tmp_path / "one.ts", frames=60)
     other = make_clip(
         tmp_path / "other.ts", frames=90, pts=[late + index for index in range(90)], sound=False
     )
     path = tmp_path / "in.ts"
     path.write_bytes(one.read_bytes() + other.read_bytes())
+    with av.open(str(one)) as container:
+        sound = [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.pts is not None]
+        first = float(Fraction(container.streams.video[0].start_time or 0) * Fraction(1, 90_000))
+    over = sound[-1] + 1024 / 44100 - first
+    assert 2 < over < 2.1
+    wanted = [index / 30 for index in range(60)] + [over + index / 30 for index in range(90)]
     with VideoSource(path) as source:
         stamps = [frame.pts * source.info.time_base for frame in source]
-    assert [float(s - stamps[0]) for s in stamps] == pytest.approx([i / 30 for i in range(150)], abs=1e-3)
+    assert [float(s - stamps[0]) for s in stamps] == pytest.approx(wanted, abs=1e-3)
     for start in (1, 4):
         with VideoSource(path, edit=Edit(start=Fraction(start))) as source:
             stamps = [frame.pts * source.info.time_base for frame in source]
-        wanted = [i / 30 for i in range(150 - 30 * start)]
-        assert [float(s) for s in stamps] == pytest.approx(wanted, abs=1e-3)
+        before = max(at for at in wanted if at <= start + 1e-3)  # what is on screen then
+        shown = [max(0.0, at - start) for at in wanted if at >= before]
+        assert [float(s) for s in stamps] == pytest.approx(shown, abs=1e-3)
+
+
+def test_keyframes_that_are_far_apart(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seeking in a broadcast goes to any frame; it is aimed earlier then, and not read from the start."""
+    path = make_clip(tmp_path / "in.ts", frames=540)
+    with VideoSource(path) as source:
+        stamps = [frame.pts for frame in source]
+    monkeypatch.setattr(VideoSource, "_reopen_by_pyav", None)
+    with VideoSource(path, edit=Edit(start=Fraction(14))) as source:
+        assert len(list(source)) == 540 - 14 * 30
+    with VideoSource(path) as source:
+        source.skip_past(stamps[400])
+        assert [frame.pts for frame in source] == stamps[401:]
 
 
 def test_names_with_a_colon(make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

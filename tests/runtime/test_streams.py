@@ -6,14 +6,15 @@ import logging
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import av
 import av.error
 import cv2
+import numpy as np
 import pytest
 
+from stylize_video.edit import Edit
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.streams import StreamCopier
@@ -187,22 +188,38 @@ def test_sound_goes_on_where_videos_were_joined(
         assert abs(later[0] - earlier[0] - earlier[1]) <= tick
 
 
-def test_subtitles_go_on_with_the_sound(clip: Path, tmp_path: Path) -> None:
-    """Where videos were joined: they pause, so that their own times do not tell for how long."""
-    read = [("audio", 0), ("audio", 10), ("subtitle", 12), ("audio", 20), ("audio", 0), ("subtitle", 5)]
-    with av.open(str(clip)) as source, av.open(str(tmp_path / "out.mkv"), "w") as target:
-        target.add_stream_from_template(source.streams.video[0])
-        copier = StreamCopier(clip, target)
-        times = []
-        for kind, time in read:
-            stream = SimpleNamespace(type=kind, index=1 if kind == "audio" else 2)
-            packet: Any = SimpleNamespace(
-                stream=stream, pts=time, dts=time, duration=10, time_base=Fraction(1, 10)
-            )
-            copier._go_on(packet)
-            times.append((packet.pts, packet.dts))
-        copier.close()
-    assert times == [(time, time) for time in (0, 10, 12, 20, 30, 35)]
+def test_one_subtitle_that_is_out_of_order_moves_no_other(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    source, times = tmp_path / "in.mkv", [200, 400, 600, 900]
+    lines = [f"00:00:00,{time:03d} --> 00:00:00,999\nline {time}\n" for time in times]
+    (tmp_path / "in.srt").write_text("\n".join(f"{n}\n{line}" for n, line in enumerate(lines)))
+    with (
+        av.open(str(make_clip(tmp_path / "in.mp4"))) as pictures,
+        av.open(str(tmp_path / "in.srt")) as subtitles,
+        av.open(str(source), "w") as target,
+    ):
+        streams: list[Any] = [subtitles.streams[0], pictures.streams.video[0]]
+        copies = [target.add_stream_from_template(stream) for stream in streams]
+        for stream, copy in zip(streams, copies, strict=True):
+            for packet in stream.container.demux(stream):
+                if packet.dts is not None:
+                    packet.stream = copy
+                    target.mux(packet)
+    assert subtitle_times(source) == times
+    data = bytearray(source.read_bytes())
+    at = data.index(b"line 200")
+    assert int.from_bytes(data[at - 3 : at - 1], "big") == 200  # milliseconds of the cluster
+    data[at - 3 : at - 1] = (500).to_bytes(2, "big")
+    source.write_bytes(data)
+    assert subtitle_times(source) == [500, 400, 600, 900]
+    result = stylize_file(source, tmp_path / "out.mkv", invert)
+    assert subtitle_times(result.output) == [500, 500, 600, 900]
+
+
+def subtitle_times(path: Path) -> list[int | None]:
+    with av.open(str(path)) as container:
+        return [packet.pts for packet in container.demux(subtitles=0) if packet.size]
 
 
 def test_a_long_pause_of_the_sound_is_no_jump(
@@ -287,3 +304,52 @@ def test_sound_of_a_file_with_a_colon_in_its_name(
         copier.copy_until(None)
         copier.close()
     assert sound(Path("out.mkv"))
+
+
+@pytest.mark.parametrize("start", [1, 12])
+def test_sound_of_a_part_where_seeking_fails(start: int, invert: StyleSession, tmp_path: Path) -> None:
+    """FFmpeg does not seek to the start of an FLV whose sound comes first."""
+    source = tmp_path / "in.flv"
+    with av.open(str(source), "w") as target:
+        audio = target.add_stream("libmp3lame", rate=44100, layout="mono")
+        video = target.add_stream("flv", rate=30)
+        assert isinstance(audio, av.AudioStream)
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 14 * 44100), np.int16), "s16p", "mono")
+        silence.sample_rate, silence.pts, silence.time_base = 44100, 0, Fraction(1, 44100)
+        packets = [*audio.encode(silence), *audio.encode(None)]
+        for index in range(1, 420):
+            frame = av.VideoFrame.from_ndarray(draw_picture(index, 96, 64), format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 30)
+            packets += video.encode(frame)
+        target.mux(sorted(packets, key=lambda packet: (packet.dts or 0) * packet.time_base))
+    with av.open(str(source)) as container, pytest.raises(av.error.PermissionError):
+        container.seek(0)
+    result = stylize_file(source, tmp_path / "out.mkv", invert, edit=Edit(start=Fraction(start)))
+    with av.open(str(result.output)) as container:
+        times = [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.pts is not None]
+    assert times[0] == pytest.approx(0, abs=0.03)
+    assert times[-1] == pytest.approx(14 - start, abs=0.1)
+
+
+def test_where_no_seeking_works_all_is_read(clip: Path, tmp_path: Path) -> None:
+    class Unseekable:
+        closed = False
+
+        def seek(self, time: int) -> None:
+            raise av.error.PermissionError(1, "Operation not permitted")
+
+        def close(self) -> None:
+            self.closed = True
+
+    with av.open(str(clip)) as source, av.open(str(tmp_path / "out.mkv"), "w") as target:
+        target.add_stream_from_template(source.streams.video[0])
+        copier = StreamCopier(clip, target)
+        copier._source.close()
+        copier._source = unseekable = Unseekable()  # type: ignore[assignment]
+        copier._seek(av.time_base)
+        copier.copy_until(None)
+        copier.close()
+    assert unseekable.closed
+    assert sound(tmp_path / "out.mkv")
