@@ -10,6 +10,8 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from stylize_video.frame import psnr
+
 Pixels = NDArray[np.float32]
 """RGB ``[N, 3, H, W]`` in 0..1."""
 
@@ -43,12 +45,6 @@ class Comparison:
     psnr: float
 
 
-def psnr(a: Pixels, b: Pixels) -> float:
-    """Peak signal-to-noise ratio in dB of values in 0..1; infinite where they are equal."""
-    error = float(np.mean(np.square(a.astype(np.float64) - b.astype(np.float64))))
-    return float("inf") if error == 0 else -10 * np.log10(error)
-
-
 def parity_inputs(pictures: Iterable[Pixels] = ()) -> list[tuple[str, Pixels]]:
     """Noise at every one of :data:`SHAPES`, smooth gradients, and the pictures given."""
     rng = np.random.default_rng(0)
@@ -79,9 +75,8 @@ def compare(
             rows.append(Comparison(f"{case} gave {got.shape}", provider, np.inf, np.inf, 0.0))
             continue
         difference = np.abs(expected - got)
-        rows.append(
-            Comparison(case, provider, float(difference.max()), float(difference.mean()), psnr(expected, got))
-        )
+        quality = psnr(expected, got, white=1)
+        rows.append(Comparison(case, provider, float(difference.max()), float(difference.mean()), quality))
     return rows
 
 

@@ -60,7 +60,7 @@ def resized(plane: Frame, height: int, width: int) -> Frame:
     return np.asarray(cv2.resize(plane, (width, height), interpolation=method), np.uint8)
 
 
-def psnr(a: Frame, b: Frame) -> float:
-    """Peak signal-to-noise ratio of two arrays of bytes in dB; infinite where they are equal."""
+def psnr(a: NDArray[Any], b: NDArray[Any], *, white: float = 255) -> float:
+    """Peak signal-to-noise ratio in dB of values from 0 to ``white``; infinite where they are equal."""
     error = float(np.mean(np.square(a.astype(np.float64) - b)))
-    return 10 * float(np.log10(255**2 / error)) if error else float("inf")
+    return 10 * float(np.log10(white**2 / error)) if error else float("inf")

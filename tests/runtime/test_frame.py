@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stylize_video.errors import StyleError, StylizeError
-from stylize_video.frame import TimedFrame, as_frame
+from stylize_video.frame import TimedFrame, as_frame, psnr
 from stylize_video.look import Look
 from stylize_video.pipeline import stylize_frames
 from stylize_video.session import StyleSession
@@ -88,3 +88,10 @@ def test_words_that_mean_nothing() -> None:
         open_session("photo", device="cpu", precision="FP32")  # type: ignore[arg-type]  # as mypy says, too
     with pytest.raises(StylizeError, match="unknown device None"):
         open_session("photo", device=None)  # type: ignore[arg-type]  # as above
+
+
+def test_likeness_in_decibels_depends_on_what_white_is() -> None:
+    a = np.full((4, 4, 3), 100, np.uint8)
+    assert psnr(a, a) == float("inf")
+    assert psnr(a, a + 1) == pytest.approx(20 * np.log10(255))
+    assert psnr(a / np.float32(255), (a + 1) / np.float32(255), white=1) == pytest.approx(20 * np.log10(255))

@@ -66,13 +66,17 @@ def train_gallery(
 
         if measure and sheet is not None:
             raise StylizeError("--measure and --sheet are two commands: give one of them")
+        if sample and sheet is None:
+            raise StylizeError("--sample goes with --sheet, which draws the styles on it")
         chosen = read_recipes(recipes, pictures, names or ())
         if sheet is not None:
             _draw(sheet, [output / f"{recipe.name}.onnx" for recipe in chosen], sample or [], height)
             return
         if measure:
+            from stylize_video.files import check_outputs
             from stylize_video_export.gallery.catalogue import update_catalogue
 
+            check_outputs({"--catalogue": catalogue}, [*measure, *(recipe.picture for recipe in chosen)])
             for recipe in chosen:
                 update_catalogue(catalogue, recipe, output / f"{recipe.name}.onnx", measure)
             return
@@ -112,9 +116,13 @@ def _make(
             kept = workshop.checkpoint_of(recipe)
             line.tell(f"{recipe.name}: trained before; remove {kept} to train it again")
     style = styles / f"{recipe.name}.onnx"
-    if not is_made_of(style, checkpoint):
-        forget_figures(catalogue, recipe.name)
-    export = export_style(recipe, checkpoint, workshop, styles, device=prove_on)
+    was_made_of_it = is_made_of(style, checkpoint)
+    try:
+        export = export_style(recipe, checkpoint, workshop, styles, device=prove_on)
+    finally:
+        # Figures are true as long as the weights are there that they are of, and no longer.
+        if not was_made_of_it and is_made_of(style, checkpoint):
+            forget_figures(catalogue, recipe.name)
     for file in export.files if not quiet else ():
         quality = "" if file.psnr is None else f", {file.psnr:.1f} dB against fp32"
         print(f"{file.path}: {file.path.stat().st_size / 1e6:.2f} MB{quality}", file=sys.stderr)
@@ -124,10 +132,19 @@ def _make(
 
 def _draw(sheet: Path, styles: list[Path], samples: list[Path], height: int) -> None:
     from stylize_video.errors import StylizeError
-    from stylize_video_export.gallery.sheet import WORKING_HEIGHT, contact_sheet, read_samples, write_sheet
+    from stylize_video.files import check_outputs
+    from stylize_video_export.gallery.sheet import (
+        WORKING_HEIGHT,
+        check_sheet,
+        contact_sheet,
+        read_samples,
+        write_sheet,
+    )
 
     if not samples:
         raise StylizeError("name photos or videos to draw the styles on with --sample")
+    check_sheet(sheet)
+    check_outputs({"--sheet": sheet}, [*samples, *styles])
     pictures = read_samples(samples, height=max(height, WORKING_HEIGHT))
     drawn = contact_sheet({path.stem: path for path in styles}, pictures, height=height)
     write_sheet(drawn, sheet)

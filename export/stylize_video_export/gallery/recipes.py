@@ -67,7 +67,10 @@ def read_recipes(folder: Path, pictures: Path, names: Sequence[str] = ()) -> lis
     """
     known = {path.stem: path for path in sorted(folder.glob("*.toml"))}
     if not known:
-        raise RecipeError(f"there are no recipes (NAME.toml) in {folder}")
+        raise RecipeError(
+            f"there are no recipes (NAME.toml) in {folder}; run it in a clone of the project, or name a"
+            " folder with --recipes"
+        )
     if unknown := [name for name in names if name not in known]:
         raise RecipeError(f"there is no recipe {unknown[0]!r} in {folder}; there are {', '.join(known)}")
     return [_read(path, pictures) for name, path in known.items() if not names or name in names]

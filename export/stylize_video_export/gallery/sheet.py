@@ -11,13 +11,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stylize_video.errors import SinkError, SourceError
 from stylize_video.frame import Frame
-from stylize_video.pictures import PICTURES, read_picture, write_picture
+from stylize_video.jobs import is_picture
+from stylize_video.pictures import read_picture, write_picture
 from stylize_video.source import VideoSource
 from stylize_video.variants import open_session
 
 _GAP = 6
 _CAPTION = 26
+_JPEG = (".jpg", ".jpeg")
+_MOST_PIXELS = 65_500
+"""Of a JPEG's side, as libjpeg has it."""
+
+_LONGEST = 8
+"""Sides of a sample, one as a multiple of the other."""
 
 WORKING_HEIGHT = 360
 """Height in pixels at which a sheet's samples are stylized at least: that of a small video."""
@@ -27,9 +35,19 @@ def read_samples(paths: Sequence[Path], *, height: int) -> list[Frame]:
     """Photos, and the middle frame of videos, BGR at ``height`` pixels.
 
     Raises:
-        SourceError: a photo or a video cannot be read.
+        SourceError: a photo or a video cannot be read, or is a strip of which nothing would be seen.
     """
-    return [_at_height(_read(path), height) for path in paths]
+    samples = []
+    for path in paths:
+        sample = _read(path)
+        height_there, width_there = sample.shape[:2]
+        if max(height_there, width_there) > _LONGEST * min(height_there, width_there):
+            raise SourceError(
+                f"{path} is a strip of {width_there}x{height_there}; a sheet shows samples of at most"
+                f" {_LONGEST} to 1"
+            )
+        samples.append(_at_height(sample, height))
+    return samples
 
 
 def contact_sheet(
@@ -41,13 +59,24 @@ def contact_sheet(
         styles: style files by the caption of their row.
         samples: of one height, at which they are stylized.
         height: of the pictures on the sheet; by default that of the samples.
+
+    Raises:
+        SinkError: the sheet would be larger than a JPEG can be.
+        StylizeError: a style cannot be used.
     """
     shown = height or samples[0].shape[0]
+    _check_size(samples, shown, rows=1 + len(styles))
     rows = [_row("source", samples, shown)]
     for caption, path in styles.items():
         session = open_session(path, device="cpu", precision="fp32")
         rows.append(_row(caption, [session.stylize(sample) for sample in samples], shown))
     return np.concatenate(rows)
+
+
+def check_sheet(output: Path) -> None:
+    """Raise SinkError where the name is not that of a JPEG."""
+    if output.suffix.lower() not in _JPEG:
+        raise SinkError(f"cannot write {output}: sheets are JPEG files (name it something.jpg)")
 
 
 def write_sheet(sheet: NDArray[np.uint8], output: Path, *, quality: int = 82) -> None:
@@ -60,7 +89,7 @@ def write_sheet(sheet: NDArray[np.uint8], output: Path, *, quality: int = 82) ->
 
 
 def _read(path: Path) -> Frame:
-    if path.suffix.lower() in PICTURES:
+    if is_picture(path):
         return read_picture(path)[0]
     with VideoSource(path) as video:
         middle = (video.info.frame_count or 1) // 2
@@ -72,6 +101,16 @@ def _read(path: Path) -> Frame:
 def _at_height(picture: Frame, height: int) -> Frame:
     width = round(picture.shape[1] * height / picture.shape[0])
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _check_size(samples: Sequence[Frame], height: int, *, rows: int) -> None:
+    width = sum(round(s.shape[1] * height / s.shape[0]) + _GAP for s in samples) - _GAP
+    size = width, rows * (_CAPTION + height)
+    if max(size) > _MOST_PIXELS:
+        raise SinkError(
+            f"the sheet would have {size[0]}x{size[1]} pixels, and no JPEG has a side of more than"
+            f" {_MOST_PIXELS}; draw fewer samples or styles, or lower --height"
+        )
 
 
 def _row(caption: str, pictures: Sequence[Frame], height: int) -> NDArray[np.uint8]:

@@ -11,10 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stylize_video.errors import SinkError
 from stylize_video.eval.trace import Trace
-from stylize_video.files import replacing
 from stylize_video.frame import Frame
+from stylize_video.pictures import write_picture
 
 _WIDTH, _HEIGHT = 1000, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 30, 40, 50
@@ -31,12 +30,7 @@ def save_plot(path: Path, traces: Mapping[str, Trace]) -> None:
     Raises:
         SinkError: it cannot be written.
     """
-    try:
-        with replacing(path) as temporary:
-            _, encoded = cv2.imencode(".png", plot(traces))
-            temporary.write_bytes(encoded.tobytes())
-    except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror}") from error
+    write_picture(path, plot(traces))
 
 
 def plot(traces: Mapping[str, Trace]) -> Frame:

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 import torchvision
 
-from stylize_video.errors import StylizeError
+from stylize_video.errors import SinkError, StylizeError
 from stylize_video.style import Style
 from stylize_video_export.gallery.build import Workshop, export_style, is_made_of, train_style
 from stylize_video_export.gallery.catalogue import (
@@ -298,6 +299,69 @@ class Devices:
     def __call__(self, device: str) -> tuple[str, ...]:
         self.asked.append(device)
         return ("cpu",)
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_figures_stay_as_long_as_the_weights_that_they_are_of(
+    written: bool, prepared: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that fails leaves the old style and what is true of it; one that is interrupted may not."""
+    whole = {"warping_error": 2.5, "title": "Stripes"}
+    (tmp_path / "catalog.json").write_text(json.dumps({"toy": whole}))
+
+    def interrupted(*arguments: Any, **options: Any) -> None:
+        if written:
+            export_style(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("stylize_video_export.gallery.build.export_style", interrupted)
+    monkeypatch.setattr("sys.argv", ["train-gallery", *map(str, prepared), "--device", "cpu"])
+    with pytest.raises(SystemExit):
+        main()
+    entry = json.loads((tmp_path / "catalog.json").read_text())["toy"]
+    assert entry == ({"title": "Stripes"} if written else whole)
+
+
+def test_outside_of_a_clone_it_says_where_recipes_are(command: Command, tmp_path: Path) -> None:
+    result = command("train-gallery", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "; run it in a clone of the project, or name a folder with --recipes" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--sheet", "s.txt", "--sample", "PHOTO"], "cannot write s.txt: sheets are JPEG files"),
+        (["--sheet", "PHOTO", "--sample", "PHOTO"], "is one of the inputs; name another file with --sheet"),
+        (["--sheet", "nowhere/s.jpg", "--sample", "PHOTO"], "the folder nowhere does not exist"),
+        (["--sheet", "s.jpg", "--sample", "STRIP"], "is a strip of 900x20; a sheet shows"),
+        (["--sample", "PHOTO"], "--sample goes with --sheet"),
+        (["--measure", "PHOTO", "--catalogue", "PHOTO"], "is one of the inputs; name another file with"),
+    ],
+)
+def test_what_is_wrong_with_a_sheet_is_told_before_it_is_drawn(
+    arguments: list[str], sentence: str, command: Command, folder: Path, tmp_path: Path
+) -> None:
+    photo, strip = tmp_path / "photo.jpg", tmp_path / "strip.jpg"
+    cv2.imwrite(str(photo), draw_picture(0, 60, 40))
+    cv2.imwrite(str(strip), draw_picture(0, 900, 20))
+    before = photo.read_bytes()
+    places = {"PHOTO": str(photo), "STRIP": str(strip)}
+    result = command(
+        *("train-gallery", "--recipes", folder / "recipes", "--pictures", folder / "pictures"),
+        *(places.get(argument, argument) for argument in arguments),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert photo.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_sheet_is_no_larger_than_a_jpeg_can_be(invert_style: Path) -> None:
+    wide = [np.zeros((40, 400, 3), np.uint8)] * 20
+    with pytest.raises(SinkError, match="lower --height"):
+        contact_sheet({"invert": invert_style}, wide, height=400)
 
 
 def test_a_broken_catalogue_is_told_before_anything_is_trained(
