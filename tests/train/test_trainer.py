@@ -323,6 +323,18 @@ def test_the_command_trains_from_end_to_end(
     assert load_checkpoint(tmp_path / "style.pth").recipe["seed"] == 5
 
 
+def test_the_checkpoint_never_takes_the_paintings_place(
+    command: Command, pictures: Path, squeeze_weights: Path, tmp_path: Path
+) -> None:
+    for read in (pictures / "style.png", squeeze_weights):
+        before = read.read_bytes()
+        given = arguments(pictures, squeeze_weights)
+        result = command("train-style", *given, "-y", "-o", read, cwd=tmp_path)
+        assert result.returncode == 2
+        assert "is one of the inputs; name another file with --output" in result.stderr
+        assert read.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("extra", "words"),
     [

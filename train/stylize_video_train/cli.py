@@ -11,6 +11,7 @@ import typer
 
 from stylize_video.console import ProgressLine, errors_as_sentences, run_command
 from stylize_video.errors import StylizeError
+from stylize_video.files import check_outputs
 
 if TYPE_CHECKING:
     from stylize_video_train.recipe import Recipe
@@ -230,6 +231,7 @@ def train_style(
                 f"{target} already exists; pass --resume to go on with it, -y to replace it"
                 " or -o to write elsewhere"
             )
+        check_outputs({"--output": target}, [picture, feature_weights, config])
         given = _of_the_recipe(options)
         given["network"] = _given({"kind": network, "width": width}) or None
         recipe = _recipe(_given(given), config=config, resumed=target if resume else None)
