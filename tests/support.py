@@ -86,6 +86,19 @@ def write_clip(
     return path
 
 
+def half_of(whole: Path, path: Path) -> Path:
+    """The first half of an MP4's bytes, with the header of all of it in front."""
+    with av.open(str(whole)) as source, av.open(str(path), "w", options={"movflags": "+faststart"}) as target:
+        streams = {stream.index: target.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
 def save_style(path: Path, weight: NDArray[np.float32], bias: NDArray[np.float32] | None = None) -> Path:
     """A style that is one 3x3 convolution with ``weight`` ``[3, 3, 3, 3]``, clamped to 0..1."""
     nodes = [

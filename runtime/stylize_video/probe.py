@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,6 +23,9 @@ NO_TIME_STAMPS, TIMES_MAY_JUMP = 0x80, 0x200
 _FASTEST = 1000
 """Frames a second; a higher average counts time units."""
 
+_SHORT = 1
+"""Seconds by which a header may be wrong about the end."""
+
 _INTERLACED = range(2, 6)
 """FFmpeg's field orders other than unknown (0) and progressive (1)."""
 
@@ -34,8 +38,8 @@ class Probe:
     the range) where the file does not say. ``timed`` says that the container stores when
     frames are shown, and not only their order; ``jumps`` that its times may begin anew on the
     way, as in broadcasts put one behind the other; ``end_pts`` when the last of them is over,
-    where that is told; ``rgb`` that pixels are coded as RGB, and ``alpha`` that they have
-    transparency.
+    where that is told and the file does not break off before; ``rgb`` that pixels are coded as
+    RGB, and ``alpha`` that they have transparency.
     """
 
     width: int
@@ -94,6 +98,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
             f"{name} is Dolby Vision without a base that other players show; convert it to HDR10 or SDR first"
         )
     pixels, flags = codec.format, container.format.flags
+    interlaced = _is_interlaced(container, stream, seekable=seekable)
     timed = not flags & NO_TIME_STAMPS and container.format.name not in _UNTIMED
     jumps = bool(flags & TIMES_MAY_JUMP)
     start = (stream.start_time or 0) if timed or not seekable else _first_dts(container, stream)
@@ -111,7 +116,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         height=codec.height,
         time_base=time_base,
         start_pts=start,
-        end_pts=None if stream.duration is None or jumps else start + stream.duration,
+        end_pts=None if jumps else _end(container, stream, start, seekable=seekable),
         rate=rate,
         frame_count=count,
         colorspace=int(codec.colorspace),
@@ -119,13 +124,31 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         color_trc=int(codec.color_trc),
         color_range=int(codec.color_range),
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
-        interlaced=_is_interlaced(container, stream, seekable=seekable),
+        interlaced=interlaced,
         codec=codec.name,
         timed=timed,
         jumps=jumps,
         rgb=bool(pixels and (pixels.is_rgb or pixels.has_palette)),
         alpha=bool(pixels and has_alpha(pixels)) or stream.metadata.get("alpha_mode") == "1",
     )
+
+
+def _end(
+    container: av.container.InputContainer, stream: av.VideoStream, start: int, *, seekable: bool
+) -> int | None:
+    """When the last frame is over, as the header says: half a file has the header of all of it."""
+    if stream.duration is None:
+        return None
+    end = start + stream.duration
+    if not seekable:
+        return end
+    reached = Fraction(-1)
+    with contextlib.suppress(av.error.FFmpegError):
+        container.seek(end, stream=stream, any_frame=True)
+        for packet in container.demux():
+            if packet.pts is not None:
+                reached = max(reached, (packet.pts + (packet.duration or 0)) * packet.time_base)
+    return end if reached >= end * (stream.time_base or 1) - _SHORT else None
 
 
 def _is_interlaced(container: av.container.InputContainer, stream: av.VideoStream, *, seekable: bool) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import random
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
 from stylize_video.damage import goes_on_after
+from stylize_video.edit import Edit
 from stylize_video.pipeline import stylize_file
 from stylize_video.probe import probe
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
-from support import MakeClip
+from support import MakeClip, half_of
 
 FRAMES = 120
 BROKEN = (40, 41, 60, 61, 62)
@@ -66,21 +68,26 @@ def test_damage_inside_packets_is_concealed(whole: Path, tmp_path: Path) -> None
 def test_a_file_that_breaks_off(
     whole: Path, invert_style: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with av.open(str(whole)) as source:
-        options = {"movflags": "+faststart"}  # the index comes first, so that half a file has it
-        with av.open(str(tmp_path / "fast.mp4"), "w", options=options) as target:
-            streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
-            for packet in source.demux():
-                if packet.dts is not None:
-                    packet.stream = streams[packet.stream.index]
-                    target.mux(packet)
-    data = (tmp_path / "fast.mp4").read_bytes()
-    cut = tmp_path / "cut.mp4"
-    cut.write_bytes(data[: len(data) * 2 // 3])
+    cut = half_of(whole, tmp_path / "cut.mp4")
     result = stylize_file(cut, tmp_path / "o.mp4", StyleSession(Style.load(invert_style), "cpu"))
-    assert FRAMES // 3 < result.frames < FRAMES
+    assert FRAMES // 4 < result.frames < FRAMES
     assert times_of(tmp_path / "o.mp4") == times_of(whole)[: result.frames]
     assert f"{cut} breaks off: {result.frames} of its {FRAMES} frames are there" in caplog.messages
+
+
+def test_the_last_frame_of_what_breaks_off_is_not_held(
+    whole: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    """The header still says when the missing frames would be over."""
+    cut = half_of(whole, tmp_path / "cut.mp4")
+    with VideoSource(whole) as source:
+        assert source.info.end == Fraction(FRAMES, 30)
+    with VideoSource(cut) as source:
+        assert source.info.end is None
+        frames = len(list(source))
+    session = StyleSession(Style.load(invert_style), "cpu")
+    result = stylize_file(cut, tmp_path / "out.mp4", session, edit=Edit(fps=Fraction(30)))
+    assert abs(result.frames - frames) <= 1
 
 
 def test_whole_files_are_not_called_damaged(whole: Path, caplog: pytest.LogCaptureFixture) -> None:

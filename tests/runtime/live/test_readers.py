@@ -19,7 +19,7 @@ from live_support import MjpegServer, number_of, serving
 from stylize_video.errors import SourceError
 from stylize_video.live.readers import FileReader, StreamReader, reader_opener
 from stylize_video.source import VideoSource
-from support import MakeClip
+from support import MakeClip, half_of
 
 
 def test_a_stream_gives_upright_bgr_frames_as_they_come() -> None:
@@ -101,6 +101,15 @@ def test_the_end_of_a_file_is_that_of_its_last_frame(make_clip: MakeClip, tmp_pa
     while reader.read():
         pass
     assert 1.03 < (reader.end or 0) <= 2  # containers differ in what the last one lasts
+    reader.close()
+
+
+def test_a_file_that_breaks_off_ends_with_its_last_frame(make_clip: MakeClip, tmp_path: Path) -> None:
+    cut = half_of(make_clip(tmp_path / "whole.mp4", frames=90), tmp_path / "cut.mp4")
+    reader = FileReader(cut)
+    times = [item[1] for item in iter(reader.read, None) if item[1] is not None]
+    assert 20 < len(times) < 70
+    assert reader.end == pytest.approx(times[-1] + 1 / 30)
     reader.close()
 
 
