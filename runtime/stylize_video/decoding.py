@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
+from inspect import GEN_RUNNING, getgeneratorstate
 from typing import Protocol, cast
 
 import av
@@ -157,6 +158,8 @@ class PyAvReader:
         return self.read()
 
     def close(self) -> None:
+        if getgeneratorstate(self._pictures) == GEN_RUNNING:  # another thread waits for data in there
+            return
         self._pictures.close()
         self._container.close()
 

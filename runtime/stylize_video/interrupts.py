@@ -6,7 +6,7 @@ import _thread
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -40,16 +40,16 @@ def interrupt_on_termination() -> None:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[Sequence[int]]:
     """Ctrl-C, SIGTERM and SIGHUP wait for the end of the block, and stop the caller there.
 
     Completing a file takes a moment, and people who press Ctrl-C press it twice.
-    An error of the block comes first.
+    An error of the block comes first. The block gets the signals that wait, to be quicker then.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     waiting: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield waiting
+        return
 
     def wait(number: int, frame: object) -> None:
         waiting.append(number)
@@ -58,7 +58,7 @@ def uninterrupted() -> Iterator[None]:
     for number in before:
         signal.signal(number, wait)
     try:
-        yield
+        yield waiting
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)

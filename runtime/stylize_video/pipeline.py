@@ -20,7 +20,7 @@ from stylize_video.journal import open_journal
 from stylize_video.look import Look
 from stylize_video.options import Options
 from stylize_video.outputs import FrameSink, check_target, fitted, is_resumable, open_sink
-from stylize_video.pipes import RawFormat
+from stylize_video.pipes import PipeSink, RawFormat, StreamSource
 from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoInfo, VideoSource
@@ -179,7 +179,9 @@ def stylize_source(
 
     def stylize_here(job: Job) -> None:
         with (
-            WriteBehind(job.sink.write, depth=_queue_depth(job.info)) as encoder,
+            WriteBehind(
+                job.sink.write, depth=_queue_depth(job.info), stop_waiting=_end_of_waiting(job.sink)
+            ) as encoder,
             closing(
                 frames_after(job.video, job.frames, job.info, session, options, done=job.done, left=job.left)
             ) as stylized,
@@ -278,7 +280,7 @@ def frames_after(
     if done is not None and isinstance(video, VideoSource):
         start = done * info.time_base - _warm_up(info, options)
         video.skip_past(math.floor(start / video.info.time_base))
-    with ReadAhead(frames, depth=_queue_depth(info)) as decoded:
+    with ReadAhead(frames, depth=_queue_depth(info), stop_waiting=_end_of_waiting(video)) as decoded:
         needed = islice(decoded, left) if done is None else decoded
         with closing(
             stylize_frames(
@@ -298,3 +300,8 @@ def _warm_up(info: VideoInfo, options: Options) -> Fraction:
 def _queue_depth(info: VideoInfo) -> int:
     """Frames that wait on each side of the network: enough to even out the work, but not of 4K."""
     return 4 if info.width * info.height <= 2**21 else 2
+
+
+def _end_of_waiting(end: FrameSource | FrameSink) -> Callable[[], None]:
+    """What ends the waiting of another thread at this end of a job; only pipes let anybody wait."""
+    return end.stop_waiting if isinstance(end, StreamSource | PipeSink) else lambda: None

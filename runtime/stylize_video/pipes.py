@@ -26,6 +26,7 @@ from stylize_video.frame import TimedFrame
 from stylize_video.probe import facts_of, reason
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.stdio import BUFFER, StandardInput, StandardOutput
 from stylize_video.streams import StreamCopier
 
 STANDARD = "-"
@@ -104,36 +105,57 @@ class StreamSource(VideoSource):
     def __init__(
         self, name: str, *, edit: Edit = Edit(), alpha: bool = False, raw: RawFormat | None = None
     ) -> None:
-        container = _open(name, raw)
-        shown = _shown(name)
-        try:
-            facts = facts_of(container, shown, seekable=False)
-        except SourceError:
-            container.close()
-            raise
-        self.others = SharedPackets(container)
-        live = name != STANDARD and container.duration is None
-        self._begin(Path(shown), facts, edit=edit, alpha=alpha, shared=self.others, live=live)
+        self._input = _standard_input() if name == STANDARD else None
+        with self._input.opening() if self._input else contextlib.nullcontext():
+            container = _open(name, raw, self._input)
+            shown = _shown(name)
+            try:
+                facts = facts_of(container, shown, seekable=False)
+            except SourceError:
+                container.close()
+                raise
+            self.others = SharedPackets(container)
+            live = name != STANDARD and container.duration is None
+            self._begin(Path(shown), facts, edit=edit, alpha=alpha, shared=self.others, live=live)
+
+    def close(self) -> None:
+        """As for any video; standard input is given back too."""
+        super().close()
+        if self._input:
+            self._input.close()
+
+    def stop_waiting(self) -> None:
+        """Let whoever waits for more of standard input, in another thread, find its end."""
+        if self._input:
+            self._input.stop()
 
 
 def _shown(name: str) -> str:
     return "standard input" if name == STANDARD else without_password(name)
 
 
-def _open(name: str, raw: RawFormat | None) -> av.container.InputContainer:
-    if name == STANDARD and (sys.stdin is None or sys.stdin.isatty()):
+def _standard_input() -> StandardInput:
+    if sys.stdin is None or sys.stdin.isatty():
         what = "closed" if sys.stdin is None else "the terminal"
         raise SourceError(f"standard input is {what}; pipe a video into it, or name a file")
+    return StandardInput()
+
+
+def _open(
+    name: str, raw: RawFormat | None, standard_input: StandardInput | None
+) -> av.container.InputContainer:
     options = {}
     if raw:
         size, rate = f"{raw.width}x{raw.height}", str(raw.rate)
         options = {"video_size": size, "pixel_format": raw.pixels, "framerate": rate}
     elif name.startswith("rtsp"):
         options = {"rtsp_transport": "tcp"}  # lost packets would be grey frames
-    source = "pipe:0" if name == STANDARD else name
-    timeout = None if name == STANDARD else (_SECONDS_TO_OPEN, _SECONDS_TO_READ)
+    form = "rawvideo" if raw else None
     try:
-        return av.open(source, format="rawvideo" if raw else None, options=options, timeout=timeout)
+        if standard_input:
+            return av.open(standard_input, "r", format=form, options=options, buffer_size=BUFFER)
+        timeout = (_SECONDS_TO_OPEN, _SECONDS_TO_READ)
+        return av.open(name, "r", format=form, options=options, timeout=timeout)
     except (av.error.FFmpegError, ValueError, OSError) as error:
         hint = "; raw frames need --raw-size" if name == STANDARD and not raw else ""
         raise SourceError(
@@ -164,7 +186,9 @@ class PipeSink:
         self.output = Path(STANDARD)
         self.frames = 0
         self._info = info
-        self._container = av.open("pipe:1", "w", format=name, options={"flush_packets": "1"})
+        self._pipe = StandardOutput()
+        options = {"flush_packets": "1"}
+        self._container = av.open(self._pipe, "w", format=name, options=options, buffer_size=BUFFER)
         self._encoder = VideoEncoder(self._container, info, codec=codec, options={})
         self._others: StreamCopier | None = None
         if others is not None and kind not in UNTIMED_PIPES:
@@ -177,22 +201,28 @@ class PipeSink:
             BrokenPipeError: nobody reads any more.
             SinkError: writing fails in another way.
         """
-        with _errors_as_sentences():
+        with self._errors_as_sentences():
             self._container.mux(self._encoder.encode(frame))
             if self._others:
                 self._others.copy_until(frame.pts * self._info.time_base)
         self.frames += 1
 
     def finish(self, *, whole: bool = True) -> Path:
-        with _errors_as_sentences():
+        with self._errors_as_sentences():
             self._container.mux(self._encoder.flush())
             if self._others and whole:
                 self._others.copy_until(None)
             self._close()
         return self.output
 
+    def stop_waiting(self) -> None:
+        """Let whoever waits for the reader, in another thread, give up if it does not read on soon."""
+        self._pipe.stop()
+
     def keep_part(self) -> Path | None:
-        self.finish(whole=False)
+        self._pipe.stop()
+        with contextlib.suppress(BrokenPipeError, SinkError):
+            self.finish(whole=False)
         return self.output if self.frames else None
 
     def discard(self) -> None:
@@ -205,12 +235,13 @@ class PipeSink:
             self._others.close()
         self._container.close()
 
-
-@contextlib.contextmanager
-def _errors_as_sentences() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise SinkError(f"writing to standard output failed: {reason(error)}") from error
+    @contextlib.contextmanager
+    def _errors_as_sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            if self._pipe.interruption:
+                raise self._pipe.interruption from None
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise SinkError(f"writing to standard output failed: {reason(error)}") from error

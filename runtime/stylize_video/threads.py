@@ -10,9 +10,9 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -29,10 +29,15 @@ _END = object()
 
 
 class ReadAhead(Generic[T]):
-    """Iterates over ``items`` in a thread, at most ``depth`` ahead of the caller."""
+    """Iterates over ``items`` in a thread, at most ``depth`` ahead of the caller.
 
-    def __init__(self, items: Iterable[T], *, depth: int = 4) -> None:
-        self._items = items
+    Leaving the block calls ``stop_waiting``, where ``items`` may wait for what does not come.
+    """
+
+    def __init__(
+        self, items: Iterable[T], *, depth: int = 4, stop_waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        self._items, self._stop_waiting = items, stop_waiting
         self._queue: queue.Queue[object] = queue.Queue(depth)
         self._stop = threading.Event()
         self._error: BaseException | None = None
@@ -52,6 +57,7 @@ class ReadAhead(Generic[T]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
+        self._stop_waiting()
         self._thread.join()
 
     def _work(self) -> None:
@@ -69,11 +75,18 @@ class WriteBehind(Generic[T]):
 
     Leaving the block waits for everything queued to be written, also after an exception
     in the caller: what was computed is not thrown away. A Ctrl-C meanwhile waits too, so
-    that nobody completes a file which the thread still writes.
+    that nobody completes a file which the thread still writes; ``stop_waiting`` is called then, where
+    ``write`` may wait for a reader that reads no more.
     """
 
-    def __init__(self, write: Callable[[T], None], *, depth: int = 4) -> None:
-        self._write = write
+    def __init__(
+        self,
+        write: Callable[[T], None],
+        *,
+        depth: int = 4,
+        stop_waiting: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._write, self._stop_waiting = write, stop_waiting
         self._queue: queue.Queue[object] = queue.Queue(depth)
         self._failed = threading.Event()
         self._error: BaseException | None = None
@@ -91,11 +104,22 @@ class WriteBehind(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with uninterrupted():
-            _put(self._queue, _END, self._failed)
-            self._thread.join()
+        with uninterrupted() as signals:
+            self._end(signals, hurry=error is not None)
         if self._error and error is None:
             raise self._error
+
+    def _end(self, signals: Sequence[int], *, hurry: bool) -> None:
+        is_told = False
+        while self._thread.is_alive():
+            if signals or hurry:
+                self._stop_waiting()
+            if is_told:
+                self._thread.join(_POLL_SECONDS)
+                continue
+            with suppress(queue.Full):
+                self._queue.put(_END, timeout=_POLL_SECONDS)
+                is_told = True
 
     def _work(self) -> None:
         try:
