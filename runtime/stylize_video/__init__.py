@@ -2,10 +2,11 @@
 
 ::
 
-    from stylize_video import Look, open_session, stylize_file
+    from stylize_video import Look, open_session, stylize_file, stylize_picture
 
     session = open_session("photo", at_once=2)  # for files: several frames at a time
     stylize_file("clip.mp4", "styled.mp4", session, look=Look(strength=0.7))
+    stylize_picture("photo.jpg", "styled.jpg", session)
 
 Everything here is loaded on first use, so that importing the package costs nothing. There
 is no global state: a session is an object, and threads may share one.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from stylize_video.encoding import Encoding
     from stylize_video.errors import DeviceError, SinkError, SourceError, StyleError, StylizeError
     from stylize_video.frame import Frame, TimedFrame
+    from stylize_video.jobs import stylize_picture
     from stylize_video.look import Look
     from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file, stylize_frames
     from stylize_video.pipes import RawFormat
@@ -67,6 +69,7 @@ __all__ = [
     "open_session",
     "stylize_file",
     "stylize_frames",
+    "stylize_picture",
 ]
 
 _HOMES = {
@@ -74,6 +77,7 @@ _HOMES = {
     "encoding": ("Encoding",),
     "errors": ("DeviceError", "SinkError", "SourceError", "StyleError", "StylizeError"),
     "frame": ("Frame", "TimedFrame"),
+    "jobs": ("stylize_picture",),
     "look": ("Look",),
     "pipeline": ("Hooks", "InterruptedJobError", "Result", "stylize_file", "stylize_frames"),
     "pipes": ("RawFormat",),

@@ -239,6 +239,7 @@ def stylize_video(
         from stylize_video.encoding import Encoding
         from stylize_video.guard import try_out
         from stylize_video.jobs import (
+            check_for_picture,
             find_sources,
             is_picture,
             joined,
@@ -290,6 +291,8 @@ def stylize_video(
             max_frames=max_frames,
             raw=raw_format_of(raw_size, raw_fps, raw_format) if raw_size else None,
         )
+        if not many and isinstance(sources[0], Path) and is_picture(sources[0]):
+            check_for_picture(sources[0], options)
         if resolve_device(device).kind == "cpu":
             limit_memory()
         session = open_session(
@@ -384,17 +387,18 @@ def _stylize_on_cluster(
 def _stylize_one(
     source: Source, target: Path, session: StyleSession, options: Options, *, quiet: bool
 ) -> None:
-    from stylize_video.jobs import label_of, stylize_any
+    from stylize_video.jobs import is_picture, label_of, stylize_any
     from stylize_video.pipeline import Hooks
+    from stylize_video.pipes import STANDARD
 
-    progress = ProgressLine(target.name, quiet=quiet)
-
+    how = f"in the style {session.style.name} ({session.style.precision}) on {session.device}"
+    label = "standard output" if target == Path(STANDARD) else str(target)
+    progress = ProgressLine(Path(label).name, quiet=quiet)
     pause = PauseKey(progress.tell)
 
     def on_start(info: VideoInfo) -> None:
         if not quiet:
-            how = f"{session.style.name} ({session.style.precision}) on {session.device}"
-            say(f"{label_of(source)} in the style {how}")
+            say(f"{label_of(source)} {how}")
         progress.start(_frames_ahead(info.frame_count, options.max_frames))
 
     def on_resume(frames: int) -> None:
@@ -408,11 +412,13 @@ def _stylize_one(
     hooks = Hooks(on_start=on_start, on_frame=on_frame, on_resume=on_resume)
     with progress, pause:
         result = stylize_any(source, target, session, options, hooks=hooks)
-    if not quiet:
+    if not quiet and is_picture(source):
+        say(f"{label}: one picture {how}")
+    elif not quiet:
         fps = progress.rate
         plural = "" if result.frames == 1 else "s"
         took = f"{result.frames} frame{plural} in {progress.seconds:.1f} s, {fps:.1f} fps on {session.device}"
-        say(f"{result.output}: {took}")
+        say(f"{label}: {took}")
 
 
 def _frames_ahead(frame_count: int | None, max_frames: int | None) -> int | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stylize_video.errors import SinkError
 from stylize_video.hardware import HARDWARE, why_not
+from stylize_video.pictures import PICTURES
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ class Encoding:
         suffix = output.suffix.lower()
         known = sorted({s for codec in CODECS.values() for s in codec.suffixes})
         if suffix not in known:
-            raise SinkError(f"cannot write {output}: name a file that ends in {', '.join(known)}")
+            hint = f", or frames/%05d{suffix}; stylize_picture takes single pictures" * (suffix in PICTURES)
+            raise SinkError(f"cannot write {output}: name a file that ends in {', '.join(known)}{hint}")
         defaults = _DEFAULT_ALPHA_CODECS if self.alpha else _DEFAULT_CODECS
         name = self.codec or defaults.get(suffix, "h264")
         base, _, chip = name.rpartition("_")
@@ -157,12 +159,15 @@ class Encoding:
         """Raise SinkError where more is asked for than ``where`` has, which is no video file."""
         if self.alpha and not holds_alpha:
             raise SinkError(f"{where} holds no transparency; {_holders_of_alpha()}")
+        if asked := self.asked:
+            raise SinkError(f"leave out {' and '.join(asked)}: {where} is not encoded as video files are")
+
+    @property
+    def asked(self) -> list[str]:
+        """The options of what only video files have, that are not left out."""
         options = {"codec": self.codec, "crf": self.crf, "preset": self.preset, "bitrate": self.bitrate}
         asked = [f"--{name}" for name, value in options.items() if value is not None]
-        if self.encoder not in ("software", "auto"):
-            asked.append("--encoder")
-        if asked:
-            raise SinkError(f"leave out {' and '.join(asked)}: {where} is not encoded as video files are")
+        return asked + ["--encoder"] * (self.encoder not in ("software", "auto"))
 
     def _optioned(self, codec: Codec, name: str) -> tuple[Codec, dict[str, str]]:
         options = dict(codec.options)

@@ -24,6 +24,7 @@ from stylize_video.session import StyleSession
 from stylize_video.sink import check_output
 from stylize_video.stylizer import Stylizer
 from stylize_video.working_size import WorkingSize
+from stylize_video_assets.catalog import bundled_styles
 
 VIDEOS = frozenset(
     {
@@ -74,7 +75,7 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
 
 def joined(sources: Sequence[Source], output: Path | None) -> list[Source]:
     """Several pictures that go into one video, or into numbered ones, are one source in the order given."""
-    files = [source for source in sources if isinstance(source, Path) and is_picture(source)]
+    files = [source for source in sources if isinstance(source, Path) and _is_named_as_picture(source)]
     # A name without an ending is that of a folder which is missing.
     into_one = output is not None and not output.is_dir() and (output.suffix or str(output) == STANDARD)
     if into_one and len(files) == len(sources) > 1:
@@ -84,9 +85,13 @@ def joined(sources: Sequence[Source], output: Path | None) -> list[Source]:
 
 def is_picture(source: Source) -> bool:
     """Whether a source is one picture, by its ending; a PNG that moves is a video."""
-    if not isinstance(source, Path) or source.suffix.lower() not in PICTURES or is_pattern(source):
+    if not isinstance(source, Path) or not _is_named_as_picture(source):
         return False
     return source.suffix.lower() != ".png" or not is_animation(source)
+
+
+def _is_named_as_picture(source: Path) -> bool:
+    return source.suffix.lower() in PICTURES and not is_pattern(source)
 
 
 def label_of(source: Source) -> str:
@@ -134,18 +139,47 @@ def outputs_for(sources: Sequence[Source], style: str, output: Path | None) -> l
 
 
 def without_results(sources: Sequence[Source], style: str, output: Path | None) -> list[Source]:
-    """The sources but those that an earlier run made of others among them, or left as a part."""
+    """The sources but those that earlier runs made of others among them, or left as a part.
+
+    They are known by their names: ``clip.photo.mp4``, beside ``clip.mov`` or in ``output``, where
+    ``photo`` is ``style`` or a bundled one.
+    """
     if output is not None and not output.is_dir():
         return list(sources)
-    results = {os.path.realpath(output_for(source, style, output, many=True)) for source in sources}
+    styles = {style, *(bundled.name for bundled in bundled_styles())}
+    originals = set()
+    for source in sources:
+        result = output_for(source, style, None, many=True)
+        stem = result.stem.removesuffix(f".{style}")
+        for folder in {result.parent, output or result.parent}:
+            originals.add((os.path.realpath(folder), stem, result.suffix))
 
     def is_result(source: Source) -> bool:
         if not isinstance(source, Path):
             return False
-        whole = source.with_name(_UNFINISHED.sub("", source.stem) + source.suffix)
-        return not results.isdisjoint({os.path.realpath(source), os.path.realpath(whole)})
+        folder, stem = os.path.realpath(source.parent), _UNFINISHED.sub("", source.stem)
+        while (parts := stem.rpartition("."))[2] in styles:
+            stem = parts[0]
+            if (folder, stem, source.suffix.lower()) in originals:
+                return True
+        return False
 
     return [source for source in sources if not is_result(source)]
+
+
+def check_for_picture(source: Path, options: Options) -> None:
+    """Raise SourceError where more is asked for than the result of one picture has."""
+    edit = options.edit
+    given = {
+        "--start": edit.start is not None,
+        "--end": edit.end is not None,
+        "--fps": edit.fps is not None,
+        "--smooth": options.smooth > 0,
+        "--resume": options.resume,
+        "--max-frames": options.max_frames is not None,
+    }
+    if asked := [*options.encoding.asked, *(name for name, is_given in given.items() if is_given)]:
+        raise SourceError(f"leave out {' and '.join(asked)}: {source} is one picture, and becomes one")
 
 
 def _path_beside(source: Source) -> Path:
@@ -180,8 +214,8 @@ def stylize_any(
 
 
 def stylize_picture(
-    source: Path,
-    output: Path,
+    source: str | Path,
+    output: str | Path,
     session: StyleSession,
     *,
     look: Look = Look(),
@@ -204,6 +238,7 @@ def stylize_picture(
         SourceError: ``source`` is no picture.
         SinkError: ``output`` exists, or cannot be written.
     """
+    source, output = Path(source), Path(output)
     if output.suffix.lower() not in PICTURES:
         raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(PICTURES)})")
     check_output(output, source, overwrite=overwrite)

@@ -20,7 +20,7 @@ from stylize_video.journal import open_journal
 from stylize_video.look import Look
 from stylize_video.options import Options
 from stylize_video.outputs import FrameSink, check_target, fitted, is_resumable, open_sink
-from stylize_video.pipes import PipeSink, RawFormat, StreamSource
+from stylize_video.pipes import STANDARD, PipeSink, RawFormat, StreamSource
 from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoInfo, VideoSource
@@ -36,7 +36,8 @@ class InterruptedJobError(StylizeError):
     """Ctrl-C stopped a job; ``part`` is the playable file with what was done, if anything was."""
 
     def __init__(self, part: Path | None) -> None:
-        kept = f"what was done is in {part}" if part else "nothing was written"
+        where = "went to standard output" if part == Path(STANDARD) else f"is in {part}"
+        kept = f"what was done {where}" if part else "nothing was written"
         super().__init__(f"interrupted: {kept}")
         self.part = part
 

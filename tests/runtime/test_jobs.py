@@ -28,6 +28,7 @@ from stylize_video.look import Look
 from stylize_video.options import Options
 from stylize_video.pictures import read_picture
 from stylize_video.session import StyleSession
+from stylize_video.source import VideoSource
 from stylize_video.style import Style
 from support import Command, draw_picture
 
@@ -82,7 +83,11 @@ def test_results_of_earlier_runs_are_no_sources(tmp_path: Path, monkeypatch: pyt
     found = [a, *made, b, picture, stylized]
     assert without_results(found, "sea", None) == [a, b, picture]
     assert without_results(found, "sky", None) == found
-    assert without_results(found, "sea", tmp_path) == found
+    assert without_results(found, "sea", tmp_path) == [a, b, picture]
+    bundled = [Path("x/a.photo.mp4"), Path("x/a.photo.mosaic.part.mp4"), Path("x/c.photo.mp4")]
+    assert without_results([a, *bundled], "mosaic", None) == [a, bundled[2]]  # of c there is no source
+    assert without_results([a, *bundled], "sea", tmp_path) == [a, bundled[2]]
+    assert without_results([a, *bundled], "sea", tmp_path / "one.mp4") == [a, *bundled]
     assert without_results(["-", "http://h/a.mp4"], "sea", None) == ["-", "http://h/a.mp4"]
     monkeypatch.chdir(tmp_path)
     Path("x").mkdir()
@@ -235,6 +240,53 @@ def test_pictures_that_fail(invert: StyleSession, tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="already exists"):
         stylize_picture(tmp_path / "in.png", tmp_path / "text.png", invert)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.png", "text.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--codec", "hevc", "--crf", "20"], "--codec and --crf"),
+        (["--encoder", "nvenc"], "--encoder"),
+        (["--start", "1", "--end", "2", "--fps", "3"], "--start and --end and --fps"),
+        (["--smooth", "0.5", "--max-frames", "1"], "--smooth and --max-frames"),
+        (["--resume"], "--resume"),
+    ],
+)
+def test_what_one_picture_has_not(
+    arguments: list[str], named: str, command: Command, invert_style: Path, tmp_path: Path
+) -> None:
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), draw_picture(0, 40, 30))
+    refused = command("stylize-video", "a.png", "-s", invert_style, *arguments, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert refused.stderr == f"error: leave out {named}: a.png is one picture, and becomes one\n"
+    batch = command("stylize-video", "a.png", "b.png", "-s", invert_style, "-q", *arguments, cwd=tmp_path)
+    assert (batch.returncode, batch.stderr) == (0, "")
+
+
+def test_what_is_said_of_one_picture(command: Command, invert_style: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), draw_picture(0, 40, 30))
+    wanted = ("--alpha", "--scale", "2", "--strength", "0.5", "--keep-colors", "--device", "cpu")
+    done = command("stylize-video", "a.png", "-s", invert_style, *wanted, cwd=tmp_path)
+    assert done.stderr == "a.invert.png: one picture in the style invert (fp32) on cpu\n"
+    assert done.returncode == 0
+    assert cv2.imread(str(tmp_path / "a.invert.png")).shape == (60, 80, 3)  # type: ignore[union-attr]
+
+
+def test_pictures_that_move_among_others(command: Command, invert_style: Path, tmp_path: Path) -> None:
+    """Their first pictures become frames, as those of moving WebP do."""
+    write_apng(tmp_path / "b.png")
+    for name in ("a.png", "c.png"):
+        cv2.imwrite(str(tmp_path / name), draw_picture(0, 64, 48))
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    done = command("stylize-video", *files, "-s", invert_style, "-o", tmp_path / "out.mp4", "-q")
+    assert (done.returncode, done.stderr) == (
+        0, f"WARNING: {files[1]} is an animation; its first picture alone is taken\n",
+    )  # fmt: skip
+    with VideoSource(tmp_path / "out.mp4") as video:
+        means = [frame.image.mean() for frame in video]
+    assert len(means) == 3
+    assert means[1] == pytest.approx(255 - 60, abs=3)
 
 
 def test_a_batch_goes_on_past_a_broken_file(

@@ -29,6 +29,7 @@ from stylize_video import (
     open_session,
     stylize_file,
     stylize_frames,
+    stylize_picture,
 )
 from stylize_video.quiet import quiet_stderr
 from support import ROOT
@@ -151,3 +152,13 @@ def test_silence_in_many_threads_ends(capfd: pytest.CaptureFixture[str]) -> None
             future.result()
     os.write(2, b"heard again")
     assert capfd.readouterr().err == "heard again"
+
+
+def test_a_picture(tmp_path: Path) -> None:
+    session = open_session("photo", device="cpu")
+    picture = ROOT / "assets" / "pictures" / "photo.jpg"
+    result = stylize_picture(str(picture), str(tmp_path / "out.png"), session, look=Look(0.5))
+    assert assert_type(result, Result) == Result(tmp_path / "out.png", 1)
+    assert (tmp_path / "out.png").stat().st_size > 1000
+    with pytest.raises(StylizeError, match=r"frames/%05d.jpg; stylize_picture takes single pictures"):
+        stylize_file(picture, tmp_path / "out.jpg", session)

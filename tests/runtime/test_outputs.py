@@ -456,6 +456,7 @@ def test_in_the_middle_of_a_pipe(make_clip: MakeClip, tmp_path: Path) -> None:
             [*command_line("stylize_video.cli:main"), "-", "--device", "cpu"],
             stdin=pipe, capture_output=True, check=True, timeout=240,
         )  # fmt: skip
+    assert b"\nstandard output: 20 frames in " in result.stderr
     (tmp_path / "out.nut").write_bytes(result.stdout)
     contents = []
     for path in (nut, tmp_path / "out.nut"):

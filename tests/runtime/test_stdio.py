@@ -84,6 +84,9 @@ def test_a_reader_that_stalls(
     assert process.stdout.read(20_000)  # and no more
     process.send_signal(number)
     assert process.wait(timeout=60) == code
+    assert told(process.stderr, b"interrupted").endswith(
+        b"interrupted: what was done went to standard output\n"
+    )
 
 
 def test_ctrl_c_while_standard_input_is_looked_at(tmp_path: Path) -> None:
