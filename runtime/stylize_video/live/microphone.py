@@ -20,6 +20,8 @@ from stylize_video.quiet import quiet_stderr
 _DEVICES = {"linux": "alsa:default", "darwin": "avfoundation::default", "win32": "dshow:audio=Microphone"}
 _QUEUED = 500
 """Frames that wait for a recording's encoder, ten seconds or so; sound beyond that is lost."""
+_AHEAD_SECONDS = 2.0
+"""Sound comes in bursts, but what comes so much faster than it sounds is of no microphone."""
 _RATE = 48_000
 
 
@@ -94,6 +96,7 @@ class SoundTrack:
         self._frames: queue.Queue[tuple[float, av.AudioFrame]] = queue.Queue(_QUEUED)
         self._at = at
         self._missing: float | None = None  # seconds before the next frame; None before the first
+        self._heard = 0.0
         self._samples = 0
         self._closed = False
 
@@ -102,8 +105,12 @@ class SoundTrack:
         if self._closed:
             return
         seconds = frame.samples / frame.sample_rate
+        now = time.perf_counter() - self._at
         if self._missing is None:
-            self._missing = max(0.0, time.perf_counter() - self._at - seconds)
+            self._missing = self._heard = max(0.0, now - seconds)
+        if self._heard > now + _AHEAD_SECONDS:
+            return
+        self._heard += seconds
         try:
             self._frames.put_nowait((self._missing, frame))
             self._missing = 0.0
@@ -112,11 +119,8 @@ class SoundTrack:
 
     def copy_until(self, seconds: Fraction | None) -> None:
         """Encode all that has arrived: it is of now, as the frames are."""
-        while True:
-            try:
-                missing, frame = self._frames.get_nowait()
-            except queue.Empty:
-                return
+        for _ in range(self._frames.qsize()):  # more may come meanwhile, without an end
+            missing, frame = self._frames.get_nowait()
             self._put_silence(missing)
             frame.pts = None
             for part in self._resampler.resample(frame):

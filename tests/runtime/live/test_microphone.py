@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
 
+from stylize_video.live import microphone
 from stylize_video.live.microphone import SoundTrack
 from support import Command, MakeClip
 
@@ -35,6 +38,21 @@ def test_a_recording_has_the_microphones_sound(
     assert np.argmax(spectrum) * 2 == pytest.approx(440, abs=4)
     times = [float(frame.time) for frame in frames if frame.time is not None]
     assert (np.diff(times) > 0).all()
+
+
+def test_sound_that_comes_faster_than_it_sounds(
+    command: Command, make_clip: MakeClip, invert_style: Path, tmp_path: Path
+) -> None:
+    """It would never end, and neither would the recording."""
+    source = make_clip(tmp_path / "clip.mp4", frames=60, sound=False)
+    result = command(
+        "stylize-camera", source, "-s", invert_style, "--no-window", "--record", "live.mp4",
+        "--microphone", SINE.removesuffix(",arealtime"), cwd=tmp_path, timeout=60,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    with av.open(str(tmp_path / "live.mp4")) as container:
+        samples = sum(frame.samples for frame in container.decode(audio=0))
+    assert 1 < samples / 48_000 < 5
 
 
 def test_a_microphone_that_is_not_there(command: Command, clip: Path, tmp_path: Path) -> None:
@@ -67,9 +85,13 @@ def onset(path: Path) -> float:
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
-def test_sound_that_nobody_took_is_silence(name: str, tmp_path: Path) -> None:
+def test_sound_that_nobody_took_is_silence(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = itertools.count(0.02, 0.02)
+    monkeypatch.setattr(microphone, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     with av.open(str(tmp_path / name), "w") as container:
-        track = SoundTrack(container, at=time.perf_counter() - 0.02)
+        track = SoundTrack(container, at=0)
         for _ in range(700):  # 14 seconds, more than wait
             track.take(heard(loud=False))
         track.copy_until(Fraction(14))
