@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sys
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stylize_video.errors import SinkError
+
+LONGEST_NAME = 255
+"""Bytes of a file's name without its folder, in almost all file systems."""
 
 _STANDARD = (1, 2)
 """File descriptors of standard output and standard error."""
@@ -26,6 +30,14 @@ def for_ffmpeg(name: str | Path) -> str:
     return text if ":" not in text or "://" in text or Path(text).is_absolute() else f"./{text}"
 
 
+def hidden_name(name: str, ending: str) -> str:
+    """``.NAME`` and ``ending``; a hash is in the place of a name that would make it too long for a file's."""
+    hidden = f".{name}{ending}"
+    if len(os.fsencode(hidden)) <= LONGEST_NAME:
+        return hidden
+    return f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{ending}"
+
+
 def temporary_beside(target: Path) -> Path:
     """Create an empty hidden file in ``target``'s folder, with ``target``'s ending.
 
@@ -34,7 +46,9 @@ def temporary_beside(target: Path) -> Path:
     Raises:
         OSError: the folder is missing or cannot be written.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}.", suffix=target.suffix, dir=target.parent)
+    random = 8  # letters that tempfile puts in
+    prefix = hidden_name(target.stem, f".{' ' * random}{target.suffix}")[: -random - len(target.suffix)]
+    handle, name = tempfile.mkstemp(prefix=prefix, suffix=target.suffix, dir=target.parent)
     os.close(handle)
     return Path(name)
 
@@ -47,7 +61,7 @@ def sole_temporary_beside(target: Path) -> Path:
     Raises:
         OSError: the folder is missing or cannot be written.
     """
-    temporary = target.with_name(f".{target.stem}.unfinished{target.suffix}").absolute()
+    temporary = target.with_name(hidden_name(target.stem, f".unfinished{target.suffix}")).absolute()
     temporary.unlink(missing_ok=True)
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     return temporary

@@ -33,6 +33,7 @@ import av
 from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
 from stylize_video.errors import SinkError, StylizeError
+from stylize_video.files import hidden_name
 
 _log = logging.getLogger(__name__)
 
@@ -323,7 +324,7 @@ class Journal:
 
 def journal_path(output: Path) -> Path:
     """Where the journal of a job lies: hidden beside its output."""
-    return output.with_name(f".{output.name}.resume")
+    return output.with_name(hidden_name(output.name, ".resume"))
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ is never thrown away, also where its place was taken meanwhile.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -20,7 +21,13 @@ import av.error
 from stylize_video.encoder import VideoEncoder
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError
-from stylize_video.files import for_ffmpeg, put_in_place, sole_temporary_beside, temporary_beside
+from stylize_video.files import (
+    LONGEST_NAME,
+    for_ffmpeg,
+    put_in_place,
+    sole_temporary_beside,
+    temporary_beside,
+)
 from stylize_video.frame import TimedFrame
 from stylize_video.interrupts import uninterrupted
 from stylize_video.journal import Journal
@@ -93,7 +100,7 @@ class VideoSink:
         try:
             if live:
                 self._temporary = _free_name(output, "part")
-                self._temporary.touch(0o600, exist_ok=False)
+                self._temporary.touch(exist_ok=False)  # it may stay, and has the permissions of any file
             else:
                 self._temporary = sole_temporary_beside(output) if journal else temporary_beside(output)
         except OSError as error:
@@ -298,9 +305,12 @@ def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
 
 def _free_name(output: Path, word: str) -> Path:
     """``clip.photo.part.mp4`` beside ``clip.photo.mp4`` for ``part``, numbered where that is taken."""
-    path = output.with_suffix(f".{word}{output.suffix}")
+    stem = output.stem
+    while len(os.fsencode(f"{stem}.{word}999{output.suffix}")) > LONGEST_NAME:
+        stem = stem[:-1]
+    path = output.with_name(f"{stem}.{word}{output.suffix}")
     number = 2
     while path.exists():
-        path = output.with_suffix(f".{word}{number}{output.suffix}")
+        path = output.with_name(f"{stem}.{word}{number}{output.suffix}")
         number += 1
     return path

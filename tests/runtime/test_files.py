@@ -73,6 +73,18 @@ def test_nobody_else_reads_what_is_being_written(tmp_path: Path) -> None:
         assert (tmp_path / "clip.mp4").stat().st_mode == plain.stat().st_mode
 
 
+@pytest.mark.parametrize("name", ["n" * 251, "ü" * 125])
+def test_long_names_are_those_of_a_hash_meanwhile(name: str, tmp_path: Path) -> None:
+    target = tmp_path / f"{name}.mp4"
+    target.touch()
+    sole = sole_temporary_beside(target)
+    assert sole.name == sole_temporary_beside(target).name
+    assert sole.name != sole_temporary_beside(tmp_path / f"m{name[1:]}.mp4").name
+    assert temporary_beside(target).suffix == sole.suffix == ".mp4"
+    write_text(target, "whole")
+    assert target.read_text() == "whole"
+
+
 def test_what_a_killed_writer_left_is_replaced_and_never_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(b"precious")
     (tmp_path / ".clip.unfinished.mp4").symlink_to(tmp_path / "precious")

@@ -115,6 +115,28 @@ def test_a_live_file_is_a_plain_one_in_the_end(step: int, count: int, tmp_path: 
     assert (tmp_path / "True.mp4").stat().st_mode == (tmp_path / "False.mp4").stat().st_mode
 
 
+def test_what_a_crash_would_leave_has_the_permissions_of_any_file(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "out.mp4", info(tmp_path), copy_streams=False, live=True)
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "out.part.mp4").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    sink.discard()
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_the_longest_name_that_a_file_may_have(live: bool, tmp_path: Path) -> None:
+    output = tmp_path / f"{'n' * 251}.mp4"
+    sink = VideoSink(output, info(tmp_path), copy_streams=False, live=live)
+    write(sink, range(3))
+    assert sink.finish(whole=False) == output
+    sink = VideoSink(output, info(tmp_path), overwrite=True, copy_streams=False, live=live)
+    write(sink, range(3))
+    part = sink.keep_part()
+    assert part is not None
+    assert part.name.startswith("nnn")
+    assert ".part" in part.name
+    assert names_in(tmp_path) == sorted([output.name, part.name])
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".ts", ".avi"])
 def test_a_crash_leaves_a_playable_part(suffix: str, tmp_path: Path) -> None:
     program = (
