@@ -12,7 +12,7 @@ from typing import Literal
 
 from stylize_video.contract import Precision
 from stylize_video.encoding import Encoding
-from stylize_video.errors import StylizeError
+from stylize_video.errors import SourceError, StylizeError
 from stylize_video.guard import try_out
 from stylize_video.live.address import parse_address
 from stylize_video.live.cameras import CameraRequest
@@ -31,6 +31,7 @@ from stylize_video.live.stylist import Stylist
 from stylize_video.live.virtual_camera import VirtualCamera
 from stylize_video.live.window import Window
 from stylize_video.look import Look
+from stylize_video.pipes import without_password
 from stylize_video.session import StyleSession
 from stylize_video.smoothing import check_smooth
 from stylize_video.style import find_style, style_name
@@ -157,6 +158,9 @@ class Program:
             except KeyboardInterrupt:
                 on_end(engine.report())
                 raise
+            if not statistics.shown:
+                shown = without_password(self.source)
+                raise SourceError(f"{shown} gave no frame: is it running, and can its video be decoded?")
             on_end(statistics)
             return statistics
 

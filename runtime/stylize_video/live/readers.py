@@ -20,6 +20,7 @@ from stylize_video.decoding import quarter_turns
 from stylize_video.errors import SourceError
 from stylize_video.frame import Frame
 from stylize_video.live.cameras import CameraReader, CameraRequest
+from stylize_video.pipes import without_password
 from stylize_video.probe import reason
 from stylize_video.source import VideoSource
 
@@ -101,16 +102,17 @@ class StreamReader:
     end: float | None = None
 
     def __init__(self, url: str) -> None:
+        shown = without_password(url)
         try:
             self._container = av.open(url, options=_LIVE_OPTIONS, timeout=(_OPEN_SECONDS, _READ_SECONDS))
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SourceError(
-                f"{url} cannot be opened ({reason(error)}): is it right, and running?"
+                f"{shown} cannot be opened ({reason(error)}): is it right, and running?"
             ) from error
         stream = next(iter(self._container.streams.video), None)
         if stream is None:
             self._container.close()
-            raise SourceError(f"{url} has no video in it")
+            raise SourceError(f"{shown} has no video in it")
         self._reformatter = VideoReformatter()  # kept, or every frame would start threads and fill tables
         # Decoding in several threads would hold frames back.
         stream.thread_type = "SLICE"

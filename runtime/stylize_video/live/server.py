@@ -235,11 +235,16 @@ class _Handler(BaseHTTPRequestHandler):
                 f"say with Content-Length what you send, at most {_LONGEST_BODY} bytes",
             )
             return False
+        try:
+            self._url = urlsplit(self.path)
+        except ValueError:  # as of http://[
+            self._refuse(HTTPStatus.BAD_REQUEST, "that is no address")
+            return False
         self._body = self.rfile.read(int(lengths[0]))
         return True
 
     def do_GET(self) -> None:
-        url = urlsplit(self.path)
+        url = self._url
         query = parse_qs(url.query)
         if not self._may(query):
             return
@@ -252,7 +257,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._text(HTTPStatus.NOT_FOUND, "there is nothing here")
 
     def do_POST(self) -> None:
-        url = urlsplit(self.path)
+        url = self._url
         if not self._may(parse_qs(url.query)):
             return
         # Pages of other sites cannot send this type without asking first, and are never allowed to.
@@ -260,7 +265,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json")
             return
         origin = self.headers.get("Origin")
-        if origin and urlsplit(origin).netloc != self.headers.get("Host"):
+        if origin and origin.partition("://")[2] != self.headers.get("Host"):
             self._refuse(HTTPStatus.FORBIDDEN, "this page is not ours")
             return
         if url.path not in ("/set", "/press"):

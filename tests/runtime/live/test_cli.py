@@ -52,6 +52,25 @@ def test_a_stream_for_some_seconds(command: Command, invert_style: Path, tmp_pat
     assert json.loads((tmp_path / "s").read_text().splitlines()[-1])["shown"] >= 1
 
 
+def test_a_source_without_a_picture_is_an_error(
+    command: Command, make_clip: MakeClip, invert_style: Path, tmp_path: Path
+) -> None:
+    """A video by its address of which nothing can be decoded."""
+    clip = make_clip(tmp_path / "in.mp4", frames=30, sound=False)
+    with av.open(str(clip)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size and p.pos is not None]
+    data = bytearray(clip.read_bytes())
+    for position, size in packets:
+        data[position + 4 : position + size] = bytes(size - 4)
+    clip.write_bytes(data)
+    result = command(
+        "stylize-camera", f"file://{clip}", "-s", invert_style, "--no-window", "--stats", tmp_path / "s"
+    )
+    assert result.returncode == 2
+    last = result.stderr.splitlines()[-1]
+    assert last == f"error: file://{clip} gave no frame: is it running, and can its video be decoded?"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to other processes")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_stopping_finishes_the_recording(name: str, invert_style: Path, tmp_path: Path) -> None:

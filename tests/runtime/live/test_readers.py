@@ -67,6 +67,7 @@ def test_a_file_by_url_is_played_at_its_own_speed(clip: Path) -> None:
     [
         ("missing.mp4", "missing.mp4 is no camera, URL or file"),
         ("http://127.0.0.1:9/none.mjpg", "cannot be opened"),
+        ("http://me:secret@127.0.0.1:9/none.mjpg", "^http://127.0.0.1:9/none.mjpg cannot be opened"),
         ("gopher://host/video", "cannot be opened"),
         ("977", "there is no camera 977"),
         ("/dev/video977", "there is no camera /dev/video977"),

@@ -258,6 +258,8 @@ LENGTH = f"Content-Length: {len(SMUGGLED)}"
     [
         (a_request("POST /set", "Content-Type: text/plain", LENGTH), 415),
         (a_request("POST /set", "Origin: http://evil.example", JSON, LENGTH), 403),
+        (a_request("POST /set", "Origin: http://[", JSON, LENGTH), 403),
+        (a_request("GET http://["), 400),
         (
             a_request("POST /set", "Host: evil.example", JSON, LENGTH).replace(b"Host: 127.0.0.1\r\n", b""),
             403,
