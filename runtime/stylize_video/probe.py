@@ -26,6 +26,8 @@ _FASTEST = 1000
 _SHORT = 1
 """Seconds by which a header may be wrong about the end."""
 
+_USUAL_BITS = 8
+
 _INTERLACED = range(2, 6)
 """FFmpeg's field orders other than unknown (0) and progressive (1)."""
 
@@ -39,7 +41,7 @@ class Probe:
     frames are shown, and not only their order; ``jumps`` that its times may begin anew on the
     way, as in broadcasts put one behind the other; ``end_pts`` when the last of them is over,
     where that is told and the file does not break off before; ``rgb`` that pixels are coded as
-    RGB, and ``alpha`` that they have transparency.
+    RGB, ``deep`` that they have more than 8 bits, and ``alpha`` that they have transparency.
     """
 
     width: int
@@ -59,6 +61,7 @@ class Probe:
     timed: bool
     jumps: bool
     rgb: bool
+    deep: bool
     alpha: bool
 
 
@@ -129,6 +132,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         timed=timed,
         jumps=jumps,
         rgb=bool(pixels and (pixels.is_rgb or pixels.has_palette)),
+        deep=bool(pixels and any(component.bits > _USUAL_BITS for component in pixels.components)),
         alpha=bool(pixels and has_alpha(pixels)) or stream.metadata.get("alpha_mode") == "1",
     )
 

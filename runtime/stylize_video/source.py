@@ -2,7 +2,7 @@
 
 OpenCV decodes (upright, whatever the rotation metadata says); PyAV reads what OpenCV
 does not tell: the time base, colour tags, and whether the file is a video at all. PyAV
-decodes too where OpenCV would be wrong: interlaced videos, HDR and wide colours, and
+decodes too where OpenCV would be wrong: interlaced videos, HDR, deep and wide colours, and
 containers whose time stamps are missing or jump.
 """
 
@@ -277,7 +277,8 @@ def _openers(
     """Ways to open a reader, the best first: OpenCV's where it does all that is needed, else PyAV's."""
     filters = _filters(name, facts)
     by_pyav = partial(PyAvReader, name, facts, filters, alpha=alpha, shared=shared)
-    is_plain = not facts.interlaced and facts.color_primaries in _NARROW
+    # OpenCV converts more than 8 bits slowly, and in another tone than PyAV, to which it may be changed for.
+    is_plain = not (facts.interlaced or facts.deep) and facts.color_primaries in _NARROW
     if is_plain and facts.timed and not (facts.jumps or filters or alpha or shared):
         return [partial(OpenCvReader, name, facts), by_pyav]
     return [by_pyav]

@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import av.error
+from av.stream import Discard
 
 from stylize_video.edit import Window
 from stylize_video.files import for_ffmpeg
@@ -64,7 +65,7 @@ class StreamCopier:
         for stream in self._source.streams:
             if main is None or stream.index != main.index:
                 self._consider(stream)
-        if data := [str(stream.index) for stream in self._source.streams if stream.type == "data"]:
+        if data := [str(stream.index) for stream in self._source.streams if _is_lost(stream)]:
             _log.warning("data (stream %s) is not kept", ", ".join(data))
         self._describe(main)
         if chapters := _chapters(self._source, window):
@@ -252,6 +253,11 @@ class StreamCopier:
         except av.error.FFmpegError:  # which has read on to look for it
             self._source.close()
             self._source = av.open(for_ffmpeg(self._name))
+
+
+def _is_lost(stream: Any) -> bool:
+    """Whether there is data that nobody keeps; of chapters FFmpeg reads itself what is in an MP4's track."""
+    return bool(stream.type == "data" and stream.discard != Discard.all)
 
 
 def _chapters(source: av.container.InputContainer, window: Window) -> list[Any]:

@@ -107,6 +107,27 @@ def test_what_else_there_is_gets_one_line_each(
     ]
 
 
+def test_the_track_of_an_mp4_in_which_chapters_are_is_no_loss(
+    clip: Path, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = tmp_path / "in.mp4"
+    with av.open(str(clip)) as plain, av.open(str(source), "w") as container:
+        copy = container.add_stream_from_template(plain.streams.video[0])
+        container.set_chapters(
+            [{"id": 0, "start": 0, "end": 300, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}}]
+        )
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                container.mux(packet)
+    with av.open(str(source)) as container:
+        assert [stream.type for stream in container.streams] == ["video", "data"]
+    result = stylize_file(source, tmp_path / "out.mp4", invert)
+    assert not caplog.messages
+    with av.open(str(result.output)) as container:
+        assert [chapter["metadata"]["title"] for chapter in container.chapters()] == ["one"]
+
+
 def test_what_describes_the_video_is_kept_and_what_describes_its_container_is_not(
     clip: Path, invert: StyleSession, tmp_path: Path
 ) -> None:
