@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from stylize_video.usage import with_value
 
 if TYPE_CHECKING:
     from stylize_video.inputs import Source
+    from stylize_video.jobs import Batch
     from stylize_video.options import Options
     from stylize_video.session import StyleSession
     from stylize_video.source import VideoInfo
@@ -238,15 +240,7 @@ def stylize_video(
         from stylize_video.edit import Edit, parse_rate, parse_scale, parse_time
         from stylize_video.encoding import Encoding
         from stylize_video.guard import try_out
-        from stylize_video.jobs import (
-            check_for_picture,
-            find_sources,
-            is_picture,
-            joined,
-            label_of,
-            outputs_for,
-            without_results,
-        )
+        from stylize_video.jobs import check_for_picture, is_picture, label_of, plan_batch
         from stylize_video.look import Look
         from stylize_video.machine import most_at_once
         from stylize_video.options import Options
@@ -258,23 +252,20 @@ def stylize_video(
         from stylize_video.working_size import WorkingSize
 
         # What can be wrong is found before a model is loaded.
-        found = joined(find_sources(inputs), output)
         style_path = find_style(style)
-        sources = without_results(found, style_name(style_path), output)
-        of_folder = isinstance(found[0], Path) and found[0].parent == Path(inputs[0])
-        many = len(found) > 1 or of_folder
-        targets = outputs_for(sources, style_name(style_path), output)
-        if pipe_format and Path(STANDARD) not in targets:
+        batch = plan_batch(inputs, style_name(style_path), output)
+        source, target = batch.files[0]
+        if pipe_format and all(str(place) != STANDARD for _, place in batch.files):
             raise SinkError("--pipe-format is for standard output; pass -o - too, or leave it out")
-        if raw_size and not any(isinstance(source, str) for source in sources):
+        if raw_size and not any(isinstance(one, str) for one, _ in batch.files):
             raise SourceError("--raw-size is for standard input; name - as the input, or leave it out")
         if not raw_size and (raw_fps or raw_format):
             raise SourceError("--raw-fps and --raw-format are of raw frames, which need --raw-size too")
         encoding = Encoding(
             codec, crf, preset, bitrate, alpha=alpha, encoder=encoder, pipe=pipe_format or Encoding.pipe
         )
-        if not many and not is_picture(sources[0]):
-            check_target(targets[0], Path(label_of(sources[0])), encoding=encoding, overwrite=overwrite)
+        if not batch.many and not is_picture(source):
+            check_target(target, Path(label_of(source)), encoding=encoding, overwrite=overwrite)
         options = Options(
             look=Look(strength, keep_colors),
             smooth=check_smooth(smooth),
@@ -291,8 +282,8 @@ def stylize_video(
             max_frames=max_frames,
             raw=raw_format_of(raw_size, raw_fps, raw_format) if raw_size else None,
         )
-        if not many and isinstance(sources[0], Path) and is_picture(sources[0]):
-            check_for_picture(sources[0], options)
+        if not batch.many and isinstance(source, Path) and is_picture(source):
+            check_for_picture(source, options)
         if resolve_device(device).kind == "cpu":
             limit_memory()
         session = open_session(
@@ -300,29 +291,35 @@ def stylize_video(
             device=device,
             precision=parse_precision(precision),
             input_range=input_range,
-            at_once=1 if all(is_picture(source) for source in sources) else most_at_once(),
+            at_once=1 if all(is_picture(one) for one, _ in batch.files) else most_at_once(),
             check=lambda path: try_out([path]),
         )
         interrupt_on_termination()
-        files = list(zip(sources, targets, strict=True))
-        if len(sources) < len(found) and not quiet:
-            say(f"left out, since made of other inputs: {len(found) - len(sources)} of {len(found)}")
-        if many and resume and not overwrite:
-            files = _without_finished(files, quiet=quiet)
-        if ray is not None and not _is_for_this_machine(files, options, quiet=quiet):
-            _stylize_on_cluster(files, session, options, ray, quiet=quiet)
-            return
-        failures = []
-        for source, target in files:
-            try:
-                _stylize_one(source, target, session, options, quiet=quiet)
-            except StylizeError as error:
-                if debug or not many or isinstance(error.__cause__, KeyboardInterrupt):
-                    raise
-                failures.append(Path(label_of(source)).name)
-                say(f"failed: {error}")
-        if failures:
-            fail(f"{len(failures)} of {len(sources)} files failed: {', '.join(failures)}")
+        if batch.left_out and not quiet:
+            found = batch.left_out + len(batch.files)
+            say(f"left out, since made of other inputs: {batch.left_out} of {found}")
+        if batch.many and resume and not overwrite:
+            batch = replace(batch, files=_without_finished(batch.files, quiet=quiet))
+        if ray is not None and not _is_for_this_machine(batch.files, options, quiet=quiet):
+            _stylize_on_cluster(batch.files, session, options, ray, quiet=quiet)
+        else:
+            _stylize_here(batch, session, options, quiet=quiet, debug=debug)
+
+
+def _stylize_here(batch: Batch, session: StyleSession, options: Options, *, quiet: bool, debug: bool) -> None:
+    from stylize_video.jobs import label_of
+
+    failures = []
+    for source, target in batch.files:
+        try:
+            _stylize_one(source, target, session, options, quiet=quiet)
+        except StylizeError as error:
+            if debug or not batch.many or isinstance(error.__cause__, KeyboardInterrupt):
+                raise
+            failures.append(Path(label_of(source)).name)
+            say(f"failed: {error}")
+    if failures:
+        fail(f"{len(failures)} of {len(batch.files)} files failed: {', '.join(failures)}")
 
 
 def _without_finished(files: list[tuple[Source, Path]], *, quiet: bool) -> list[tuple[Source, Path]]:

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -71,6 +72,32 @@ def find_sources(inputs: Sequence[str]) -> list[Source]:
             raise SourceError(f"the video {text} does not exist")
         found.update(dict.fromkeys(matches))
     return list(found)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sources, each with where its result goes.
+
+    ``many`` is whether one that fails lets the others go on: also where a folder holds a single one.
+    ``left_out`` counts inputs that an earlier run made of others among them.
+    """
+
+    files: list[tuple[Source, Path]]
+    many: bool
+    left_out: int
+
+
+def plan_batch(inputs: Sequence[str], style: str, output: Path | None) -> Batch:
+    """What a command line asks for: see :func:`find_sources`, :func:`joined` and :func:`outputs_for`.
+
+    Raises:
+        SourceError, SinkError: as there.
+    """
+    found = joined(find_sources(inputs), output)
+    sources = without_results(found, style, output)
+    of_folder = isinstance(found[0], Path) and found[0].parent == Path(inputs[0])
+    files = list(zip(sources, outputs_for(sources, style, output), strict=True))
+    return Batch(files, many=len(found) > 1 or of_folder, left_out=len(found) - len(sources))
 
 
 def joined(sources: Sequence[Source], output: Path | None) -> list[Source]:
