@@ -101,10 +101,11 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
             f"{name} is Dolby Vision without a base that other players show; convert it to HDR10 or SDR first"
         )
     pixels, flags = codec.format, container.format.flags
-    interlaced = _is_interlaced(container, stream, seekable=seekable)
     timed = not flags & NO_TIME_STAMPS and container.format.name not in _UNTIMED
     jumps = bool(flags & TIMES_MAY_JUMP)
+    # In this order: the first reads on from where the container is, which the others change.
     start = (stream.start_time or 0) if timed or not seekable else _first_dts(container, stream)
+    interlaced = _is_interlaced(container, stream, seekable=seekable)
     time_base = stream.time_base or Fraction(1, 90_000)
     rates = (stream.average_rate, stream.guessed_rate)
     rate = next((rate for rate in rates if rate and rate <= _FASTEST), Fraction(25))

@@ -231,6 +231,13 @@ def test_both_decoders_give_the_same_frames(clip: Path) -> None:
     assert [reader.read() for reader in readers] == [None, None]
 
 
+def test_an_avi_begins_with_its_first_frame(tmp_path: Path) -> None:
+    """Whether Motion JPEG is interlaced is seen in a frame alone, which is not skipped for it."""
+    pictures = [np.full((48, 64, 3), (16 + 8 * index) / 255) for index in range(10)]
+    path = write_video(tmp_path / "in.avi", pictures, Coding("mjpeg", "yuvj420p", {}, color_range=2))
+    assert probe(str(path)).start_pts == 0
+
+
 def test_ten_bits_keep_their_tone_where_pictures_repeat(tmp_path: Path) -> None:
     """Where OpenCV stays at a picture PyAV goes on, which makes slightly other colours of ten bits."""
     pictures = [colour_bars(COLOURS[turn:] + COLOURS[:turn]) for turn in (0, 1, 2, 2, 2, 2, 2, 3)]
