@@ -11,7 +11,7 @@ import av
 import av.error
 
 from stylize_video.files import for_ffmpeg
-from stylize_video.probe import video_stream
+from stylize_video.probe import all_packets, video_stream
 
 WHOLE = Fraction(9, 10)
 """Part of what a container speaks of that has to be there; some count a little wrong."""
@@ -69,7 +69,7 @@ def breaks_off(name: str) -> bool:
         said = Fraction(container.duration, av.time_base)
         first = last = max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
         with contextlib.suppress(av.error.FFmpegError):
-            for packet in container.demux():
+            for packet in all_packets(container):
                 if packet.pts is not None:
                     last = max(last, (packet.pts + (packet.duration or 0)) * packet.time_base)
         return last - first < (said - first) * WHOLE

@@ -19,7 +19,7 @@ from stylize_video.files import for_ffmpeg
 from stylize_video.filters import Filter, FilterChain, deinterlacing
 from stylize_video.frame import TimedFrame
 from stylize_video.joins import Joins
-from stylize_video.probe import Probe, reason, video_stream
+from stylize_video.probe import Probe, all_packets, reason, video_stream
 from stylize_video.quiet import quiet_stderr
 from stylize_video.shared_packets import SharedPackets
 
@@ -195,7 +195,7 @@ class PyAvReader:
             return self._shared.demux(self._stream)
         if not self._facts.jumps:
             return self._container.demux(self._stream)
-        packets = Joins().in_one_time(self._container.demux())  # the other streams tell of joins too
+        packets = Joins().in_one_time(all_packets(self._container))  # the other streams tell of joins too
         index = self._stream.index
         return (cast("av.Packet[av.VideoStream]", p) for p in packets if p.stream.index == index)
 

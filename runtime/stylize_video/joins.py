@@ -20,7 +20,7 @@ from typing import Any
 import av
 import av.error
 
-from stylize_video.probe import is_cover
+from stylize_video.probe import all_packets, is_cover
 
 _BACK, _AHEAD = 0.1, 10.0
 """Seconds by which time leaps where another recording begins, as for FFmpeg."""
@@ -240,5 +240,5 @@ def is_joined(name: str) -> bool:
 def _is_joined(name: str, size: int, changed: int) -> bool:
     with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(name, options=_UNPARSED) as container:
         joins = Joins()
-        return any(len(joins) for _ in joins.in_one_time(container.demux()))
+        return any(len(joins) for _ in joins.in_one_time(all_packets(container)))
     return False

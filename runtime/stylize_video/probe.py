@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import av.error
@@ -150,7 +152,7 @@ def _end(
     reached = Fraction(-1)
     with contextlib.suppress(av.error.FFmpegError):
         container.seek(end, stream=stream, any_frame=True)
-        for packet in container.demux():
+        for packet in all_packets(container):
             if packet.pts is not None:
                 reached = max(reached, (packet.pts + (packet.duration or 0)) * packet.time_base)
     return end if reached >= end * (stream.time_base or 1) - _SHORT else None
@@ -171,6 +173,15 @@ def _first_dts(container: av.container.InputContainer, stream: av.VideoStream) -
     """When the first packet with anything in it is decoded: dropped frames are empty ones."""
     packets = (packet.dts for packet in container.demux(stream) if packet.size and packet.dts is not None)
     return next(packets, 0)
+
+
+def all_packets(container: av.container.InputContainer) -> Iterator[av.Packet[Any]]:
+    """The packets of all streams, and at the end an empty one of each.
+
+    PyAV knows nothing of streams that begin on the way, and fails when it comes to them at the end.
+    """
+    with contextlib.suppress(IndexError):
+        yield from container.demux()
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:

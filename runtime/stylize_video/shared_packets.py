@@ -10,7 +10,7 @@ from typing import Any, cast
 import av
 
 from stylize_video.joins import Joins
-from stylize_video.probe import TIMES_MAY_JUMP
+from stylize_video.probe import TIMES_MAY_JUMP, all_packets
 
 _KEPT = ("audio", "subtitle")
 
@@ -40,7 +40,7 @@ class SharedPackets:
 
     def demux(self, video: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
         """The packets of the pictures, up to an empty one at the end."""
-        packets = self.container.demux()
+        packets = all_packets(self.container)
         if self.container.format.flags & TIMES_MAY_JUMP:
             packets = Joins().in_one_time(packets)
         for packet in packets:

@@ -20,7 +20,7 @@ from av.stream import Discard
 from stylize_video.edit import Window
 from stylize_video.files import for_ffmpeg
 from stylize_video.joins import Joins, is_joined
-from stylize_video.probe import TIMES_MAY_JUMP, is_cover, reason, video_stream
+from stylize_video.probe import TIMES_MAY_JUMP, all_packets, is_cover, reason, video_stream
 from stylize_video.shared_packets import SharedPackets
 
 _log = logging.getLogger(__name__)
@@ -237,7 +237,7 @@ class StreamCopier:
             self._seek(int((self._window.start - _REACH) * av.time_base))
         packets: Iterator[av.Packet[Any]]
         if times_may_jump:  # the pictures tell of joins too
-            packets = Joins().in_one_time(self._source.demux())
+            packets = Joins().in_one_time(all_packets(self._source))
         else:
             packets = self._source.demux(*(self._source.streams[index] for index in self._streams))
         for packet in packets:  # the demuxer ends with empty ones

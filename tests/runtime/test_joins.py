@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from copy import copy
 from fractions import Fraction
@@ -17,6 +18,7 @@ import pytest
 from stylize_video.edit import Edit
 from stylize_video.joins import Joins, is_joined
 from stylize_video.pipeline import stylize_file
+from stylize_video.probe import all_packets
 from stylize_video.session import StyleSession
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.style import Style
@@ -106,6 +108,27 @@ def test_a_part_of_joined_recordings(invert: StyleSession, tmp_path: Path) -> No
     assert times(result, "video")[0] == 0
     assert times(result, "audio")[0] < 0.03
     assert 6.9 < times(result, "audio")[-1] < 7.1
+
+
+def test_streams_that_begin_on_the_way(tmp_path: Path) -> None:
+    """Another broadcaster's have other numbers, which are not known when a pipe is opened."""
+    one = record(tmp_path / "one.ts", seconds=2)
+    with (
+        av.open(str(one)) as plain,
+        av.open(str(tmp_path / "other.ts"), "w", options={"mpegts_start_pid": "700"}) as target,
+    ):
+        copies = [target.add_stream_from_template(stream) for stream in plain.streams]
+        for packet in plain.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                target.mux(packet)
+    source = joined(tmp_path / "in.ts", [one, tmp_path / "other.ts"])
+    pipe: Any = SimpleNamespace(read=io.BytesIO(source.read_bytes()).read)
+    with av.open(pipe, options={"probesize": "30000", "analyzeduration": "100000"}) as container:
+        assert len(container.streams) == 2
+        read = [packet.stream.type for packet in Joins().in_one_time(all_packets(container))]
+    assert read.count("video") == 50 + 1  # the last one is empty
+    assert read.count("audio") == len(times(one, "audio")) + 1
 
 
 def test_a_pipe_of_joined_recordings(tmp_path: Path) -> None:
