@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
 import shutil
 import signal
 import subprocess
@@ -510,6 +511,16 @@ def test_a_divergence_keeps_the_last_good_checkpoint(
     kept = load_checkpoint(tmp_path / "a.pth")
     assert kept.step in (4, 6)
     assert all(torch.isfinite(v).all() for v in kept.weights.values() if v.is_floating_point())
+
+
+def test_a_training_that_fails_leaves_no_process(pictures: Path, tmp_path: Path) -> None:
+    def fail(_: object) -> None:
+        raise ValueError("a caller's own")
+
+    with pytest.raises(ValueError, match="a caller's own") as failure:
+        run(pictures, tmp_path / "a.pth", steps=12, on_progress=fail)
+    assert not multiprocessing.active_children()  # while the error, whose frames held them, is still there
+    del failure
 
 
 def test_another_recipe_or_other_pictures_cannot_be_resumed(pictures: Path, tmp_path: Path) -> None:

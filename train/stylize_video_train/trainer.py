@@ -8,8 +8,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from importlib.resources import files
 from pathlib import Path
@@ -149,14 +149,19 @@ def train(
         preview.restore(earlier.state["preview"])
     writes = process_index() == 0
     reporter = TrainingReport(output, style_picture) if report and writes else None
-    with _stop_on_interrupt() as stop, tensorboard_writer(tensorboard if writes else None) as board:
-        batches = _batches(folder, recipe, done=training.done, device=device)
+    with (
+        _stop_on_interrupt() as stop,
+        tensorboard_writer(tensorboard if writes else None) as board,
+        # Closed here: workers that are left to the garbage collector keep it waiting for five seconds each.
+        closing(_batches(folder, recipe, done=training.done, device=device)) as batches,
+    ):
         while training.done < recipe.steps:
             try:
                 parts = next(batches)
             except DataError as error:
                 if writes and training.done > training.saved:
                     training.checkpoint(preview).save(output)
+                error.__traceback__ = None  # its frames hold the workers
                 # Behind the name of the class a worker's error is what it was.
                 raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
             progress = training.step(parts)
@@ -507,7 +512,9 @@ def _describe(style_picture: Path) -> dict[str, str]:
     return {"name": style_picture.stem, "sha256": hashlib.sha256(style_picture.read_bytes()).hexdigest()}
 
 
-def _batches(folder: ContentFolder, recipe: Recipe, *, done: int, device: str) -> Iterator[Sequence[Tensor]]:
+def _batches(
+    folder: ContentFolder, recipe: Recipe, *, done: int, device: str
+) -> Generator[Sequence[Tensor], None, None]:
     """This process's share of every batch from the one after ``done`` steps, in parts."""
     pieces = recipe.accumulate * process_count()
     if recipe.batch % pieces:
