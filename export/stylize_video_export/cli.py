@@ -61,7 +61,7 @@ def export_onnx(
             from stylize_video.style import find_style
             from stylize_video_export.inspect import check_style, describe_style
 
-            try_out([find_style(check or show or Path())])
+            try_out(find_style(check or show or Path()))
             for line in check_style(check, device=device) if check else describe_style(show or Path()):
                 print(printable(line))
             return

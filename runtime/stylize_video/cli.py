@@ -292,7 +292,7 @@ def stylize_video(
             precision=parse_precision(precision),
             input_range=input_range,
             at_once=1 if all(is_picture(one) for one, _ in batch.files) else most_at_once(),
-            check=lambda path: try_out([path]),
+            check=try_out,
         )
         interrupt_on_termination()
         if batch.left_out and not quiet:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -30,23 +29,26 @@ _FIRST_EXCEPTION = 0xC0000000
 
 _SOUND = "sound"
 
+_sound_here: set[str] = set()
+"""What passed in this process, which may have no folder to remember it in, and opens a file several times."""
 
-def try_out(paths: Iterable[Path]) -> None:
-    """Try those of these style files that are neither bundled nor known from before.
+
+def try_out(path: Path) -> None:
+    """Try a style file, unless it is bundled or known from before.
 
     Raises:
-        StyleError: one is no style, or crashes ONNX Runtime, or takes minutes for a small picture.
+        StyleError: it is no style, or crashes ONNX Runtime, or takes minutes for a small picture.
     """
-    folders = {style.path.parent for style in bundled_styles()}
-    for path in paths:
-        try:
-            known = path.parent in folders or path.stat().st_size > MAX_FILE_BYTES
-            key = "" if known else key_of([_SOUND, ort.__version__, path.read_bytes()])
-        except OSError:
-            continue  # whoever opens it tells why it cannot
-        if key and recall(key) != _SOUND:
-            _try_one(path)
-            remember(key, _SOUND)
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES or path.parent in {s.path.parent for s in bundled_styles()}:
+            return
+        key = key_of([_SOUND, ort.__version__, path.read_bytes()])
+    except OSError:
+        return  # whoever opens it tells why it cannot
+    if key not in _sound_here and recall(key) != _SOUND:
+        _try_one(path)
+        remember(key, _SOUND)
+    _sound_here.add(key)
 
 
 def _try_one(path: Path) -> None:

@@ -97,7 +97,7 @@ def _is_told(folder: Path, number: int, seeds: Path) -> bool:
     """Whether the command, which tries styles out in another process, tells the crash in a sentence."""
     suffix = sorted(seeds.iterdir())[number % len(list(seeds.iterdir()))].suffix
     try:
-        try_out([folder / f"{number}{suffix}"])
+        try_out(folder / f"{number}{suffix}")
     except StyleError:
         return True
     return False

@@ -20,6 +20,7 @@ from support import Command
 @pytest.fixture(autouse=True)
 def _nothing_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STYLIZE_VIDEO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(guard, "_sound_here", set())
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_every_bad_end_is_a_sentence(
     monkeypatch.setattr(subprocess, "run", lambda command, **how: run([command[0], "-c", program], **how))
     for _ in range(2):  # what failed is not remembered as sound
         with pytest.raises(StyleError, match=sentence):
-            guard.try_out([invert_style])
+            guard.try_out(invert_style)
 
 
 @pytest.mark.parametrize(
@@ -87,17 +88,17 @@ def test_a_crash_is_one_on_every_system(
 
     monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(StyleError, match=sentence):
-        guard.try_out([invert_style])
+        guard.try_out(invert_style)
 
 
 def test_what_is_no_style_is_told_as_ever(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("I am a text file")
     with pytest.raises(StyleError, match=r"text\.onnx is not an ONNX file, or is damaged$"):
-        guard.try_out([tmp_path / "text.onnx"])
+        guard.try_out(tmp_path / "text.onnx")
 
 
 def test_a_trial_is_made_once(invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guard.try_out([invert_style])
+    guard.try_out(invert_style)
 
     def fail(*args: object, **how: object) -> None:
         raise AssertionError("tried again")
@@ -105,13 +106,13 @@ def test_a_trial_is_made_once(invert_style: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(subprocess, "run", fail)
     copy = tmp_path / "other name.onnx"
     copy.write_bytes(invert_style.read_bytes())
-    guard.try_out([invert_style, copy, tmp_path / "missing.onnx"])
-    guard.try_out(style.path for style in bundled_styles())
+    for path in (invert_style, copy, tmp_path / "missing.onnx", *(style.path for style in bundled_styles())):
+        guard.try_out(path)
     model = onnx.load_model(str(invert_style))
     model.producer_name = "somebody else"
     copy.write_bytes(model.SerializeToString())
     with pytest.raises(AssertionError, match="tried again"):
-        guard.try_out([copy])
+        guard.try_out(copy)
 
 
 def test_the_working_folder_is_not_imported(
@@ -121,7 +122,7 @@ def test_the_working_folder_is_not_imported(
     (tmp_path / "numpy.py").write_text("raise SystemExit('owned')")
     (tmp_path / "style.onnx").write_bytes(invert_style.read_bytes())
     monkeypatch.chdir(tmp_path)
-    guard.try_out([Path("style.onnx")])
+    guard.try_out(Path("style.onnx"))
 
 
 @pytest.mark.parametrize("name", ["stylize-video", "stylize-camera", "export-onnx"])
@@ -136,3 +137,19 @@ def test_commands_try_styles_out(
     done = command(name, *arguments[name])
     assert done.returncode == 0, done.stderr
     assert any(file.read_text() == "sound" for file in (tmp_path / "cache").iterdir())
+
+
+@pytest.mark.parametrize("place", ["cache", "a file"])
+def test_a_trial_is_known_in_the_next_process_or_at_least_in_this(
+    place: str, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    monkeypatch.setenv("STYLIZE_VIDEO_CACHE", str(tmp_path / place))
+    tried: list[Path] = []
+    monkeypatch.setattr(guard, "_try_one", tried.append)
+    guard.try_out(invert_style)
+    guard.try_out(invert_style)
+    assert tried == [invert_style]
+    monkeypatch.setattr(guard, "_sound_here", set())  # as in another process
+    guard.try_out(invert_style)
+    assert tried == [invert_style] * (1 if place == "cache" else 2)

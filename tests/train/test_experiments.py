@@ -389,7 +389,7 @@ def test_style_files_are_tried_out_elsewhere_first(
     invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[Path] = []
-    monkeypatch.setattr("stylize_video_train.teacher.try_out", tried.extend)
+    monkeypatch.setattr("stylize_video_train.teacher.try_out", tried.append)
     Teacher(str(invert_style))
     assert tried == [invert_style]
 

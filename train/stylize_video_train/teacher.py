@@ -29,7 +29,7 @@ class Teacher:
 
     def __init__(self, style: str) -> None:
         path = find_style(style)
-        try_out([path])
+        try_out(path)
         # Always on the CPU, so that a training gives the same on every machine.
         self._session = StyleSession(Style.load(path), "cpu")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -75,17 +74,11 @@ def find_contenders(
             yield Contender(f"{path.stem} in OpenVINO", _openvino_opener(path))
 
 
-@cache
-def _try_out_once(path: Path) -> None:
-    """As :func:`try_out`, which does it again wherever nothing can be remembered."""
-    try_out([path])
-
-
 def _opener(
     style: Path, device: str, precision: Precision | Literal["auto"]
 ) -> Callable[[int], StyleSession]:
     def opened(at_once: int) -> StyleSession:
-        return open_session(style, device=device, precision=precision, at_once=at_once, check=_try_out_once)
+        return open_session(style, device=device, precision=precision, at_once=at_once, check=try_out)
 
     return opened
 
@@ -99,7 +92,7 @@ def _baseline_opener(device: str) -> Callable[[int], StyleSession]:
 
 def _openvino_opener(path: Path) -> Callable[[int], OpenVinoNetwork]:
     def opened(at_once: int) -> OpenVinoNetwork:
-        _try_out_once(path)
+        try_out(path)
         return OpenVinoNetwork(Style.load(path), at_once=at_once)
 
     return opened

@@ -149,9 +149,7 @@ def _add_candidates(
     from stylize_video.guard import try_out
     from stylize_video.variants import open_session, parse_precision
 
-    session = open_session(
-        style, device=device, precision=parse_precision(precision), check=lambda path: try_out([path])
-    )
+    session = open_session(style, device=device, precision=parse_precision(precision), check=try_out)
     name = f"{session.style.name} ({session.style.precision})"
     if name in found:
         name = f"{session.style.path} ({session.style.precision})"

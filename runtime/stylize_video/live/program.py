@@ -131,7 +131,7 @@ class Program:
                 styles[name],
                 device=self.device,
                 precision=self.precision,
-                check=lambda path: try_out([path]),
+                check=try_out,
             )
 
         session = open_style(first)

@@ -132,11 +132,14 @@ def test_styles_of_any_name_and_of_no_variants(invert_style: Path, tmp_path: Pat
 
 
 def test_contenders_are_tried_out_elsewhere_first(
-    invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    invert_style: Path, swap_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[Path] = []
-    monkeypatch.setattr("stylize_video.bench.contenders.try_out", tried.extend)
-    mine, other = (Path(shutil.copy(invert_style, tmp_path / f"{name}.onnx")) for name in ("mine", "other"))
+    monkeypatch.setattr("stylize_video.guard._try_one", tried.append)
+    monkeypatch.setattr("stylize_video.guard._sound_here", set())
+    monkeypatch.setenv("STYLIZE_VIDEO_CACHE", str(invert_style))  # a file: nothing can be remembered there
+    mine = Path(shutil.copy(invert_style, tmp_path / "mine.onnx"))
+    other = Path(shutil.copy(swap_style, tmp_path / "other.onnx"))
     for contender in find_contenders(mine, device="cpu", precision="auto", against=other):
         contender.open(1)
         contender.open(1)
