@@ -120,6 +120,11 @@ def find_variants(path: Path) -> Mapping[Precision, Path]:
     return found
 
 
+def files_of(styles: Iterable[Path]) -> list[Path]:
+    """The files that may be read for these styles: they and their variants."""
+    return [file for path in styles for file in (path, *find_variants(path).values())]
+
+
 def read_model(path: Path) -> onnx.ModelProto:
     """Read and check an ONNX file that may come from anywhere.
 

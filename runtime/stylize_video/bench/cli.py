@@ -63,14 +63,13 @@ def stylize_bench(
 
         from stylize_video.bench.contenders import EVERY, find_contenders
         from stylize_video.bench.measure import measure_outside, measure_speeds, scaled_clip, whole_rounds
-        from stylize_video.style import find_style, find_variants
+        from stylize_video.style import files_of, find_style
         from stylize_video.variants import parse_precision
         from stylize_video.working_size import WorkingSize
 
         path = find_style(style)
         styles = [path, find_style(against)] if against else [path]
-        files = [file for one in styles for file in (one, *find_variants(one).values())]
-        check_outputs({"--json": json_file}, files)
+        check_outputs({"--json": json_file}, files_of(styles))
         contenders = list(
             find_contenders(
                 path,

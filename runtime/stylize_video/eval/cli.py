@@ -89,11 +89,10 @@ def stylize_eval(
         from stylize_video.eval.measure import evaluate
         from stylize_video.eval.plot import save_plot
         from stylize_video.smoothing import check_smooth
-        from stylize_video.style import find_style, find_variants
+        from stylize_video.style import files_of, find_style
 
         paths = [find_style(name) for name in (*(baseline or ()), *(style or ()))]
-        files = [file for path in paths for file in (path, *find_variants(path).values())]
-        check_outputs({"--json": json_file, "--plot": plot_file}, [source, stylized, *files])
+        check_outputs({"--json": json_file, "--plot": plot_file}, [source, stylized, *files_of(paths)])
         amounts = [check_smooth(amount) for amount in smooth or ()]
         found: dict[str, Candidate] = {}
         for name in baseline or ():
