@@ -93,7 +93,15 @@ def test_the_usual_h264_is_fast_but_keeps_what_makes_files_small(
 ) -> None:
     """x264 writes into each file how it was made."""
     usual = stylize_file(clip, tmp_path / "usual.mp4", invert).output.read_bytes()
-    for kept in (b"cabac=1", b"bframes=3", b"8x8dct=1", b"aq=1:", b"mbtree=1", b"rc_lookahead=10"):
+    for kept in (
+        b"cabac=1",
+        b"bframes=3",
+        b"8x8dct=1",
+        b"aq=1:",
+        b"mbtree=1",
+        b"rc_lookahead=10",
+        b"sliced_threads=0",
+    ):
         assert kept in usual
     for fast in (b"me=dia", b"subme=1", b"trellis=0"):
         assert fast in usual
