@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import cv2
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from stylize_video.encoding import Codec
 from stylize_video.frame import Alpha, Frame, TimedFrame
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 _MATRICES = (1, 4, 7, 9)
 """FFmpeg's numbers of the matrices other than BT.601's that its converter knows."""
+
+_ROUNDED = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.AREA
+"""FFmpeg's converter rounds down by default: everything would come out half a level darker and greener.
+Chroma is the mean of the pixels that share it."""
 
 
 class VideoEncoder:
@@ -103,6 +107,7 @@ class VideoEncoder:
                 format=self._codec.pixels,
                 dst_colorspace=_matrix(self._info.colorspace),
                 dst_color_range=ColorRange.JPEG if self._info.color_range == 2 else ColorRange.MPEG,
+                interpolation=_ROUNDED,
                 threads=1,
             )
         elif picture.format.name != self._codec.pixels:

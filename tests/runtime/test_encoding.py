@@ -13,6 +13,7 @@ import pytest
 from media import Coding, write_video
 from stylize_video.encoding import ANIMATIONS, CODECS, Encoding
 from stylize_video.errors import SinkError
+from stylize_video.frame import TimedFrame
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink
@@ -211,3 +212,30 @@ def test_rgb_sources_get_a_matrix_with_a_name(invert: StyleSession, tmp_path: Pa
         assert (codec.colorspace, codec.color_range, codec.color_trc) == (1, 1, 1)
         shown = next(container.decode(video=0)).to_ndarray(format="rgb24")
     assert np.abs(255 - colours[24, ::48].astype(int) - shown[24, ::48]).max() <= 6
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_colours_are_rounded_not_cut_off(suffix: str, make_clip: MakeClip, tmp_path: Path) -> None:
+    """FFmpeg's converter, left to itself, makes every plane half a level smaller."""
+    blocks = np.random.default_rng(0).integers(0, 256, (18, 32, 3), dtype=np.uint8)
+    picture = blocks.repeat(16, axis=0).repeat(16, axis=1)
+    clip = make_clip(tmp_path / "in.mp4", width=picture.shape[1], height=picture.shape[0])
+    with VideoSource(clip) as video:
+        info = video.info
+    sink = VideoSink(tmp_path / f"out{suffix}", info, encoding=Encoding(crf=1), copy_streams=False)
+    sink.write(TimedFrame(info.start_pts, picture))
+    sink.finish()
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        planes = next(container.decode(video=0)).to_ndarray()
+    blue, green, red = np.moveaxis(blocks.astype(float), -1, 0)
+    luma = 0.299 * red + 0.587 * green + 0.114 * blue
+    exact = (
+        16 + luma * 219 / 255,
+        128 + (blue - luma) / 1.772 * 224 / 255,
+        128 + (red - luma) / 1.402 * 224 / 255,
+    )
+    height, width = picture.shape[:2]
+    luma_plane, chroma = planes[:height], planes[height:].reshape(2, height // 2, width // 2)
+    shown = luma_plane[8::16, 8::16], chroma[0, 4::8, 4::8], chroma[1, 4::8, 4::8]
+    for plane, wanted in zip(shown, exact, strict=True):
+        assert abs(np.mean(plane - wanted)) < 0.15
