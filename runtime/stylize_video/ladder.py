@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import EncodeError
 
@@ -38,29 +38,67 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class Step:
-    """One way to stylize a frame; ``name`` completes the sentence "going on ..."."""
+    """One way to stylize a frame.
+
+    Attributes:
+        name: completes the sentence "going on ...".
+        alone: with no other frame at the same time.
+        tile_divisor: in tiles that have the pixels of the usual ones, divided by this.
+        on_cpu: on the CPU, whatever the device was.
+    """
 
     name: str
-    stylize: Callable[[Frame], Frame]
+    alone: bool = False
+    tile_divisor: int = 1
+    on_cpu: bool = False
+
+
+_SMALLER_TILES = tuple(
+    Step(f"in tiles of {share} of the size", alone=True, tile_divisor=number)
+    for number, share in ((4, "a quarter"), (16, "a sixteenth"), (64, "a sixty-fourth"))
+)
+
+
+def steps_for(*, at_once: int, may_leave: bool) -> list[Step]:
+    """All steps from the fastest to the most frugal.
+
+    Args:
+        at_once: how many frames are stylized at the same time as long as memory suffices.
+        may_leave: the device is a GPU that was not insisted on.
+    """
+    slower = [*([Step("with one frame at a time", alone=True)] if at_once > 1 else ()), *_SMALLER_TILES]
+    steps = [Step("normally"), *slower]
+    if may_leave:
+        steps += [Step("on the CPU", on_cpu=True), *(replace(step, on_cpu=True) for step in slower)]
+    return steps
 
 
 class Ladder:
     """Stylizes on the highest step that memory suffices for, and stays on it. Threads may share it.
 
+    It holds nothing of what it stylizes with, so that a session is freed with the last reference to it.
+
     Args:
-        steps: from the fastest to the most frugal. Each is made when it is needed, while no frame is
-            in the works, so that what the one before took can be given back between them.
+        steps: from the fastest to the most frugal.
     """
 
-    def __init__(self, steps: Iterator[Step]) -> None:
+    def __init__(self, steps: Sequence[Step]) -> None:
         self._steps = steps
-        self._step = next(steps)
+        self._index = 0
         self._changed = threading.Condition()
         self._in_the_works = 0
         self._going_down = False
 
-    def stylize(self, frame: Frame) -> Frame:
+    def stylize(
+        self, frame: Frame, run: Callable[[Step, Frame], Frame], prepare: Callable[[Step], bool]
+    ) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
+
+        Args:
+            frame: what to stylize.
+            run: stylizes a frame in the way of a step.
+            prepare: called before a step is taken for the first time, while no frame is in the works:
+                gives back what the one before took hold of. False: there is no such step here.
 
         Raises:
             OutOfMemoryError: there is not enough for the last step either. It is tried again with
@@ -69,10 +107,10 @@ class Ladder:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: not self._going_down)
-                step = self._step
+                index = self._index
                 self._in_the_works += 1
             try:
-                return step.stylize(frame)
+                return run(self._steps[index], frame)
             except (OutOfMemoryError, MemoryError) as error:
                 reason = str(error) or "not enough memory"
             finally:
@@ -80,23 +118,24 @@ class Ladder:
                     self._in_the_works -= 1
                     self._changed.notify_all()
             # Out here, where no traceback holds what has to be free for the next step.
-            self._go_down(step, reason, frame)
+            self._go_down(index, reason, frame, prepare)
 
-    def _go_down(self, failed: Step, reason: str, frame: Frame) -> None:
+    def _go_down(self, failed: int, reason: str, frame: Frame, prepare: Callable[[Step], bool]) -> None:
         with self._changed:
-            if self._going_down or self._step is not failed:  # another thread saw to it
+            if self._going_down or self._index != failed:  # another thread saw to it
                 return
             self._going_down = True
             try:
                 self._changed.wait_for(lambda: not self._in_the_works)
-                step = next(self._steps, None)
-                if step is not None:
-                    self._step = step
+                below = range(failed + 1, len(self._steps))
+                self._index = next((index for index in below if prepare(self._steps[index])), failed)
             finally:
                 self._going_down = False
                 self._changed.notify_all()
-        if step is None:
+            index = self._index
+        if index == failed:
             advice = "close other programs, or let the network work at a smaller size (--style-scale 2)"
             raise OutOfMemoryError(f"{reason}; {advice}")
         height, width = frame.shape[:2]
-        _log.warning("not enough memory for a frame of %dx%d: going on %s", width, height, step.name)
+        name = self._steps[index].name
+        _log.warning("not enough memory for a frame of %dx%d: going on %s", width, height, name)

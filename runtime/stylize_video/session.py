@@ -28,7 +28,7 @@ from stylize_video.cuda import RECORD_AFTER, CudaRunner, provider_options
 from stylize_video.device import CUDA_PROVIDER, Device, resolve_device
 from stylize_video.errors import DeviceError, StyleError, first_line
 from stylize_video.frame import AnyFrame, Frame, as_frame, resized
-from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
+from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory, steps_for
 from stylize_video.machine import cores, granted_cores
 from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
 from stylize_video.quiet import quiet_stderr
@@ -41,7 +41,6 @@ _CPU = "CPUExecutionProvider"
 MAX_PIXELS = {"cpu": 1_250_000, "cuda": 10_000_000}
 """Larger frames are stylized in tiles of at most this many pixels: memory does not grow further."""
 
-_SMALLER_TILES = ((4, "a quarter"), (16, "a sixteenth"), (64, "a sixty-fourth"))
 _LEAST_TILE = 40_000
 """Pixels; where margins are most of a tile, smaller ones spare nothing."""
 
@@ -108,20 +107,15 @@ class StyleSession:
         # A GPU computes one frame after the other: its buffers are there once.
         self.at_once = at_once if self.device.kind == "cpu" else 1
         self._max_pixels = MAX_PIXELS[self.device.kind]
-        self._ladder = Ladder(self._steps(may_leave=device == "auto"))
+        self._alone = threading.Lock()
+        may_leave = device == "auto" and self.device.kind != "cpu"
+        self._ladder = Ladder(steps_for(at_once=self.at_once, may_leave=may_leave))
 
     def _opened(self) -> _OnCpu | CudaRunner:
         with self._opening, _memory_for(self.style):
             if self._computation is None:
                 self._computation = _open(self.style, self.device, self.input_range, self._threads)
             return self._computation
-
-    def _close(self, device: Device | None = None) -> None:
-        """Give back what was taken; the next frame opens it again, on ``device`` from then on."""
-        with self._opening:
-            self._computation = None
-            self.device = device or self.device
-            self._max_pixels = MAX_PIXELS[self.device.kind]
 
     def stylize(self, frame: AnyFrame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
@@ -144,51 +138,33 @@ class StyleSession:
         fixed_size = self.style.fixed_size
         if fixed_size and fixed_size != (height, width):
             return stylize_at(self, frame, fixed_size)
-        return self._ladder.stylize(frame)
+        return self._ladder.stylize(frame, self._stylize_by, self._prepare_step)
 
-    def _steps(self, *, may_leave: bool) -> Iterator[Step]:
-        """Ways to stylize a frame, from the fastest to the most frugal.
+    def _prepare_step(self, step: Step) -> bool:
+        """Give back what was taken in vain; the next frame opens it again, on the CPU from ``step`` on."""
+        if step.tile_divisor > 1 and not self._can_be_tiled():
+            return False
+        with self._opening:
+            self._computation = None
+            if step.on_cpu:
+                self.device = Device("cpu")
+            self._max_pixels = MAX_PIXELS[self.device.kind]
+        return True
 
-        Between two the session is closed: what it took hold of in vain is free again, and
-        the frame that comes next opens it. Where that fails, there is the step after it.
-        """
-        yield Step("as ever", self._stylize_sized)
-        yield from self._frugal_steps()
-        if self.device.kind != "cpu" and may_leave:
-            self._close(Device("cpu"))
-            yield Step("on the CPU", self._stylize_sized)
-            yield from self._frugal_steps()
-
-    def _frugal_steps(self) -> Iterator[Step]:
-        alone = threading.Lock()
+    def _can_be_tiled(self) -> bool:
         try:
-            tiled = self._neighbourhood is not None and not self.style.fixed_size
+            return self._neighbourhood is not None and not self.style.fixed_size
         except MemoryError:
-            tiled = False
-        if self.at_once > 1:
+            return False
 
-            def one_at_a_time(frame: Frame) -> Frame:
-                with alone:
-                    return self._stylize_sized(frame)
-
-            self._close()
-            yield Step("with one frame at a time", one_at_a_time)
-        if tiled:
-            for part, name in _SMALLER_TILES:
-
-                def in_tiles(frame: Frame, part: int = part) -> Frame:
-                    pixels = min(self._max_pixels, frame.shape[0] * frame.shape[1])
-                    with alone:
-                        return self._stylize_sized(frame, max_pixels=max(_LEAST_TILE, pixels // part))
-
-                self._close()
-                yield Step(f"in tiles of {name} of the size", in_tiles)
-
-    def _stylize_sized(self, frame: Frame, *, max_pixels: int = 0) -> Frame:
-        limit = max_pixels or self._max_pixels
-        if self.style.fixed_size or frame.shape[0] * frame.shape[1] <= limit:
-            return self._stylize_whole(frame)
-        return self._stylize_large(frame, limit)
+    def _stylize_by(self, step: Step, frame: Frame) -> Frame:
+        pixels, limit = frame.shape[0] * frame.shape[1], self._max_pixels
+        if step.tile_divisor > 1:
+            limit = max(_LEAST_TILE, min(limit, pixels) // step.tile_divisor)
+        with self._alone if step.alone else contextlib.nullcontext():
+            if self.style.fixed_size or pixels <= limit:
+                return self._stylize_whole(frame)
+            return self._stylize_large(frame, limit)
 
     def _stylize_whole(self, frame: Frame) -> Frame:
         stylized = self._run(frame)

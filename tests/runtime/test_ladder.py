@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -50,65 +49,93 @@ def test_messages_about_memory_are_known(message: str) -> None:
     assert not is_out_of_memory(RuntimeError("Non-zero status code returned while running Conv node."))
 
 
-def steps(*names: str, works: str, opened: list[str] | None = None) -> Iterator[Step]:
-    def attempt(name: str) -> Step:
-        def stylize(frame: Frame) -> Frame:
-            if name != works:
-                raise OutOfMemoryError(f"{name} needs more")
-            return frame + 1
+def steps(*names: str) -> list[Step]:
+    return [Step(name) for name in names]
 
-        return Step(name, stylize)
 
-    for name in names:
-        if opened is not None:
-            opened.append(name)
-        yield attempt(name)
+class Attempts:
+    """Frames that only one step has memory for."""
+
+    def __init__(self, *, works: str, absent: str = "") -> None:
+        self.works, self.absent = works, absent
+        self.prepared: list[str] = []
+
+    def run(self, step: Step, frame: Frame) -> Frame:
+        if step.name != self.works:
+            raise OutOfMemoryError(f"{step.name} needs more")
+        return frame + 1
+
+    def prepare(self, step: Step) -> bool:
+        self.prepared.append(step.name)
+        return step.name != self.absent
 
 
 def test_one_step_after_the_other_and_a_line_for_each(caplog: pytest.LogCaptureFixture) -> None:
-    opened: list[str] = []
-    ladder = Ladder(steps("a", "b", "c", "d", works="c", opened=opened))
-    np.testing.assert_array_equal(ladder.stylize(FRAME), FRAME + 1)
+    ladder, attempts = Ladder(steps("a", "b", "c", "d")), Attempts(works="c")
+    np.testing.assert_array_equal(ladder.stylize(FRAME, attempts.run, attempts.prepare), FRAME + 1)
     assert caplog.messages == [
         "not enough memory for a frame of 48x32: going on b",
         "not enough memory for a frame of 48x32: going on c",
     ]
-    ladder.stylize(FRAME)  # stays where it works
+    ladder.stylize(FRAME, attempts.run, attempts.prepare)  # stays where it works
     assert len(caplog.messages) == 2
-    assert opened == ["a", "b", "c"]  # what is not needed is not even made
+    assert attempts.prepared == ["b", "c"]
+
+
+def test_a_step_that_there_is_not_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    ladder, attempts = Ladder(steps("a", "b", "c")), Attempts(works="c", absent="b")
+    np.testing.assert_array_equal(ladder.stylize(FRAME, attempts.run, attempts.prepare), FRAME + 1)
+    assert caplog.messages == ["not enough memory for a frame of 48x32: going on c"]
+
+
+def test_a_step_that_cannot_be_prepared_is_tried_again_with_the_next_frame() -> None:
+    ladder, attempts = Ladder(steps("a", "b")), Attempts(works="b")
+
+    def failing(step: Step) -> bool:
+        raise RuntimeError("the driver is gone")
+
+    with pytest.raises(RuntimeError, match="driver"):
+        ladder.stylize(FRAME, attempts.run, failing)
+    assert (ladder.stylize(FRAME, attempts.run, attempts.prepare) == 1).all()
 
 
 def test_the_end_of_the_ladder_is_one_sentence() -> None:
-    ladder = Ladder(steps("a", "b", works="none"))
+    ladder, attempts = Ladder(steps("a", "b")), Attempts(works="none")
     for _ in range(2):
         with pytest.raises(OutOfMemoryError, match="b needs more; close other programs, or"):
-            ladder.stylize(FRAME)
+            ladder.stylize(FRAME, attempts.run, attempts.prepare)
 
 
 def test_other_errors_are_not_answered_with_less_memory() -> None:
-    def broken(frame: Frame) -> Frame:
-        raise StyleError("broken")
+    def broken(step: Step, frame: Frame) -> Frame:
+        if step.name == "a":
+            raise StyleError("broken")
+        return frame
 
-    ladder = Ladder(iter([Step("a", broken), Step("b", lambda frame: frame)]))
+    ladder = Ladder(steps("a", "b"))
     with pytest.raises(StyleError, match="broken"):
-        ladder.stylize(FRAME)
+        ladder.stylize(FRAME, broken, lambda _: True)
 
 
 def test_threads_go_down_together(caplog: pytest.LogCaptureFixture) -> None:
-    ladder = Ladder(steps("a", "b", "c", works="c"))
+    ladder, attempts = Ladder(steps("a", "b", "c")), Attempts(works="c")
     with ThreadPoolExecutor(8) as pool:
-        results = list(pool.map(ladder.stylize, [FRAME] * 64))
+        results = list(
+            pool.map(lambda frame: ladder.stylize(frame, attempts.run, attempts.prepare), [FRAME] * 64)
+        )
     assert all((result == 1).all() for result in results)
     assert len(caplog.messages) == 2
 
 
-def test_no_step_is_made_while_frames_are_in_the_works() -> None:
+def test_no_step_is_prepared_while_frames_are_in_the_works() -> None:
     """What a step gives back must not be in use."""
     inside, failed = threading.Barrier(2), threading.Event()
     working: list[int] = []
     seen: list[list[int]] = []
 
-    def first(frame: Frame) -> Frame:
+    def run(step: Step, frame: Frame) -> Frame:
+        if step.name == "b":
+            return frame + 1
         inside.wait(10)
         if frame[0, 0, 0] == 0:
             failed.set()
@@ -119,14 +146,13 @@ def test_no_step_is_made_while_frames_are_in_the_works() -> None:
         working.pop()
         return frame
 
-    def made() -> Iterator[Step]:
-        yield Step("first", first)
+    def prepare(_: Step) -> bool:
         seen.append(list(working))
-        yield Step("second", lambda frame: frame + 1)
+        return True
 
-    ladder = Ladder(made())
+    ladder = Ladder(steps("a", "b"))
     with ThreadPoolExecutor(2) as pool:
-        small, large = pool.map(ladder.stylize, [FRAME, FRAME + 7])
+        small, large = pool.map(lambda frame: ladder.stylize(frame, run, prepare), [FRAME, FRAME + 7])
     assert seen == [[]]
     assert (small == 1).all()
     assert (large == 7).all()

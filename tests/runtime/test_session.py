@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -224,6 +226,19 @@ def test_graphs_of_old_exporters(opset: int, size: int, white: int, tmp_path: Pa
     assert np.abs(stylized - expected.clip(0, 255)).max() < 1
     wide = draw_picture(3, 160, 90)[..., ::-1]
     assert session.stylize(wide).shape == wide.shape
+
+
+def test_a_session_that_nobody_holds_is_freed_at_once(invert_style: Path) -> None:
+    """Its memory and threads do not wait for the garbage collector."""
+    gc.disable()
+    try:
+        session = StyleSession(Style.load(invert_style), "cpu", at_once=2)
+        session.stylize(frame())
+        left = weakref.ref(session)
+        del session
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_the_range_can_be_overruled(tmp_path: Path) -> None:
