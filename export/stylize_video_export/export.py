@@ -16,7 +16,7 @@ from stylize_video.contract import GoldenPair, Precision, StyleMetadata
 from stylize_video.device import cuda_problem
 from stylize_video.errors import StylizeError
 from stylize_video.files import replacing
-from stylize_video.neighbourhood import find_neighbourhood
+from stylize_video.receptive_field import find_receptive_field
 from stylize_video.style import variant_path
 from stylize_video_export.parity import (
     FP32_TOLERANCE,
@@ -284,7 +284,7 @@ def _check_name(output: Path) -> None:
 def _completed(
     given: StyleMetadata, checkpoint: Checkpoint, graph: onnx.ModelProto, output: Path
 ) -> StyleMetadata:
-    neighbourhood = find_neighbourhood(graph)
+    receptive_field = find_receptive_field(graph)
     recipe = _public(checkpoint.recipe)
     if checkpoint.step < recipe.get("steps", 0):
         _log.warning(
@@ -298,7 +298,7 @@ def _completed(
         name=given.name or checkpoint.style.get("name", "") or output.stem,
         recipe=recipe,
         checkpoint_sha256=checkpoint.weights_sha256(),
-        neighbourhood=(neighbourhood.radius, neighbourhood.step) if neighbourhood else None,
+        receptive_field=(receptive_field.radius, receptive_field.stride) if receptive_field else None,
     )
 
 

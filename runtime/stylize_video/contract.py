@@ -37,7 +37,7 @@ MAX_METADATA = 2**23
 """Characters that a file may say about itself; a golden pair and a thumbnail take some 200,000."""
 
 _MAX_GOLDEN_SIDE = 512
-_LARGEST_NEIGHBOURHOOD = 4096
+_LARGEST_RECEPTIVE_FIELD = 4096
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class StyleMetadata:
     it was exported from, ``thumbnail`` a JPEG. ``psnr`` compares an fp16 or int8 variant
     with fp32 in dB; ``faster_on`` names the devices (``cpu``, ``cuda``) of the machine that exported it
     where it was the faster of the two: a record, as where a style runs that is measured anew.
-    ``neighbourhood`` is what fp32's graph tells of how
-    far the network looks: (radius, step) as in :class:`stylize_video.neighbourhood.Neighbourhood`.
+    ``receptive_field`` is that of fp32's graph: (radius, stride) as in
+    :class:`stylize_video.receptive_field.ReceptiveField`; in files it is called ``neighbourhood``.
     """
 
     name: str = ""
@@ -95,7 +95,7 @@ class StyleMetadata:
     precision: Precision = "fp32"
     psnr: float | None = None
     faster_on: tuple[str, ...] = ()
-    neighbourhood: tuple[int, int] | None = None
+    receptive_field: tuple[int, int] | None = None
     contract: int = CONTRACT_VERSION
 
     def to_props(self) -> dict[str, str]:
@@ -112,7 +112,7 @@ class StyleMetadata:
             "precision": self.precision,
             "psnr": f"{self.psnr:.2f}" if self.psnr is not None else "",
             "faster_on": ",".join(self.faster_on),
-            "neighbourhood": "{},{}".format(*self.neighbourhood) if self.neighbourhood else "",
+            "neighbourhood": "{},{}".format(*self.receptive_field) if self.receptive_field else "",
         }
         return {METADATA_PREFIX + key: value for key, value in values.items() if value}
 
@@ -147,7 +147,7 @@ class StyleMetadata:
             precision=precision,
             psnr=float(values["psnr"]) if "psnr" in values else None,
             faster_on=tuple(name for name in values.get("faster_on", "").split(",") if name),
-            neighbourhood=_pair(values.get("neighbourhood", "")),
+            receptive_field=_pair(values.get("neighbourhood", "")),
         )
 
 
@@ -163,6 +163,6 @@ def _pair(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     first, second = (int(number) for number in text.split(","))
-    if not (0 <= first <= _LARGEST_NEIGHBOURHOOD and 0 < second <= _LARGEST_NEIGHBOURHOOD):
-        raise ValueError(f"a neighbourhood of {text}")
+    if not (0 <= first <= _LARGEST_RECEPTIVE_FIELD and 0 < second <= _LARGEST_RECEPTIVE_FIELD):
+        raise ValueError(f"a receptive field of {text}")
     return first, second

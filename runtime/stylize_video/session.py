@@ -30,8 +30,8 @@ from stylize_video.errors import DeviceError, StyleError, first_line
 from stylize_video.frame import AnyFrame, Frame, as_frame, resized
 from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory, steps_for
 from stylize_video.machine import cores, granted_cores
-from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
 from stylize_video.quiet import quiet_stderr
+from stylize_video.receptive_field import ReceptiveField, find_receptive_field
 from stylize_video.style import Style
 from stylize_video.tiles import plan_tiles, stylize_tiles
 from stylize_video.working_size import done_at, stylize_at
@@ -153,7 +153,7 @@ class StyleSession:
 
     def _can_be_tiled(self) -> bool:
         try:
-            return self._neighbourhood is not None and not self.style.fixed_size
+            return self._receptive_field is not None and not self.style.fixed_size
         except MemoryError:
             return False
 
@@ -183,8 +183,8 @@ class StyleSession:
     def _stylize_large(self, frame: Frame, limit: int) -> Frame:
         """In tiles; smaller and enlarged again where the network looks at the whole picture."""
         height, width = frame.shape[:2]
-        if self._neighbourhood and (height, width, limit) not in self._not_in_tiles:
-            tiles = plan_tiles(height, width, self._neighbourhood, max_pixels=limit)
+        if self._receptive_field and (height, width, limit) not in self._not_in_tiles:
+            tiles = plan_tiles(height, width, self._receptive_field, max_pixels=limit)
             with contextlib.suppress(_TileOfAnotherSizeError):
                 return stylize_tiles(self._stylize_tile, frame, tiles)
             self._not_in_tiles.add((height, width, limit))
@@ -197,7 +197,7 @@ class StyleSession:
             _log.warning(
                 "%s %s, so %dx%d is stylized at %dx%d to spare memory; strokes come out larger",
                 self.style.path.name,
-                "changes the size of its pictures" if self._neighbourhood else "looks at the whole picture",
+                "changes the size of its pictures" if self._receptive_field else "looks at the whole picture",
                 width, height, size[1], size[0],
             )  # fmt: skip
         return done_at(self._stylize_whole, frame, size)
@@ -212,11 +212,11 @@ class StyleSession:
         raise _TileOfAnotherSizeError
 
     @cached_property
-    def _neighbourhood(self) -> Neighbourhood | None:
-        found = find_neighbourhood(self.style.model)
-        told = self.style.metadata.neighbourhood if self.style.metadata else None
+    def _receptive_field(self) -> ReceptiveField | None:
+        found = find_receptive_field(self.style.model)
+        told = self.style.metadata.receptive_field if self.style.metadata else None
         # int8 graphs that move bytes about do not show it.
-        return found or (Neighbourhood(*told) if told else None)
+        return found or (ReceptiveField(*told) if told else None)
 
     def _run(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]

@@ -14,7 +14,7 @@ from itertools import pairwise, product
 import numpy as np
 
 from stylize_video.frame import Frame
-from stylize_video.neighbourhood import Neighbourhood
+from stylize_video.receptive_field import ReceptiveField
 
 _MOST_CUTS = 64
 
@@ -54,13 +54,13 @@ class Tile:
 
 
 @lru_cache(maxsize=8)
-def plan_tiles(height: int, width: int, neighbourhood: Neighbourhood, *, max_pixels: int) -> list[Tile]:
+def plan_tiles(height: int, width: int, receptive_field: ReceptiveField, *, max_pixels: int) -> list[Tile]:
     """Cut a frame into tiles of at most ``max_pixels`` each, margins included, with little overlap.
 
     Where the margins alone are larger than that, tiles are as small as is sensible.
     """
     cuttings = [
-        [_cut(side, count, neighbourhood) for count in range(1, _most_cuts(side, neighbourhood) + 1)]
+        [_cut(side, count, receptive_field) for count in range(1, _most_cuts(side, receptive_field) + 1)]
         for side in (height, width)
     ]
 
@@ -87,15 +87,15 @@ def stylize_tiles(run: Callable[[Frame], Frame], frame: Frame, tiles: Sequence[T
     return result
 
 
-def _cut(side: int, count: int, neighbourhood: Neighbourhood) -> list[Span]:
+def _cut(side: int, count: int, receptive_field: ReceptiveField) -> list[Span]:
     """``count`` spans of about the same length; cuts lie on the network's grid."""
-    step, margin = neighbourhood.step, neighbourhood.margin
-    cuts = [step * round(side * index / count / step) for index in range(count)] + [side]
+    stride, margin = receptive_field.stride, receptive_field.margin
+    cuts = [stride * round(side * index / count / stride) for index in range(count)] + [side]
     return [
         Span(start, stop, max(0, start - margin), min(side, stop + margin)) for start, stop in pairwise(cuts)
     ]
 
 
-def _most_cuts(side: int, neighbourhood: Neighbourhood) -> int:
+def _most_cuts(side: int, receptive_field: ReceptiveField) -> int:
     """So that no tile is narrower than what it sees on one side of it."""
-    return max(1, min(_MOST_CUTS, side // max(neighbourhood.margin, neighbourhood.step, 16)))
+    return max(1, min(_MOST_CUTS, side // max(receptive_field.margin, receptive_field.stride, 16)))

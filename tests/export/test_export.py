@@ -24,7 +24,7 @@ from stylize_video.device import cuda_problem
 from stylize_video.errors import StyleError
 from stylize_video.frame import psnr
 from stylize_video.golden import golden_problem
-from stylize_video.neighbourhood import find_neighbourhood
+from stylize_video.receptive_field import find_receptive_field
 from stylize_video.session import StyleSession
 from stylize_video.style import Style
 from stylize_video_export.export import Export, ExportedFile, ExportError, export_checkpoint, proof_devices
@@ -315,11 +315,11 @@ def test_int8_of_the_realtime_network_is_bytes_from_end_to_end(tmp_path: Path) -
 
 
 def test_every_variant_tells_how_far_the_network_looks(exported: Exported) -> None:
-    found = find_neighbourhood(exported.graph)
+    found = find_receptive_field(exported.graph)
     for file in exported.export.files:
         metadata = Style.load(file.path).metadata
         assert metadata is not None
-        assert metadata.neighbourhood == ((found.radius, found.step) if found else None)
+        assert metadata.receptive_field == ((found.radius, found.stride) if found else None)
 
 
 def test_int8_cannot_overflow_on_cpus_without_vnni() -> None:

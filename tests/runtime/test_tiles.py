@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stylize_video import session as session_module
 from stylize_video.bench.baseline import transformer_net
-from stylize_video.neighbourhood import Neighbourhood
+from stylize_video.receptive_field import ReceptiveField
 from stylize_video.session import StyleSession
 from stylize_video.style import find_style, find_variants
 from stylize_video.tiles import plan_tiles, stylize_tiles
@@ -24,9 +24,9 @@ sides = st.integers(16, 3000)
 def test_tiles_cover_a_frame_once_and_are_small(
     height: int, width: int, radius: int, step: int, max_pixels: int
 ) -> None:
-    neighbourhood = Neighbourhood(radius, step)
+    field = ReceptiveField(radius, step)
     seen = np.zeros((height, width), np.uint8)
-    tiles = plan_tiles(height, width, neighbourhood, max_pixels=max_pixels)
+    tiles = plan_tiles(height, width, field, max_pixels=max_pixels)
     for tile in tiles:
         seen[tile.rows.kept, tile.columns.kept] += 1
         for span, side in ((tile.rows, height), (tile.columns, width)):
@@ -50,7 +50,7 @@ def test_a_box_blur_in_tiles_is_a_box_blur(height: int, width: int, radius: int)
     def largest(frame: np.ndarray) -> np.ndarray:
         return np.asarray(cv2.dilate(frame, kernel), np.uint8)
 
-    tiles = plan_tiles(height, width, Neighbourhood(radius, 1), max_pixels=1500)
+    tiles = plan_tiles(height, width, ReceptiveField(radius, 1), max_pixels=1500)
     np.testing.assert_array_equal(stylize_tiles(largest, picture, tiles), largest(picture))
 
 

@@ -1,6 +1,6 @@
-"""How far around a pixel a network looks: found from its graph.
+"""The receptive field of a network: how far around a pixel it looks, found from its graph.
 
-Convolutions look a bounded way; instance normalisation looks at the whole picture. Where it
+Convolutions look a bounded way; instance normalisation looks at the whole picture. Where the field
 is bounded, a picture may be stylized in tiles that overlap by that much, and comes out as
 if it had been done in one piece.
 """
@@ -54,22 +54,23 @@ _SHAPE_ONLY = frozenset({"Constant", "ConstantOfShape", "Range", "Shape", "Size"
 
 
 @dataclass(frozen=True)
-class Neighbourhood:
+class ReceptiveField:
     """What a pixel of the result depends on.
 
     Attributes:
         radius: pixels further away than this, in either direction, do not matter.
-        step: moving the input by a multiple of this moves the result by as much; moving
-            it by less may change the result, as the network's grid stays where it is.
+        stride: of all strided layers together: moving the input by a multiple of this moves the
+            result by as much; moving it by less may change the result, as the network's grid
+            stays where it is.
     """
 
     radius: int
-    step: int
+    stride: int
 
     @property
     def margin(self) -> int:
-        """The least overlap on each side of a tile: ``radius`` as a multiple of ``step``."""
-        return -(-self.radius // self.step) * self.step
+        """The least overlap on each side of a tile: ``radius`` as a multiple of ``stride``."""
+        return -(-self.radius // self.stride) * self.stride
 
 
 @dataclass(frozen=True)
@@ -109,13 +110,13 @@ class _UnboundedError(Exception):  # never leaves this module
     """A node looks at the whole picture, or in a way that is not known here."""
 
 
-def find_neighbourhood(model: onnx.ModelProto) -> Neighbourhood | None:
-    """The neighbourhood of a style, None where it is not bounded or cannot be told."""
+def find_receptive_field(model: onnx.ModelProto) -> ReceptiveField | None:
+    """The receptive field of a style, None where it is not bounded or cannot be told."""
     try:
         down, across = (_Walk(model.graph, axis).to_the_end() for axis in (_HEIGHT, _WIDTH))
     except (_UnboundedError, LookupError):  # a value that is computed in a way not known here
         return None
-    return Neighbourhood(max(down.radius, across.radius), math.lcm(down.step, across.step))
+    return ReceptiveField(max(down.radius, across.radius), math.lcm(down.stride, across.stride))
 
 
 class _Walk:
@@ -127,21 +128,21 @@ class _Walk:
         self._constants = dict(_constants(graph))
         self._makers = {name: node for node in graph.node for name in node.output}
 
-    def to_the_end(self) -> Neighbourhood:
+    def to_the_end(self) -> ReceptiveField:
         source = next(i.name for i in self._graph.input if i.name not in self._constants)
         reaches = {source: _Reach(Fraction(1), Fraction(0), Fraction(0))}
-        steps = {1}
+        strides = {1}
         for node in self._graph.node:
             read = [reaches[name] for name in node.input if name in reaches]
             if not read or node.op_type in _SHAPE_ONLY:
                 continue
             reach = self._after(node, read)
             reaches.update(dict.fromkeys(node.output, reach))
-            steps.add(reach.jump.numerator)
+            strides.add(reach.jump.numerator)
         result = reaches[self._graph.output[0].name]
         if result.jump != 1:
             raise _UnboundedError
-        return Neighbourhood(math.ceil(max(-result.low, result.high, Fraction(0))), math.lcm(*steps))
+        return ReceptiveField(math.ceil(max(-result.low, result.high, Fraction(0))), math.lcm(*strides))
 
     def _after(self, node: onnx.NodeProto, read: Sequence[_Reach]) -> _Reach:
         """The reach of what ``node`` makes of values with these reaches."""

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from stylize_video.bench.baseline import transformer_net
-from stylize_video.neighbourhood import Neighbourhood, find_neighbourhood
+from stylize_video.receptive_field import ReceptiveField, find_receptive_field
 from stylize_video.style import Style, find_style, find_variants
 
 Step = tuple[str, list[Any], dict[str, Any]]
@@ -94,19 +94,19 @@ def observed(model: onnx.ModelProto, step: int) -> int:
 @pytest.mark.parametrize("steps", BOUNDED.values(), ids=BOUNDED)
 def test_no_pixel_reaches_further(steps: tuple[Step, ...]) -> None:
     model = chain(*steps)
-    found = find_neighbourhood(model)
+    found = find_receptive_field(model)
     assert found is not None
-    reach = observed(model, found.step)
+    reach = observed(model, found.stride)
     assert reach <= found.radius <= reach + 2  # what is not needed would be computed for nothing
 
 
 def test_the_grid() -> None:
-    found = find_neighbourhood(chain(DOWN, ("Relu", [], {}), UP))
+    found = find_receptive_field(chain(DOWN, ("Relu", [], {}), UP))
     assert found
-    assert found.step == 2
-    assert Neighbourhood(53, 4).margin == 56
-    assert Neighbourhood(56, 8).margin == 56
-    assert Neighbourhood(0, 4).margin == 0
+    assert found.stride == 2
+    assert ReceptiveField(53, 4).margin == 56
+    assert ReceptiveField(56, 8).margin == 56
+    assert ReceptiveField(0, 4).margin == 0
 
 
 UNBOUNDED: dict[str, tuple[Step, ...]] = {
@@ -129,23 +129,23 @@ def test_the_first_resize_had_no_region_of_interest() -> None:
     halved: Step = ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]})
     model = chain(halved, ("Resize", [TWICE], {"mode": "nearest"}))
     model.opset_import[0].version = 10
-    assert find_neighbourhood(model) == find_neighbourhood(chain(*BOUNDED["nearest"]))
+    assert find_receptive_field(model) == find_receptive_field(chain(*BOUNDED["nearest"]))
 
 
 @pytest.mark.parametrize("steps", UNBOUNDED.values(), ids=UNBOUNDED)
 def test_what_cannot_be_tiled(steps: tuple[Step, ...]) -> None:
-    assert find_neighbourhood(chain(*steps)) is None
+    assert find_receptive_field(chain(*steps)) is None
 
 
 def test_the_reference_network_looks_everywhere_and_shipped_styles_do_not() -> None:
-    assert find_neighbourhood(transformer_net(width=4).model) is None
+    assert find_receptive_field(transformer_net(width=4).model) is None
     for precision, path in find_variants(find_style("photo")).items():
         style = Style.load(path)
-        found = find_neighbourhood(style.model)
+        found = find_receptive_field(style.model)
         assert style.metadata is not None
         if precision == "int8":  # moves bytes about: only its metadata tells
             assert found is None
         else:
             assert found
-            assert style.metadata.neighbourhood == (found.radius, found.step)
+            assert style.metadata.receptive_field == (found.radius, found.stride)
             assert 8 < found.radius < 200
