@@ -4,14 +4,14 @@ Video frames are uint8 ``[N, H, W, 3]`` BGR; styles read float32 ``[N, 3, H, W]`
 The conversion there and back is added to the graph itself: ONNX Runtime does it
 several times faster than numpy, and on a GPU only a quarter of the bytes cross the bus.
 Only operators that every opset since 7 defines alike are used, so that old files
-need no conversion. A style that makes bytes of its input itself gets bytes instead.
+need no conversion. A style that makes bytes of its input itself gets RGB bytes instead.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ STYLIZED = _PREFIX + "stylized"
 _REARRANGING = frozenset({"Clip", "DepthToSpace", "Slice"})
 
 
-def adapt_to_frames(
+def adapt_to_bgr(
     model: onnx.ModelProto,
     *,
     pixel_range: int = 1,
@@ -48,82 +48,20 @@ def adapt_to_frames(
     # Before version 4 an initializer had to be an input too; later readers accept both.
     adapted.ir_version = max(adapted.ir_version, 4)
     graph = adapted.graph
-    initialized = {i.name for i in graph.initializer}
-    old_input = next(i for i in graph.input if i.name not in initialized)
-    old_output = graph.output[0]
+    source = _picture_input(graph)
     opset = max((o.version for o in adapted.opset_import if o.domain in ("", "ai.onnx")), default=1)
-
-    constants: dict[str, np.ndarray] = {
-        "bgr": np.array([2, 1, 0], np.int64),
-        "scale": np.array(pixel_range / 255, np.float32),
-        "unscale": np.array(255 / pixel_range, np.float32),
-        "half": np.array(0.5, np.float32),
-        "low": np.array(0, np.float32),
-        "high": np.array(255, np.float32),
-    }
-    graph.initializer.extend(numpy_helper.from_array(v, _PREFIX + k) for k, v in constants.items())
-
-    def chain(
-        first: str, steps: list[tuple[str, list[str], dict[str, Any]]], last: str
-    ) -> list[onnx.NodeProto]:
-        """Nodes in a row, each fed by the one before it and by constants."""
-        nodes, value = [], first
-        for index, (operator, operands, attributes) in enumerate(steps):
-            result = last if index == len(steps) - 1 else f"{_PREFIX}{operator}_{index}_{last}"
-            nodes.append(
-                helper.make_node(
-                    operator, [value, *(_PREFIX + o for o in operands)], [result], result, **attributes
-                )
-            )
-            value = result
-        return nodes
-
-    # Reordering is done on bytes, where it moves a quarter of what floats would.
-    before = chain(
-        FRAMES,
-        [
-            ("Transpose", [], {"perm": [0, 3, 1, 2]}),
-            ("Gather", ["bgr"], {"axis": 1}),
-            ("Cast", [], {"to": TensorProto.FLOAT}),
-            ("Mul", ["scale"], {}),
-        ],
-        old_input.name,
-    )
-    clip: tuple[str, list[str], dict[str, Any]] = ("Clip", ["low", "high"], {})
-    if opset < 11:
-        clip = ("Clip", [], {"min": 0.0, "max": 255.0})
-    rounding: list[tuple[str, list[str], dict[str, Any]]] = [
-        ("Mul", ["unscale"], {}),
-        ("Add", ["half"], {}),  # the cast truncates: adding a half rounds
-        clip,
-        ("Cast", [], {"to": TensorProto.UINT8}),
-    ]
-    reordering: list[tuple[str, list[str], dict[str, Any]]] = [
-        ("Gather", ["bgr"], {"axis": 1}),
-        ("Transpose", [], {"perm": [0, 2, 3, 1]}),
-    ]
+    graph.initializer.extend(_border_constants(pixel_range))
     # Pixel shuffles of bytes came with opset 13.
     tail = _rearranging_tail(graph) if round_early and opset >= 13 else []
     kept = [node for node in graph.node if not any(node is late for late in tail)]
-    value = tail[0].input[0] if tail else old_output.name
-    clamps, moves = ([n for n in tail if (n.op_type == "Clip") == wanted] for wanted in (True, False))
-    value, rest = _relinked(clamps, value)
-    after = rest + chain(value, rounding, f"{_PREFIX}rounded")
-    value, rest = _relinked(moves, f"{_PREFIX}rounded")
-    after += rest + chain(value, reordering, STYLIZED)
-    nodes = [*before, *kept, *after]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    batch, _, height, width = (_dimension(d) for d in old_input.type.tensor_type.shape.dim)
-    graph.input.remove(old_input)
-    shape = [1, *size, 3] if size else [batch, height, width, 3]
-    graph.input.insert(0, helper.make_tensor_value_info(FRAMES, TensorProto.UINT8, shape))
-    del graph.output[:]
-    graph.output.append(helper.make_tensor_value_info(STYLIZED, TensorProto.UINT8, shape))
+    nodes = [*_input_nodes(source.name), *kept, *_output_nodes(graph.output[0].name, tail, opset)]
+    batch, _, height, width = _shape_of(source)
+    shape: _Shape = [1, *size, 3] if size else [batch, height, width, 3]
+    _replace(graph, nodes, source, frames=shape, stylized=shape)
     return adapted
 
 
-def adapt_to_bytes(model: onnx.ModelProto) -> onnx.ModelProto | None:
+def adapt_to_rgb(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """A copy of ``model`` that maps uint8 RGB to uint8 RGB, None where it would not be all bytes.
 
     A style may begin by rounding its input to 256 levels and end by making numbers of as many:
@@ -135,8 +73,7 @@ def adapt_to_bytes(model: onnx.ModelProto) -> onnx.ModelProto | None:
     adapted = onnx.ModelProto()
     adapted.CopyFrom(model)
     graph = adapted.graph
-    initialized = {i.name for i in graph.initializer}
-    source = next(i for i in graph.input if i.name not in initialized)
+    source = _picture_input(graph)
     constants = dict(_small_constants(graph))
     readers = [node for node in graph.node if source.name in node.input]
     rounding = [node for node in readers if _is_of_bytes(node, "QuantizeLinear", constants)]
@@ -172,16 +109,103 @@ def adapt_to_bytes(model: onnx.ModelProto) -> onnx.ModelProto | None:
         nodes.append(helper.make_node("Identity", [turned.input[0]], [STYLIZED], STYLIZED))
     else:
         nodes.append(helper.make_node("Transpose", [last.input[0]], [STYLIZED], STYLIZED, perm=[0, 2, 3, 1]))
+    batch, _, height, width = _shape_of(source)
+    frames, stylized = ([batch, height, width, channels] for channels in (3, None))
+    _replace(graph, nodes, source, frames=frames, stylized=stylized)
+    return adapted
+
+
+_Operator = tuple[str, list[str], dict[str, Any]]
+"""An operator's kind, the constants that it reads, by name, and its attributes."""
+
+
+def _border_constants(pixel_range: int) -> list[onnx.TensorProto]:
+    """What :func:`_input_nodes` and :func:`_output_nodes` read."""
+    values: dict[str, np.ndarray] = {
+        "bgr": np.array([2, 1, 0], np.int64),
+        "scale": np.array(pixel_range / 255, np.float32),
+        "unscale": np.array(255 / pixel_range, np.float32),
+        "half": np.array(0.5, np.float32),
+        "low": np.array(0, np.float32),
+        "high": np.array(255, np.float32),
+    }
+    return [numpy_helper.from_array(value, _PREFIX + name) for name, value in values.items()]
+
+
+def _input_nodes(value: str) -> list[onnx.NodeProto]:
+    """From the frames to ``value``: reordered as bytes, which moves a quarter of what floats would."""
+    operators: list[_Operator] = [
+        ("Transpose", [], {"perm": [0, 3, 1, 2]}),
+        ("Gather", ["bgr"], {"axis": 1}),
+        ("Cast", [], {"to": TensorProto.FLOAT}),
+        ("Mul", ["scale"], {}),
+    ]
+    return _chain(FRAMES, operators, value)
+
+
+def _output_nodes(value: str, tail: Sequence[onnx.NodeProto], opset: int) -> list[onnx.NodeProto]:
+    """From ``value``, which ``tail`` makes, to the stylized frames; pixels are moved after the rounding."""
+    clip: _Operator = ("Clip", ["low", "high"], {})
+    if opset < 11:
+        clip = ("Clip", [], {"min": 0.0, "max": 255.0})
+    rounding: list[_Operator] = [
+        ("Mul", ["unscale"], {}),
+        ("Add", ["half"], {}),  # the cast truncates: adding a half rounds
+        clip,
+        ("Cast", [], {"to": TensorProto.UINT8}),
+    ]
+    reordering: list[_Operator] = [
+        ("Gather", ["bgr"], {"axis": 1}),
+        ("Transpose", [], {"perm": [0, 2, 3, 1]}),
+    ]
+    rounded = f"{_PREFIX}rounded"
+    clamps = [node for node in tail if node.op_type == "Clip"]
+    moves = [node for node in tail if node.op_type != "Clip"]
+    clamped = _relink(clamps, tail[0].input[0] if tail else value)
+    moved = _relink(moves, rounded)
+    return [
+        *clamps,
+        *_chain(clamped, rounding, rounded),
+        *moves,
+        *_chain(moved, reordering, STYLIZED),
+    ]
+
+
+def _chain(first: str, operators: Sequence[_Operator], last: str) -> list[onnx.NodeProto]:
+    """Nodes in a row from the value ``first`` to the value ``last``, each fed by the one before it."""
+    nodes, value = [], first
+    for index, (kind, constants, attributes) in enumerate(operators):
+        result = last if index == len(operators) - 1 else f"{_PREFIX}{kind}_{index}_{last}"
+        operands = [value, *(_PREFIX + name for name in constants)]
+        nodes.append(helper.make_node(kind, operands, [result], result, **attributes))
+        value = result
+    return nodes
+
+
+def _picture_input(graph: onnx.GraphProto) -> onnx.ValueInfoProto:
+    """The one input that is no weight."""
+    initialized = {tensor.name for tensor in graph.initializer}
+    return next(value for value in graph.input if value.name not in initialized)
+
+
+_Shape = list[int | str | None]
+
+
+def _replace(
+    graph: onnx.GraphProto,
+    nodes: Sequence[onnx.NodeProto],
+    source: onnx.ValueInfoProto,
+    *,
+    frames: _Shape,
+    stylized: _Shape,
+) -> None:
+    """Give ``graph`` these nodes, and frames of bytes as output and instead of the input ``source``."""
     del graph.node[:]
     graph.node.extend(nodes)
-    batch, _, height, width = (_dimension(d) for d in source.type.tensor_type.shape.dim)
     graph.input.remove(source)
-    graph.input.insert(0, helper.make_tensor_value_info(FRAMES, TensorProto.UINT8, [batch, height, width, 3]))
+    graph.input.insert(0, helper.make_tensor_value_info(FRAMES, TensorProto.UINT8, frames))
     del graph.output[:]
-    graph.output.append(
-        helper.make_tensor_value_info(STYLIZED, TensorProto.UINT8, [batch, height, width, None])
-    )
-    return adapted
+    graph.output.append(helper.make_tensor_value_info(STYLIZED, TensorProto.UINT8, stylized))
 
 
 def _small_constants(graph: onnx.GraphProto) -> Iterator[tuple[str, np.ndarray]]:
@@ -236,12 +260,16 @@ def _rearranging_tail(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return tail
 
 
-def _relinked(nodes: list[onnx.NodeProto], value: str) -> tuple[str, list[onnx.NodeProto]]:
-    """``nodes`` in a row from ``value`` on; the name of what comes out, and the nodes."""
+def _relink(nodes: Sequence[onnx.NodeProto], value: str) -> str:
+    """Feed ``nodes`` in a row from ``value`` on; the name of what comes out."""
     for node in nodes:
         node.input[0] = value
         value = node.output[0]
-    return value, nodes
+    return value
+
+
+def _shape_of(value: onnx.ValueInfoProto) -> _Shape:
+    return [_dimension(dim) for dim in value.type.tensor_type.shape.dim]
 
 
 def _dimension(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:

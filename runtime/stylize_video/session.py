@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -96,7 +96,7 @@ class StyleSession:
             threads = max(1, cores() // at_once)
         self._threads = threads
         self._opening = threading.Lock()
-        self._computation: _OnCpu | CudaRunner | None = None
+        self._runner: _Runner | None = None
         try:
             self._opened()
         except (DeviceError, OutOfMemoryError):
@@ -111,11 +111,11 @@ class StyleSession:
         may_leave = device == "auto" and self.device.kind != "cpu"
         self._ladder = Ladder(steps_for(at_once=self.at_once, may_leave=may_leave))
 
-    def _opened(self) -> _OnCpu | CudaRunner:
+    def _opened(self) -> _Runner:
         with self._opening, _memory_for(self.style):
-            if self._computation is None:
-                self._computation = _open(self.style, self.device, self.input_range, self._threads)
-            return self._computation
+            if self._runner is None:
+                self._runner = _open(self.style, self.device, self.input_range, self._threads)
+            return self._runner
 
     def stylize(self, frame: AnyFrame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
@@ -145,7 +145,7 @@ class StyleSession:
         if step.tile_divisor > 1 and not self._can_be_tiled():
             return False
         with self._opening:
-            self._computation = None
+            self._runner = None
             if step.on_cpu:
                 self.device = Device("cpu")
             self._max_pixels = MAX_PIXELS[self.device.kind]
@@ -221,11 +221,11 @@ class StyleSession:
     def _run(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]
         try:
-            computation = self._opened()
+            runner = self._opened()
         except (StyleError, DeviceError) as error:  # it could be opened before: what is missing is memory
             raise OutOfMemoryError(first_line(error)) from error
         try:
-            result: Frame = computation.run(batch)[0]
+            result: Frame = runner.run(batch)[0]
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             size = f"{frame.shape[1]}x{frame.shape[0]}"
             kind = OutOfMemoryError if is_out_of_memory(error) else StyleError
@@ -260,23 +260,32 @@ class _TileOfAnotherSizeError(Exception):  # never leaves this module
     """The network made a tile smaller or larger."""
 
 
-class _OnCpu:
-    """ONNX Runtime on arrays as they are."""
+class _Runner(Protocol):
+    """What computes frames on a device."""
+
+    def run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Stylize ``frames``, uint8 ``[1, H, W, 3]`` BGR."""
+
+
+class _CpuRunner:
+    """ONNX Runtime on a graph by :func:`~stylize_video.adapter.adapt_to_bgr`."""
 
     def __init__(self, session: ort.InferenceSession) -> None:
         self._session = session
 
     def run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Stylize ``frames``, uint8 ``[1, H, W, 3]`` BGR."""
         result: NDArray[np.uint8] = self._session.run([STYLIZED], {FRAMES: frames})[0]
         return result
 
 
-class _OnCpuInBytes(_OnCpu):
-    """The same for a graph by :func:`adapt_to_bytes`: OpenCV reorders colours faster than a graph."""
+class _RgbCpuRunner:
+    """The same on one by :func:`~stylize_video.adapter.adapt_to_rgb`: OpenCV reorders colours faster."""
+
+    def __init__(self, session: ort.InferenceSession) -> None:
+        self._on_rgb = _CpuRunner(session)
 
     def run(self, frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        stylized = super().run(cv2.cvtColor(frames[0], cv2.COLOR_BGR2RGB)[None])
+        stylized = self._on_rgb.run(cv2.cvtColor(frames[0], cv2.COLOR_BGR2RGB)[None])
         if stylized.ndim != 4 or stylized.shape[3] not in (3, 4):
             return stylized  # no picture: told by the caller
         method = cv2.COLOR_RGB2BGR if stylized.shape[3] == 3 else cv2.COLOR_RGBA2BGR
@@ -315,18 +324,18 @@ _MAX_GROWN = 64
 """Foreign graphs may return a larger picture than they were given, but not by more than 8x8."""
 
 
-def _open(style: Style, device: Device, input_range: int, threads: int) -> _OnCpu | CudaRunner:
+def _open(style: Style, device: Device, input_range: int, threads: int) -> _Runner:
     """What runs frames, tried out where it is on a GPU."""
     if device.kind == "cpu":
-        in_bytes = style.bytes_model() if input_range == 1 else None
-        if in_bytes is not None:
-            return _OnCpuInBytes(_create_session(style, in_bytes, device, threads))
-        model = style.frames_model(pixel_range=input_range, round_early=True)
-        return _OnCpu(_create_session(style, model, device, threads))
-    session = _create_session(style, style.frames_model(pixel_range=input_range), device, threads)
+        on_rgb = style.rgb_model() if input_range == 1 else None
+        if on_rgb is not None:
+            return _RgbCpuRunner(_create_session(style, on_rgb, device, threads))
+        model = style.bgr_model(pixel_range=input_range, round_early=True)
+        return _CpuRunner(_create_session(style, model, device, threads))
+    session = _create_session(style, style.bgr_model(pixel_range=input_range), device, threads)
 
     def open_recording(height: int, width: int) -> ort.InferenceSession:
-        model = style.frames_model(pixel_range=input_range, size=(height, width))
+        model = style.bgr_model(pixel_range=input_range, size=(height, width))
         return _create_session(style, model, device, threads, graphs=True)
 
     runner = CudaRunner(session, device.index, open_recording=open_recording)

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from stylize_video.adapter import adapt_to_bytes, adapt_to_frames
+from stylize_video.adapter import adapt_to_bgr, adapt_to_rgb
 from stylize_video.bounds import MAX_SIDE
 from stylize_video.contract import (
     CONTRACT_VERSION,
@@ -64,17 +64,17 @@ class Style:
         """The arithmetic inside; files of other makers count as fp32."""
         return self.metadata.precision if self.metadata else "fp32"
 
-    def frames_model(
+    def bgr_model(
         self, *, pixel_range: int = 1, round_early: bool = False, size: tuple[int, int] | None = None
     ) -> bytes:
-        """The serialized graph, adapted to uint8 BGR frames by :func:`adapt_to_frames`."""
-        return adapt_to_frames(
+        """The serialized graph, adapted to uint8 BGR frames by :func:`adapt_to_bgr`."""
+        return adapt_to_bgr(
             self.model, pixel_range=pixel_range, round_early=round_early, size=size
         ).SerializeToString()
 
-    def bytes_model(self) -> bytes | None:
-        """The serialized graph on bytes of RGB by :func:`adapt_to_bytes`, where it can be had."""
-        adapted = adapt_to_bytes(self.model)
+    def rgb_model(self) -> bytes | None:
+        """The serialized graph, adapted to uint8 RGB frames by :func:`adapt_to_rgb`, where it can be had."""
+        adapted = adapt_to_rgb(self.model)
         return adapted.SerializeToString() if adapted else None
 
 

@@ -295,15 +295,15 @@ def test_int8_of_the_realtime_network_is_bytes_from_end_to_end(tmp_path: Path) -
         checkpoint_of(network), tmp_path / "toy.onnx", precisions=("fp32", "int8"), pictures=PICTURES
     )
     whole, int8 = (Style.load(tmp_path / name) for name in ("toy.onnx", "toy.int8.onnx"))
-    assert whole.bytes_model() is None
-    model = int8.bytes_model()
+    assert whole.rgb_model() is None
+    model = int8.rgb_model()
     assert model is not None
     adapted = onnx.load_model_from_string(model)
     assert not {"QuantizeLinear", "Cast", "Mul"} & {
         n.op_type for n in adapted.graph.node if FRAMES in n.input
     }
     in_bytes, around = (
-        ort.InferenceSession(m, providers=["CPUExecutionProvider"]) for m in (model, int8.frames_model())
+        ort.InferenceSession(m, providers=["CPUExecutionProvider"]) for m in (model, int8.bgr_model())
     )
     for height, width in ((16, 16), (37, 90), (64, 41)):
         frame = draw_picture(3, width, height)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from stylize_video.adapter import FRAMES, STYLIZED, adapt_to_bytes, adapt_to_frames
+from stylize_video.adapter import FRAMES, STYLIZED, adapt_to_bgr, adapt_to_rgb
 
 
 def run(model: onnx.ModelProto, frames: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ def identity_model(*, opset: int, scale: float = 1.0) -> onnx.ModelProto:
 @given(st.integers(16, 60), st.integers(16, 60), st.integers(0, 2**32 - 1))
 def test_colours_and_rounding_are_exact(height: int, width: int, seed: int) -> None:
     frames = np.random.default_rng(seed).integers(0, 256, (1, height, width, 3), np.uint8)
-    np.testing.assert_array_equal(run(adapt_to_frames(identity_model(opset=18)), frames), frames)
+    np.testing.assert_array_equal(run(adapt_to_bgr(identity_model(opset=18)), frames), frames)
 
 
 @pytest.mark.parametrize("opset", [7, 9, 10, 11, 13, 17, 21])
@@ -50,20 +50,20 @@ def test_every_opset_and_both_ranges(opset: int) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (1, 20, 31, 3), np.uint8)
     model = identity_model(opset=opset)
     for pixel_range in (1, 255):
-        adapted = adapt_to_frames(model, pixel_range=pixel_range)
+        adapted = adapt_to_bgr(model, pixel_range=pixel_range)
         np.testing.assert_array_equal(run(adapted, frames), frames)
 
 
 def test_out_of_range_values_are_clipped_not_wrapped() -> None:
     frames = np.full((1, 16, 16, 3), 200, np.uint8)
-    assert run(adapt_to_frames(identity_model(opset=18, scale=3)), frames).min() == 255
-    assert run(adapt_to_frames(identity_model(opset=18, scale=-1)), frames).max() == 0
+    assert run(adapt_to_bgr(identity_model(opset=18, scale=3)), frames).min() == 255
+    assert run(adapt_to_bgr(identity_model(opset=18, scale=-1)), frames).max() == 0
 
 
 def test_frames_are_bgr_and_the_model_sees_rgb(swap_style: Path) -> None:
     frames = np.zeros((1, 16, 16, 3), np.uint8)
     frames[..., 0] = 250  # blue
-    swapped = run(adapt_to_frames(onnx.load_model(str(swap_style))), frames)
+    swapped = run(adapt_to_bgr(onnx.load_model(str(swap_style))), frames)
     assert swapped[0, 8, 8].tolist() == [0, 0, 250]
 
 
@@ -99,7 +99,7 @@ def shuffling_model(*, opset: int, side_reader: bool = False) -> onnx.ModelProto
 def test_rounding_before_pixels_are_moved_changes_nothing(opset: int, side_reader: bool) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 20, 32, 3), np.uint8)
     model = shuffling_model(opset=opset, side_reader=side_reader)
-    early, late = (adapt_to_frames(model, round_early=early) for early in (True, False))
+    early, late = (adapt_to_bgr(model, round_early=early) for early in (True, False))
     np.testing.assert_array_equal(run(early, frames), run(late, frames))
     onnx.checker.check_model(early)
     kinds = [node.op_type for node in early.graph.node]
@@ -109,14 +109,14 @@ def test_rounding_before_pixels_are_moved_changes_nothing(opset: int, side_reade
 
 def test_batches(invert_style: Path) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 17, 19, 3), np.uint8)
-    inverted = run(adapt_to_frames(onnx.load_model(str(invert_style))), frames)
+    inverted = run(adapt_to_bgr(onnx.load_model(str(invert_style))), frames)
     np.testing.assert_array_equal(inverted, 255 - frames)
 
 
 def test_the_model_itself_is_left_alone(invert_style: Path) -> None:
     model = onnx.load_model(str(invert_style))
     before = model.SerializeToString()
-    adapt_to_frames(model)
+    adapt_to_bgr(model)
     assert model.SerializeToString() == before
 
 
@@ -154,13 +154,13 @@ def test_a_style_that_makes_bytes_gets_bytes() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (2, 16, 20, 3), np.uint8)
     model = rounding_model()
     before = model.SerializeToString()
-    in_bytes = adapt_to_bytes(model)
+    on_rgb = adapt_to_rgb(model)
     assert model.SerializeToString() == before
-    assert in_bytes is not None
-    onnx.checker.check_model(in_bytes)
-    kinds = {node.op_type for node in in_bytes.graph.node}
+    assert on_rgb is not None
+    onnx.checker.check_model(on_rgb)
+    kinds = {node.op_type for node in on_rgb.graph.node}
     assert not {"QuantizeLinear", "DequantizeLinear", "Clip"} & kinds
-    np.testing.assert_array_equal(run(in_bytes, frames), run(adapt_to_frames(model), frames))
+    np.testing.assert_array_equal(run(on_rgb, frames), run(adapt_to_bgr(model), frames))
 
 
 @pytest.mark.parametrize(
@@ -169,5 +169,5 @@ def test_a_style_that_makes_bytes_gets_bytes() -> None:
     ids=["other levels", "another black", "something needs the floats", "a clamp that matters"],
 )
 def test_a_style_that_makes_something_else_does_not(changes: dict[str, Any]) -> None:
-    assert adapt_to_bytes(rounding_model(**changes)) is None
-    assert adapt_to_bytes(identity_model(opset=18)) is None
+    assert adapt_to_rgb(rounding_model(**changes)) is None
+    assert adapt_to_rgb(identity_model(opset=18)) is None

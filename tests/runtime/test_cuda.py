@@ -279,7 +279,7 @@ def test_a_graph_for_one_size_computes_nothing_from_the_size(tmp_path: Path) -> 
         options = ort.SessionOptions()
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
         options.optimized_model_filepath = str(tmp_path / name)
-        ort.InferenceSession(style.frames_model(size=(45, 64)), options, providers=["CPUExecutionProvider"])
+        ort.InferenceSession(style.bgr_model(size=(45, 64)), options, providers=["CPUExecutionProvider"])
         operators = {node.op_type for node in onnx.load(tmp_path / name).graph.node}
         assert "Conv" in operators
         assert not operators & {"Shape", "Mod", "Concat", "Squeeze"}
@@ -301,7 +301,7 @@ def test_the_same_picture_as_on_the_cpu_with_graphs_too(precision: str) -> None:
 @needs_cuda
 def test_recordings_work_on_every_size_and_from_every_thread() -> None:
     session = open_session("photo", device="cuda")
-    runner = session._computation
+    runner = session._runner
     assert isinstance(runner, CudaRunner)
     pictures = [draw_picture(seed, 160, height) for seed in range(4) for height in (96, 99)]
     plain = [session.stylize(picture) for picture in pictures]

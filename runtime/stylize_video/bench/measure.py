@@ -423,7 +423,7 @@ def _border_of(style: Style) -> Style:
     levels = []
     # Scaling by two keeps the optimizer from removing everything.
     nodes = [helper.make_node("Add", ["frames", "frames"], ["stylized"])]
-    if style.bytes_model() is not None:
+    if style.rgb_model() is not None:
         levels = [
             numpy_helper.from_array(np.array(1 / 255, np.float32), "scale"),
             numpy_helper.from_array(np.array(0, np.uint8), "zero"),

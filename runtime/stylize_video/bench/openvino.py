@@ -38,7 +38,7 @@ class OpenVinoNetwork:
         hint = {"PERFORMANCE_HINT": "LATENCY" if at_once == 1 else "THROUGHPUT"}
         try:
             core = openvino.Core()
-            model = core.read_model(style.frames_model(pixel_range=pixel_range, round_early=True))
+            model = core.read_model(style.bgr_model(pixel_range=pixel_range, round_early=True))
             self._compiled: Any = core.compile_model(model, "CPU", hint)
         except RuntimeError as error:
             reason = [type(error).__name__, *str(error).strip().splitlines()][-1]
