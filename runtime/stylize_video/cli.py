@@ -39,12 +39,13 @@ _ADDRESS = re.compile(r"auto|local|(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+")
 
 def _styles_table(styles: Sequence[BundledStyle]) -> str:
     """One line a style: its name, what it is after, its licence, how steady it is, its variants."""
+    from stylize_video.style import find_variants
+
     rows = [("style", "after", "licence", "flicker (source=1)", "variants")]
     for style in styles:
         after = ", ".join(part for part in (style.author, style.title, style.year) if part)
-        variants = sorted(path.name.split(".")[1] for path in style.path.parent.glob(f"{style.name}.*.onnx"))
         flicker = "" if style.warping_error is None else f"{style.warping_error:.1f}"
-        rows.append((style.name, after, style.licence, flicker, " ".join(["fp32", *variants])))
+        rows.append((style.name, after, style.licence, flicker, " ".join(find_variants(style.path))))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -426,7 +427,7 @@ def _frames_ahead(frame_count: int | None, max_frames: int | None) -> int | None
 
 def with_ray_address(arguments: Sequence[str]) -> list[str]:
     """``--ray`` may stand alone: then it means a cluster on this machine."""
-    return with_value(arguments, "--ray", _LOCAL, _ADDRESS)
+    return with_value(arguments, "--ray", _LOCAL, _ADDRESS.fullmatch)
 
 
 def main() -> None:

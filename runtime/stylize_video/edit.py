@@ -11,6 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from stylize_video.bounds import MAX_SIDE
+from stylize_video.contract import MIN_SIDE
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.frame import TimedFrame, resized
 
@@ -49,9 +50,10 @@ class Scale:
                 self.width or round(Fraction(width * (self.height or 0), height)),
                 self.height or round(Fraction(height * (self.width or 0), width)),
             )
-        if not all(16 <= side <= MAX_SIDE for side in size):
+        if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
             raise StylizeError(
-                f"the size must be from 16x16 to {MAX_SIDE}x{MAX_SIDE}, got {size[0]}x{size[1]}"
+                f"the size must be from {MIN_SIDE}x{MIN_SIDE} to {MAX_SIDE}x{MAX_SIDE},"
+                f" got {size[0]}x{size[1]}"
             )
         return size
 

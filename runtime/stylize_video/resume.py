@@ -22,10 +22,9 @@ def job_facts(source: Path, session: StyleSession, options: Options) -> Mapping[
 
     The device is left out: a night that began on a GPU may end on a CPU.
     """
-    style = session.style.model.SerializeToString(deterministic=True)
     return {
         "source": fingerprint(source),
-        "style": f"{hashlib.sha256(style).hexdigest()} in 0..{session.input_range}",
+        "style": f"{session.style.sha256} in 0..{session.input_range}",
         "look": f"{asdict(options.look)} {options.smooth}",
         "style scale": str(asdict(options.working_size)),
         "part, rate and size": str(asdict(options.edit)),

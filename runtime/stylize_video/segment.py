@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
@@ -58,7 +57,7 @@ class StyleReference:
         bundled = find_bundled(style.name)
         ours = bundled is not None and bundled.path.parent == style.path.parent
         name = style.name if ours else str(style.path.resolve())
-        return cls(name, style.precision, session.input_range, _hash_of(session))
+        return cls(name, style.precision, session.input_range, style.sha256)
 
     def open(self, device: str) -> StyleSession:
         """The same style here.
@@ -67,7 +66,7 @@ class StyleReference:
             StyleError: it is not here, or it is another one.
         """
         session = _open(self, device)
-        if _hash_of(session) != self.sha256:
+        if session.style.sha256 != self.sha256:
             raise StyleError(f"the style {self.name_or_path} is another one on this machine")
         return session
 
@@ -173,10 +172,6 @@ def _open(reference: StyleReference, device: str) -> StyleSession:
         path = variant_path(bundled.path, reference.precision)
     # There is a worker for each core.
     return StyleSession(Style.load(path), device, input_range=reference.input_range, threads=1)
-
-
-def _hash_of(session: StyleSession) -> str:
-    return hashlib.sha256(session.style.model.SerializeToString(deterministic=True)).hexdigest()
 
 
 def _keyframes(source: Path, window: Window) -> list[tuple[int, float]]:

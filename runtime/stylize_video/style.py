@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import onnx
@@ -63,6 +65,11 @@ class Style:
     def precision(self) -> Precision:
         """The arithmetic inside; files of other makers count as fp32."""
         return self.metadata.precision if self.metadata else "fp32"
+
+    @cached_property
+    def sha256(self) -> str:
+        """The hash of :attr:`model`, with its weights and metadata."""
+        return hashlib.sha256(self.model.SerializeToString(deterministic=True)).hexdigest()
 
     def bgr_model(
         self, *, pixel_range: int = 1, round_early: bool = False, size: tuple[int, int] | None = None

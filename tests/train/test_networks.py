@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from stylize_video_train.networks import MIN_SIDE, RealtimeNet, ResizeConv, StyleNetwork, build_network
+from stylize_video.contract import MIN_SIDE
+from stylize_video_train.networks import RealtimeNet, ResizeConv, StyleNetwork, build_network
 from stylize_video_train.recipe import NetworkConfig, Recipe
 from stylize_video_train.trainer import read_start
 

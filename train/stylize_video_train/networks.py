@@ -1,7 +1,7 @@
 """The transformer networks: a frame in, the same frame in the style out.
 
 Every network here maps float ``[N, 3, H, W]`` RGB in 0..1 to the same shape and
-range, for any H and W of at least :data:`MIN_SIDE`; what a size needs of padding
+range, for any H and W of at least :data:`~stylize_video.contract.MIN_SIDE`; what a size needs of padding
 and cropping happens inside. Outputs are *not* clamped, so that training has a
 gradient everywhere; the export wrapper clamps.
 """
@@ -17,9 +17,6 @@ from torch import Tensor, nn
 
 from stylize_video_train.parallel import BatchNorm
 from stylize_video_train.recipe import NetworkConfig
-
-MIN_SIDE = 16
-"""Smallest height and width, in pixels, that every network accepts."""
 
 
 def build_network(config: NetworkConfig) -> StyleNetwork:
