@@ -15,7 +15,7 @@ from stylize_video.frame import TimedFrame
 from stylize_video.inputs import FrameSource
 from stylize_video.journal import Journal
 from stylize_video.pipes import STANDARD, UNTIMED_PIPES, PipeSink, StreamSource
-from stylize_video.sequences import SequenceSink, is_pattern
+from stylize_video.sequences import SequenceSink, SequenceSource, is_pattern
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoInfo, VideoSource
 
@@ -166,10 +166,13 @@ def open_sink(
     holds_others = not is_pattern(output) and not (is_pipe and encoding.pipe in UNTIMED_PIPES)
     if isinstance(source, StreamSource) and not holds_others:
         source.others.want(())  # nobody will take them
+    sources = source.files if isinstance(source, SequenceSource) else (info.path,)
     if is_pattern(output):
-        return SequenceSink(output, info, overwrite=overwrite)
+        return SequenceSink(output, info, sources=sources, overwrite=overwrite)
     if is_pipe:
         return PipeSink(encoding.pipe, info, others=others if has_others else None)
+    for path in sources:
+        check_output(output, path, overwrite=overwrite)
     return VideoSink(
         output,
         info,

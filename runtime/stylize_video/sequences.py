@@ -35,6 +35,26 @@ def name_of_pattern(pattern: Path) -> Path:
     return pattern.with_name((stem or pattern.absolute().parent.name or "pictures") + pattern.suffix)
 
 
+def _numbered_files(pattern: Path) -> dict[int, Path]:
+    """Every file there is of ``pattern``, by its number."""
+    before, after = (re.escape(part) for part in _NUMBER.sub("\0", pattern.name).split("\0"))
+    matching = re.compile(f"{before}(\\d+){after}")
+    found = {}
+    for path in pattern.parent.iterdir() if pattern.parent.is_dir() else ():
+        if (match := matching.fullmatch(path.name)) and path == numbered_name(pattern, int(match[1])):
+            found[int(match[1])] = path
+    return found
+
+
+def _identity_of(path: Path) -> tuple[int, int] | None:
+    """What is the same of two names of one file; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 @dataclass(frozen=True)
 class PictureSequence:
     """Pictures in order; where ``numbers`` leave one out, the picture before is shown longer.
@@ -58,13 +78,7 @@ class PictureSequence:
         """
         if pattern.suffix.lower() not in PICTURES:
             raise SourceError(f"{pattern} is no pattern of pictures ({', '.join(sorted(PICTURES))})")
-        before, after = (re.escape(part) for part in _NUMBER.sub("\0", pattern.name).split("\0"))
-        matching = re.compile(f"{before}(\\d+){after}")
-        folder = pattern.parent
-        found = {}
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if (match := matching.fullmatch(path.name)) and path == numbered_name(pattern, int(match[1])):
-                found[int(match[1])] = path
+        found = _numbered_files(pattern)
         if not found:
             raise SourceError(
                 f"there are no pictures {pattern}; the first would be {numbered_name(pattern, 1)}"
@@ -92,6 +106,7 @@ class SequenceSource:
 
     def __init__(self, sequence: PictureSequence, *, edit: Edit = Edit(), alpha: bool = False) -> None:
         self._alpha = alpha
+        self.files = sequence.files
         rate = edit.fps or _DEFAULT_RATE
         window = edit.window(Fraction(0), 1 / rate)
         first = sequence.numbers[0]
@@ -145,14 +160,17 @@ class SequenceSink:
     Args:
         pattern: the files, such as ``out/%05d.png``; a folder that is missing is made.
         info: the frames' time base, and the first number.
+        sources: files that are read, which no result may replace.
         overwrite: replace pictures that are there.
 
     Raises:
-        SinkError: the ending is not one of a picture, pictures are there, or the folder
-            cannot be made.
+        SinkError: the ending is not one of a picture, pictures are there or would replace a source, or
+            the folder cannot be made.
     """
 
-    def __init__(self, pattern: Path, info: VideoInfo, *, overwrite: bool = False) -> None:
+    def __init__(
+        self, pattern: Path, info: VideoInfo, *, sources: Sequence[Path] = (), overwrite: bool = False
+    ) -> None:
         if pattern.suffix.lower() not in PICTURES:
             raise SinkError(
                 f"cannot write {pattern}: name pictures that end in {', '.join(sorted(PICTURES))}"
@@ -162,8 +180,11 @@ class SequenceSink:
         self._info = info
         self._overwrite = overwrite
         self._number = (info.first_number if info.first_number is not None else 1) - 1
+        self._sources = {identity for path in sources if (identity := _identity_of(path))}
         try:
             pattern.parent.mkdir(exist_ok=True)
+            for path in _numbered_files(pattern).values():
+                self._check_no_source(path)
         except OSError as error:
             raise SinkError(f"cannot write {pattern}: {error.strerror}") from error
         first = numbered_name(pattern, self._number + 1)
@@ -174,10 +195,11 @@ class SequenceSink:
         """Write one picture.
 
         Raises:
-            SinkError: the disk is full, or a picture of this name is there.
+            SinkError: the disk is full, or a picture of this name is there, or is a source.
         """
         self._number = self._number_of(frame)
         path = numbered_name(self.output, self._number)
+        self._check_no_source(path)
         if path.exists() and not self._overwrite:
             raise SinkError(f"{path} already exists; pass -y to replace it or -o to write elsewhere")
         write_picture(path, frame.image, frame.alpha)
@@ -191,6 +213,10 @@ class SequenceSink:
 
     def discard(self) -> None:
         """What is written is whole, and stays."""
+
+    def _check_no_source(self, path: Path) -> None:
+        if _identity_of(path) in self._sources:
+            raise SinkError(f"{path} is one of the sources; choose another output with -o")
 
     def _number_of(self, frame: TimedFrame) -> int:
         if self._info.first_number is None:

@@ -204,6 +204,44 @@ def test_numbers_follow_the_source(invert: StyleSession, tmp_path: Path) -> None
     np.testing.assert_array_equal(cv2.imread(str(tmp_path / "out" / names[2])), 255 - draw_picture(2, 64, 48))
 
 
+@pytest.mark.parametrize(
+    ("sources", "output"),
+    [
+        (["%03d.png"], "%03d.png"),
+        (["%03d.png"], "../in/%03d.png"),
+        (["008.png", "009.png"], "%03d.png"),  # which are the results 0 and 1
+        (["a.webp", "b.webp"], "b.webp"),
+    ],
+)
+def test_no_result_takes_the_place_of_a_source(
+    sources: list[str], output: str, invert: StyleSession, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for index, name in enumerate(["008.png", "009.png", "a.webp", "b.webp"]):
+        cv2.imwrite(str(folder / name), draw_picture(index, 64, 48))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    paths = [folder / name for name in sources]
+    source: Source = paths[0] if len(paths) == 1 else PictureSequence.of_files(paths)
+    with pytest.raises(SinkError, match=r"is (one of the sources|the source itself); choose another output"):
+        stylize_file(source, folder / output, invert, overwrite=True)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_source_under_another_name_is_not_replaced_either(invert: StyleSession, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "002.png"), draw_picture(0, 64, 48))
+    before = (tmp_path / "002.png").read_bytes()
+    for name in ("one.png", "two.png"):
+        try:
+            (tmp_path / name).symlink_to(tmp_path / "002.png")
+        except OSError:
+            pytest.skip("this system makes no links")
+    source = PictureSequence.of_files([tmp_path / "one.png", tmp_path / "two.png"])
+    with pytest.raises(SinkError, match=r"002\.png is one of the sources"):
+        stylize_file(source, tmp_path / "%03d.png", invert, overwrite=True)
+    assert (tmp_path / "002.png").read_bytes() == before
+
+
 def test_gifs_have_a_palette_for_each_frame(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
     """Far more than 256 colours in all, and each frame close to its source all the same."""
     result = stylize_file(clip, tmp_path / "out.gif", invert, look=Look(0))
