@@ -13,14 +13,13 @@ import onnx
 import torch
 
 from stylize_video.contract import GoldenPair, Precision, StyleMetadata
-from stylize_video.device import cuda_problem
+from stylize_video.device import PROVIDERS, cuda_problem
 from stylize_video.errors import StylizeError
 from stylize_video.files import replacing
 from stylize_video.receptive_field import find_receptive_field
 from stylize_video.style import variant_path
 from stylize_video_export.parity import (
     FP32_TOLERANCE,
-    PROVIDERS,
     Comparison,
     Pixels,
     compare,

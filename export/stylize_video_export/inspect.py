@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from stylize_video.contract import StyleMetadata
+from stylize_video.device import PROVIDERS
 from stylize_video.errors import StyleError
 from stylize_video.golden import golden_problem
 from stylize_video.session import StyleSession
 from stylize_video.style import Style, find_style, find_variants
-from stylize_video_export.parity import PROVIDERS, runner
+from stylize_video_export.parity import runner
 
 _RECIPE_KEYS = ("features", "style_layers", "content_layer", "style_weight", "steps", "batch", "image_size")
 

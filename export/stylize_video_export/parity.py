@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from stylize_video.device import PROVIDERS
 from stylize_video.frame import psnr
 
 Pixels = NDArray[np.float32]
@@ -26,9 +27,6 @@ SHAPES: Sequence[tuple[int, int, int]] = (
     (2, 33, 66),
 )
 """Batch, height and width: the smallest, primes, portrait, batches, a strip, multiples of 4 and not."""
-
-PROVIDERS: Mapping[str, str] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-"""What ONNX Runtime calls the devices."""
 
 FP32_TOLERANCE = 1e-3
 """Largest difference on 0..1 that an fp32 export may show."""
@@ -64,7 +62,7 @@ def compare(
     model: onnx.ModelProto,
     inputs: Iterable[tuple[str, Pixels]],
     *,
-    provider: str = "CPUExecutionProvider",
+    provider: str = PROVIDERS["cpu"],
 ) -> list[Comparison]:
     """Run both on every input; a wrong output shape counts as an infinite error."""
     run = runner(model, provider=provider)
@@ -80,7 +78,7 @@ def compare(
     return rows
 
 
-def runner(model: onnx.ModelProto, *, provider: str = "CPUExecutionProvider") -> Callable[[Pixels], Pixels]:
+def runner(model: onnx.ModelProto, *, provider: str = PROVIDERS["cpu"]) -> Callable[[Pixels], Pixels]:
     """A model of one input and one output as a function of pixels, on one provider."""
     options = ort.SessionOptions()
     options.log_severity_level = 4

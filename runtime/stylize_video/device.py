@@ -18,8 +18,8 @@ import onnxruntime as ort
 
 from stylize_video.errors import DeviceError
 
-CUDA_PROVIDER = "CUDAExecutionProvider"
-"""What ONNX Runtime calls it."""
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+"""What ONNX Runtime calls the kinds of devices."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def resolve_device(device: str) -> Device:
 
 def cuda_problem() -> str | None:
     """Why CUDA cannot be used here, naming the missing library; None where nothing is known to be wrong."""
-    if CUDA_PROVIDER not in ort.get_available_providers():
+    if PROVIDERS["cuda"] not in ort.get_available_providers():
         return "this ONNX Runtime has no CUDA provider (pip install onnxruntime-gpu)"
     driver = "nvcuda.dll" if os.name == "nt" else "libcuda.so.1"
     try:

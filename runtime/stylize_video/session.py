@@ -25,7 +25,7 @@ from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.bounds import TRIAL_SIZE
 from stylize_video.contract import MIN_SIDE
 from stylize_video.cuda import RECORD_AFTER, CudaRunner, provider_options
-from stylize_video.device import CUDA_PROVIDER, Device, resolve_device
+from stylize_video.device import PROVIDERS, Device, resolve_device
 from stylize_video.errors import DeviceError, StyleError, first_line
 from stylize_video.frame import AnyFrame, Frame, as_frame, resized
 from stylize_video.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory, steps_for
@@ -35,8 +35,6 @@ from stylize_video.receptive_field import ReceptiveField, find_receptive_field
 from stylize_video.style import Style
 from stylize_video.tiles import plan_tiles, stylize_tiles
 from stylize_video.working_size import done_at, stylize_at
-
-_CPU = "CPUExecutionProvider"
 
 MAX_PIXELS = {"cpu": 1_250_000, "cuda": 10_000_000}
 """Larger frames are stylized in tiles of at most this many pixels: memory does not grow further."""
@@ -365,9 +363,9 @@ def _create_session(
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Planning memory ahead takes twice as much of it here, and no less time.
     options.enable_mem_pattern = False
-    providers: list[Any] = [_CPU]
+    providers: list[Any] = [PROVIDERS["cpu"]]
     if device.kind == "cuda":
-        providers = [(CUDA_PROVIDER, provider_options(device.index, graphs=graphs)), _CPU]
+        providers.insert(0, (PROVIDERS["cuda"], provider_options(device.index, graphs=graphs)))
     try:
         with quiet_stderr() if device.kind == "cuda" else contextlib.nullcontext():
             session = ort.InferenceSession(model, options, providers=providers)
@@ -376,6 +374,6 @@ def _create_session(
         if device.kind == "cuda":
             raise DeviceError(told) from error
         raise (OutOfMemoryError if is_out_of_memory(error) else StyleError)(told) from error
-    if device.kind == "cuda" and CUDA_PROVIDER not in session.get_providers():
+    if device.kind == "cuda" and PROVIDERS["cuda"] not in session.get_providers():
         raise DeviceError(f"--device {device} cannot be used: ONNX Runtime fell back to the CPU")
     return session

@@ -20,7 +20,7 @@ from torch import Tensor
 from networks_support import CONFIGS, checkpoint_of, random_network
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision, StyleMetadata
-from stylize_video.device import cuda_problem
+from stylize_video.device import PROVIDERS, cuda_problem
 from stylize_video.errors import StyleError
 from stylize_video.frame import psnr
 from stylize_video.golden import golden_problem
@@ -30,7 +30,6 @@ from stylize_video.style import Style
 from stylize_video_export.export import Export, ExportedFile, ExportError, export_checkpoint, proof_devices
 from stylize_video_export.inspect import check_style, describe_style
 from stylize_video_export.parity import (
-    PROVIDERS,
     SHAPES,
     Comparison,
     Pixels,

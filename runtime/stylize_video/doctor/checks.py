@@ -148,7 +148,7 @@ def providers() -> Iterator[Finding]:
     """The execution providers, and whether the ones in use here load."""
     import onnxruntime as ort
 
-    from stylize_video.device import cuda_problem, missing_library
+    from stylize_video.device import PROVIDERS, cuda_problem, missing_library
 
     problem = cuda_problem()
     yield Finding("CPU provider", "ok", "always there")
@@ -157,7 +157,7 @@ def providers() -> Iterator[Finding]:
     else:
         advice = "only for an NVIDIA GPU: its driver, and pip install 'stylize-video[cuda]'"
         yield Finding("CUDA provider", "missing", problem, advice)
-    others = set(ort.get_available_providers()) - {"CPUExecutionProvider", "CUDAExecutionProvider"}
+    others = set(ort.get_available_providers()) - set(PROVIDERS.values())
     for name in sorted(others):
         kind = name.removesuffix("ExecutionProvider")
         library = missing_library(kind.lower())
