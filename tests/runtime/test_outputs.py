@@ -22,7 +22,7 @@ from stylize_video.encoding import CODECS, Encoding
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.frame import TimedFrame
 from stylize_video.hardware import HARDWARE, why_not
-from stylize_video.inputs import FrameSource, open_source
+from stylize_video.inputs import FrameSource, Source, open_source
 from stylize_video.look import Look
 from stylize_video.outputs import FrameSink, fitted, open_sink
 from stylize_video.pipeline import stylize_file
