@@ -12,7 +12,6 @@ import typer
 from typer.core import TyperCommand
 
 if TYPE_CHECKING:
-    import re
     from collections.abc import Callable, Sequence
 
 
@@ -38,11 +37,13 @@ def run(command: Callable[..., None]) -> None:
     app()
 
 
-def with_value(arguments: Sequence[str], option: str, value: str, pattern: re.Pattern[str]) -> list[str]:
-    """The arguments, with ``value`` behind an ``option`` that nothing like ``pattern`` follows."""
+def with_value(
+    arguments: Sequence[str], option: str, value: str, is_value: Callable[[str], object]
+) -> list[str]:
+    """The arguments, with ``value`` behind an ``option`` that is not followed by one."""
     complete = []
     for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         complete.append(argument)
-        if argument == option and not pattern.fullmatch(following):
+        if argument == option and not is_value(following):
             complete.append(value)
     return complete

@@ -176,7 +176,16 @@ class _Once(logging.Filter):
 
 def with_address(arguments: list[str]) -> list[str]:
     """``--serve`` may stand alone: then it means the usual address."""
-    return with_value(arguments, "--serve", DEFAULT_ADDRESS, _ADDRESS)
+    return with_value(arguments, "--serve", DEFAULT_ADDRESS, _is_address)
+
+
+def _is_address(word: str) -> bool:
+    """Whether ``word`` is an address, or can be nothing else: what is wrong with it is told then."""
+    if _ADDRESS.fullmatch(word):
+        return True
+    if word.isdecimal():
+        return len(word) > 2  # a port; cameras have small numbers
+    return bool(re.fullmatch(r"[\w.-]+", word)) and not word.startswith("-") and not Path(word).exists()
 
 
 def main() -> None:

@@ -345,14 +345,24 @@ def test_addresses_that_are_refused(address: str, token: str | None, sentence: s
         parse_address(address, token)
 
 
-def test_addresses() -> None:
+def test_addresses(clip: Path) -> None:
     assert parse_address(":8000", None) == ("127.0.0.1", 8000)
     assert parse_address("[::1]:8000", None) == ("::1", 8000)
     assert parse_address("0.0.0.0:8000", TOKEN) == ("0.0.0.0", 8000)
-    assert with_address(["--serve", "clip.mp4"]) == ["--serve", "127.0.0.1:8765", "clip.mp4"]
+    assert with_address(["--serve", str(clip)]) == ["--serve", "127.0.0.1:8765", str(clip)]
     assert with_address(["1", "--serve"]) == ["1", "--serve", "127.0.0.1:8765"]
     assert with_address(["--serve", ":80", "1"]) == ["--serve", ":80", "1"]
     assert with_address([]) == []
+
+
+@pytest.mark.parametrize("word", ["8080", "localhost", "camera.local"])
+def test_what_can_be_nothing_but_an_address_is_taken_for_one(word: str) -> None:
+    """It is no camera and no file, so what is wrong with it as an address is told."""
+    assert with_address(["--serve", word]) == ["--serve", word]
+    with pytest.raises(SinkError, match=f"takes HOST:PORT, such as 127.0.0.1:8765; got '{word}'"):
+        parse_address(word, None)
+    for source in ("1", "rtsp://host/stream", "/dev/video0", "-q"):
+        assert with_address(["--serve", source]) == ["--serve", "127.0.0.1:8765", source]
 
 
 def test_the_address_that_is_told_brings_the_token() -> None:
