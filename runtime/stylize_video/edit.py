@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from stylize_video.bounds import MAX_SIDE
 from stylize_video.contract import MIN_SIDE
-from stylize_video.errors import SourceError, StylizeError
+from stylize_video.errors import StylizeError
 from stylize_video.frame import TimedFrame, resized
+from stylize_video.timing import at_rate
 
 if TYPE_CHECKING:
     from stylize_video.source import VideoInfo
 
-UNTIMED = (".avi",)
-"""Endings of files that store an order and a rate, and no time stamps."""
-
 _ASPECT_TOLERANCE = Fraction(1, 200)
 _LONGEST = 10**8
-_LONGEST_STILL = 86_400
-
-ROUNDING = Fraction(2, 1000)
-"""Seconds that a frame may be late: containers round time stamps, some to milliseconds."""
+"""Seconds; more than three years."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +99,6 @@ class Edit:
                 f"the frames a second must be above 0 and at most 1000, got {float(self.fps):g}"
             )
 
-    @property
-    def trims(self) -> bool:
-        return self.start is not None or self.end is not None
-
     def window(self, first: Fraction, time_base: Fraction) -> Window:
         """The part in a video's own time; its first frame is at ``first`` seconds."""
         end = None if self.end is None else first + self.end
@@ -123,7 +112,7 @@ class Edit:
         if self.scale:
             frames, info = _scaled(frames, info, self.scale.size_of(info.width, info.height))
         if self.fps:
-            frames, info = _at_rate(frames, info, self.fps)
+            frames, info = at_rate(frames, info, self.fps)
         return frames, info
 
 
@@ -191,59 +180,3 @@ def _scaled(
         aspect = info.pixel_aspect
     aspect = aspect.limit_denominator(10_000)
     return scaled(), replace(info, width=width, height=height, pixel_aspect=aspect)
-
-
-def repeated(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
-    """Frames as often as they are shown."""
-    for frame in frames:
-        for pts in (frame.pts, *frame.again):
-            yield replace(frame, pts=pts, again=())
-
-
-def numbered(frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[TimedFrame], VideoInfo]:
-    """Frames for containers that store an order and a rate, and no time stamps: each at the nearest tick."""
-
-    def stamped() -> Iterator[TimedFrame]:
-        last: int | None = None
-        for frame in frames:
-            tick = round(frame.pts * info.time_base * info.rate)
-            last = tick if last is None else max(tick, last + 1)
-            yield replace(frame, pts=last)
-
-    start = round(info.start_pts * info.time_base * info.rate)
-    return stamped(), replace(info, time_base=1 / info.rate, start_pts=start)
-
-
-def _at_rate(
-    frames: Iterable[TimedFrame], info: VideoInfo, fps: Fraction
-) -> tuple[Iterable[TimedFrame], VideoInfo]:
-    first = info.start_pts * info.time_base
-    # Units in which both the rate and (nearly) the first frame's time are whole.
-    units = 1 if (first * fps).denominator == 1 else 100
-    time_base = 1 / fps / units
-    start = round(first / time_base)
-
-    slack = min(ROUNDING, 1 / fps / 2)
-
-    def resampled() -> Iterator[TimedFrame]:
-        """Each frame with the ticks at which it is on screen."""
-        shown: TimedFrame | None = None
-        gap, tick = 1 / info.rate, 0
-        for frame in chain(frames, [None]):
-            if shown:
-                end = info.end if frame is None else frame.pts * info.time_base
-                begin = shown.pts * info.time_base
-                if end is not None and end > begin:
-                    gap = end - begin
-                if gap > _LONGEST_STILL:
-                    hours = f"{float(gap / 3600):.0f} hours"
-                    raise SourceError(f"one frame is on screen for {hours}; leave out the frame rate")
-                after = max(tick, math.ceil((begin - first + gap - slack) * fps))
-                ticks = range(start + tick * units, start + after * units, units)
-                if ticks:
-                    yield replace(shown, pts=ticks[0], again=ticks[1:])
-                tick = after
-            shown = frame
-
-    count = info.frame_count and max(1, round(info.frame_count / info.rate * fps))
-    return resampled(), replace(info, time_base=time_base, start_pts=start, rate=fps, frame_count=count)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from fractions import Fraction
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from stylize_video.edit import UNTIMED, Edit, numbered
 from stylize_video.encoding import ANIMATIONS, Encoding
 from stylize_video.frame import TimedFrame
 from stylize_video.inputs import FrameSource
@@ -18,12 +14,10 @@ from stylize_video.pipes import STANDARD, UNTIMED_PIPES, PipeSink, StreamSource
 from stylize_video.sequences import SequenceSink, SequenceSource, is_pattern
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.timing import at_average_rate, for_gif, numbered
 
-_log = logging.getLogger(__name__)
-
-_GIF_RATE = Fraction(50)
-_GIF_TIME_BASE, _GIF_SHORTEST = Fraction(1, 100), 2
-"""GIF counts hundredths of a second. Browsers show delays of less than two of them as ten."""
+UNTIMED = (".avi",)
+"""Endings of files that store an order and a rate, and no time stamps."""
 
 _OPAQUE = (".jpg", ".jpeg", ".bmp")
 """Endings of pictures without transparency."""
@@ -48,80 +42,18 @@ class FrameSink(Protocol):
         """Remove what would be half a result."""
 
 
-def fitted(
+def retimed_for(
     frames: Iterable[TimedFrame], info: VideoInfo, output: Path, encoding: Encoding
 ) -> tuple[Iterable[TimedFrame], VideoInfo]:
     """Frames at times that this kind of result can hold, and what is known of them."""
     if str(output) == STANDARD and encoding.pipe in UNTIMED_PIPES:
-        return _at_one_rate(frames, info, encoding.pipe)
+        return at_average_rate(frames, info, encoding.pipe)
     suffix = output.suffix.lower()
     if suffix in UNTIMED:
         return numbered(frames, info)
     if suffix == ".gif":
-        return _in_hundredths(frames, info, output.name)
+        return for_gif(frames, info, output.name)
     return frames, info
-
-
-def _at_one_rate(
-    frames: Iterable[TimedFrame], info: VideoInfo, kind: str
-) -> tuple[Iterable[TimedFrame], VideoInfo]:
-    """Frames for pipes without time stamps: only a frame can fill time there, one that stays is repeated."""
-    read = 0
-
-    def counted() -> Iterator[TimedFrame]:
-        nonlocal read
-        for frame in frames:
-            read += 1
-            yield frame
-
-    def told() -> Iterator[TimedFrame]:
-        given = 0
-        for frame in resampled:
-            given += 1
-            yield frame
-        if given < read:
-            _log.warning(
-                "%d of %d frames are left out: %s holds no time stamps, but %.4g frames a second",
-                read - given, read, kind, float(info.rate),
-            )  # fmt: skip
-
-    resampled, info = Edit(fps=info.rate).apply(counted(), info)
-    return told(), info
-
-
-def _in_hundredths(
-    frames: Iterable[TimedFrame], info: VideoInfo, name: str
-) -> tuple[Iterable[TimedFrame], VideoInfo]:
-    """Frames for a GIF: each as soon as the one before was shown long enough, if it is not over by then."""
-
-    def hundredths(pts: int) -> int:
-        return round(pts * info.time_base / _GIF_TIME_BASE)
-
-    def spaced() -> Iterator[TimedFrame]:
-        waiting: TimedFrame | None = None
-        has_told = False
-        for frame in frames:
-            pts, *again = map(hundredths, (frame.pts, *frame.again))
-            if waiting and pts > waiting.pts:
-                yield waiting
-                pts = max(pts, (waiting.pts, *waiting.again)[-1] + _GIF_SHORTEST)
-            elif waiting:
-                pts = waiting.pts
-                if not has_told:
-                    has_told = True
-                    _log.warning("GIF shows at most %d frames a second; %s gets no more", _GIF_RATE, name)
-            shown = [pts]
-            for time in again:
-                if time >= shown[-1] + _GIF_SHORTEST:
-                    shown.append(time)
-            waiting = replace(frame, pts=pts, again=shown[1:])
-        if waiting:
-            yield waiting
-
-    rate = min(info.rate, _GIF_RATE)
-    count = info.frame_count and max(1, round(info.frame_count / info.rate * rate))
-    start = hundredths(info.start_pts)
-    return spaced(), replace(info, time_base=_GIF_TIME_BASE, start_pts=start, rate=rate, frame_count=count)
 
 
 def is_resumable(source: FrameSource, output: Path) -> bool:

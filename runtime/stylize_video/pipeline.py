@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from stylize_video.edit import Edit, repeated
+from stylize_video.edit import Edit
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.frame import Frame, TimedFrame
@@ -19,13 +19,14 @@ from stylize_video.inputs import FrameSource, Source, open_source, parse_source
 from stylize_video.journal import open_journal
 from stylize_video.look import Look
 from stylize_video.options import Options
-from stylize_video.outputs import FrameSink, check_target, fitted, is_resumable, open_sink
+from stylize_video.outputs import FrameSink, check_target, is_resumable, open_sink, retimed_for
 from stylize_video.pipes import STANDARD, PipeSink, RawFormat, StreamSource
 from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoInfo, VideoSource
 from stylize_video.stylizer import Stylizer
 from stylize_video.threads import ReadAhead, WriteBehind, in_order, opencv_threads_for
+from stylize_video.timing import repeated
 from stylize_video.working_size import WorkingSize
 
 _LONGEST_GAP = Fraction(10)
@@ -232,7 +233,7 @@ def run_job(
     with open_source(source, edit=edit, alpha=encoding.alpha, raw=options.raw) as video:
         check_target(output, video.info.path, encoding=encoding, overwrite=overwrite)
         frames, info = edit.apply(video, video.info)
-        frames, info = fitted(frames, info, output, encoding)
+        frames, info = retimed_for(frames, info, output, encoding)
         with ExitStack() as stack:
             journal = None
             if is_resumable(video, output):

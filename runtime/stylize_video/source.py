@@ -24,7 +24,7 @@ import numpy as np
 
 from stylize_video.damage import WHOLE, breaks_off, goes_on_after
 from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
-from stylize_video.edit import ROUNDING, Edit, Window
+from stylize_video.edit import Edit, Window
 from stylize_video.errors import SourceError
 from stylize_video.filters import Filter, ten_bits, tone_mapping
 from stylize_video.frame import Alpha, Frame, TimedFrame
@@ -32,6 +32,7 @@ from stylize_video.joins import is_joined
 from stylize_video.probe import Probe, probe
 from stylize_video.quiet import quiet_stderr
 from stylize_video.shared_packets import SharedPackets
+from stylize_video.timing import ROUNDING
 from stylize_video.tonemap import TRANSFERS
 
 _log = logging.getLogger(__name__)

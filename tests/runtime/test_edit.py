@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media import Coding, colour_bars, write_video
-from stylize_video.edit import Edit, Scale, parse_rate, parse_scale, parse_time, repeated
+from stylize_video.edit import Edit, Scale, parse_rate, parse_scale, parse_time
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.frame import TimedFrame
@@ -22,6 +22,7 @@ from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoInfo, VideoSource
 from stylize_video.style import Style
+from stylize_video.timing import repeated
 from support import MakeClip
 
 LOSSLESS = Encoding("ffv1")

@@ -24,7 +24,7 @@ from stylize_video.frame import TimedFrame
 from stylize_video.hardware import HARDWARE, why_not
 from stylize_video.inputs import FrameSource, Source, open_source
 from stylize_video.look import Look
-from stylize_video.outputs import FrameSink, fitted, open_sink
+from stylize_video.outputs import FrameSink, open_sink, retimed_for
 from stylize_video.pipeline import stylize_file
 from stylize_video.pipes import StreamSource
 from stylize_video.sequences import PictureSequence
@@ -270,7 +270,7 @@ def test_gifs_hold_each_frame_as_long_as_browsers_do(
     """A burst on a video that is slow on the whole; what stays after a burst is its last frame."""
     source = Frames([0, 10, 20, 200, 500, 510, 900])
     assert source.info.rate == 10
-    frames, info = fitted(source, source.info, tmp_path / "out.gif", Encoding())
+    frames, info = retimed_for(source, source.info, tmp_path / "out.gif", Encoding())
     sink = open_sink(tmp_path / "out.gif", info, source)
     for frame in frames:
         sink.write(frame)
@@ -291,7 +291,7 @@ def test_gifs_hold_each_frame_as_long_as_browsers_do(
 def test_no_two_frames_of_a_gif_are_too_near(gaps: list[int], fps: int | None) -> None:
     source = Frames([0, *np.cumsum(gaps).tolist()])
     edited, info = Edit(fps=None if fps is None else Fraction(fps)).apply(source, source.info)
-    frames, info = fitted(edited, info, Path("out.gif"), Encoding())
+    frames, info = retimed_for(edited, info, Path("out.gif"), Encoding())
     shown = list(frames)
     times = [pts for frame in shown for pts in (frame.pts, *frame.again)]
     assert info.time_base == Fraction(1, 100)
@@ -307,7 +307,7 @@ def test_pipes_without_time_stamps_tell_what_they_leave_out(
     kind: str, lost: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = Frames([0, 10, 20, 30, 40, 50, 1000, 1100])
-    frames, _ = fitted(source, source.info, Path("-"), Encoding(pipe=kind))
+    frames, _ = retimed_for(source, source.info, Path("-"), Encoding(pipe=kind))
     given = [number_of(frame.image) for frame in frames]
     assert len(given) == 8 - lost
     told = [record.message for record in caplog.records]
@@ -321,7 +321,7 @@ def test_pipes_without_time_stamps_tell_what_they_leave_out(
 
 def test_steady_videos_lose_nothing_in_pipes(clip: Path, caplog: pytest.LogCaptureFixture) -> None:
     with open_source(clip) as source:
-        frames, _ = fitted(source, source.info, Path("-"), Encoding(pipe="y4m"))
+        frames, _ = retimed_for(source, source.info, Path("-"), Encoding(pipe="y4m"))
         assert sum(1 for _ in frames) == 12
     assert not caplog.records
 
