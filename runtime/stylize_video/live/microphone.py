@@ -7,145 +7,258 @@ import queue
 import sys
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import av
 import av.error
 import numpy as np
+from numpy.typing import NDArray
 
 from stylize_video.errors import SourceError
+from stylize_video.live.statistics import Clock
 from stylize_video.quiet import quiet_stderr
 
 _DEVICES = {"linux": "alsa:default", "darwin": "avfoundation::default", "win32": "dshow:audio=Microphone"}
-_QUEUED = 500
-"""Frames that wait for a recording's encoder, ten seconds or so; sound beyond that is lost."""
-_AHEAD_SECONDS = 2.0
-"""Sound comes in bursts, but what comes so much faster than it sounds is of no microphone."""
+_PRINTING = {"alsa", "jack", "oss", "pulse"}
+"""Formats whose libraries print why a device does not open."""
+
 _RATE = 48_000
+_QUEUED = 500
+"""Blocks that wait for a recording's encoder, ten seconds or so; sound beyond that is lost."""
+_HELD_SECONDS = 0.3
+"""Blocks are held so long before they are written: whether one is late is known from those behind it."""
+_SILENT_SECONDS = 0.8
+"""What has not come so long after it should have is silence, and pictures need not wait for it."""
+_STEP_SECONDS = 0.1
+"""What is out of step by more is put right at once, by silence or by a cut."""
+_UNSEEN_SECONDS = 0.02
+"""What is out of step by less is left alone; in between sound is stretched."""
+_MOST_STRETCH = 0.02
+
+_RETRY_SECONDS = 1.0
+_CLOSE_SECONDS = 1.0
+
+Sound = NDArray[np.float32]
+"""[2, samples], left and right, at 48 kHz, from -1 to 1."""
 
 
 class Microphone:
-    """Reads a microphone in a thread while a recording wants its sound.
+    """Reads a microphone in a thread, for the recording that wants its sound; opened again where it was lost.
 
     Args:
         device: FFmpeg's input format and device, such as ``alsa:hw:1``; ``default`` for the usual one.
+        on_notice: told when it is gone, and when it is back.
+        clock: seconds; that of the pictures.
 
     Raises:
         SourceError: it cannot be opened.
     """
 
-    def __init__(self, device: str = "default") -> None:
-        if device == "default":
-            device = _DEVICES.get(sys.platform, "alsa:default")
-        form, _, name = device.partition(":")
-        try:
-            with quiet_stderr():
-                self._container = av.open(name, format=form)
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SourceError(
-                f"the microphone {device} cannot be opened: name one as FORMAT:DEVICE, such as alsa:hw:1"
-                " (arecord -l lists them), or record without --microphone"
-            ) from error
-        if not self._container.streams.audio:
-            self._container.close()
-            raise SourceError(f"{device} gives no sound")
+    def __init__(
+        self,
+        device: str = "default",
+        *,
+        on_notice: Callable[[str], None] = lambda _: None,
+        clock: Clock = time.perf_counter,
+    ) -> None:
+        self._device = _DEVICES.get(sys.platform, "alsa:default") if device == "default" else device
+        self._on_notice, self._clock = on_notice, clock
         self._lock = threading.Lock()
         self._track: SoundTrack | None = None
+        self._is_gone = False
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read, name="microphone", daemon=True)
+        container = self._open()
+        self._thread = threading.Thread(target=self._work, args=(container,), name="microphone", daemon=True)
         self._thread.start()
 
     def track(self, target: av.container.OutputContainer, *, at: float) -> SoundTrack:
-        """Begin a sound track in a file that is about to be written, whose pictures begin ``at`` that second.
-
-        Seconds are those of ``time.perf_counter``.
-        """
-        track = SoundTrack(target, at=at)
+        """Begin a sound track in a file that is about to be written, whose pictures begin at that second."""
+        track = SoundTrack(target, at=at, clock=self._clock, on_silence=lambda: self._turn(gone=True))
         with self._lock:
             self._track = track
         return track
 
     def close(self) -> None:
+        """End; a device that hangs is left to its thread, which ends with the process."""
         self._stop.set()
-        self._thread.join()
-        self._container.close()
+        self._thread.join(_CLOSE_SECONDS)
 
-    def _read(self) -> None:
-        with contextlib.suppress(av.error.FFmpegError, OSError):  # unplugged: the picture goes on
-            for frame in self._container.decode(audio=0):
+    def _open(self) -> av.container.InputContainer:
+        form, _, name = self._device.partition(":")
+        try:
+            # Not around what may wait, as a pipe does: nobody else could print meanwhile.
+            with quiet_stderr() if form in _PRINTING else contextlib.nullcontext():
+                container = av.open(name, format=form)
+        except (av.error.FFmpegError, OSError, ValueError) as error:
+            raise SourceError(
+                f"the microphone {self._device} cannot be opened: name one as FORMAT:DEVICE, such as"
+                " alsa:hw:1 (arecord -l lists them), or record without --microphone"
+            ) from error
+        if not container.streams.audio:
+            container.close()
+            raise SourceError(f"{self._device} gives no sound")
+        return container
+
+    def _work(self, container: av.container.InputContainer | None) -> None:
+        while container:
+            with contextlib.closing(container):
+                self._listen(container)
+            container = None
+            while container is None and not self._stop.is_set():
+                self._turn(gone=True)
+                self._stop.wait(_RETRY_SECONDS)
+                with contextlib.suppress(SourceError):
+                    container = self._open()
+
+    def _listen(self, container: av.container.InputContainer) -> None:
+        """Hand on what is heard, to the end of the device or until ``close``."""
+        resampler = av.AudioResampler("fltp", "stereo", _RATE)
+        with contextlib.suppress(av.error.FFmpegError, OSError):  # unplugged
+            for frame in container.decode(audio=0):
                 if self._stop.is_set():
                     return
+                self._turn(gone=False)
                 with self._lock:
-                    if self._track:
-                        self._track.take(frame)
+                    track = self._track
+                if track:
+                    frame.pts = None
+                    for part in resampler.resample(frame):
+                        track.take(np.asarray(part.to_ndarray(), np.float32))
+
+    def _turn(self, *, gone: bool) -> None:
+        with self._lock:
+            is_new, self._is_gone = gone != self._is_gone, gone
+        if is_new and gone:
+            self._on_notice(
+                f"the microphone {self._device} gives no sound: what is recorded is silent until it is back"
+            )
+        elif is_new:
+            self._on_notice(f"the microphone {self._device} is back")
 
 
 class SoundTrack:
     """The sound of one recording: AAC (Opus in WebM), in step with its pictures, which begin ``at``.
 
-    What nobody heard, before the file was open or since an encoder was too slow, is silence.
+    The microphone has a clock of its own, and drops out. When each block arrives says where it
+    belongs: what nobody heard is silence, what is too much is cut, and drift is evened out by
+    stretching.
+
+    Args:
+        target: the file.
+        at: when its pictures begin, in seconds of ``clock``.
+        clock: seconds; that of the pictures.
+        on_silence: called while the microphone gives nothing.
     """
 
-    def __init__(self, target: av.container.OutputContainer, *, at: float) -> None:
-        self._target = target
+    def __init__(
+        self,
+        target: av.container.OutputContainer,
+        *,
+        at: float,
+        clock: Clock = time.perf_counter,
+        on_silence: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._target, self._at, self._clock, self._on_silence = target, at, clock, on_silence
         codec = "libopus" if target.format.name == "webm" else "aac"
         self._stream: Any = target.add_stream(codec, rate=_RATE, layout="stereo")
         self._format = "flt" if codec == "libopus" else "fltp"
-        self._resampler = av.AudioResampler(self._format, "stereo", _RATE)
-        self._frames: queue.Queue[tuple[float, av.AudioFrame]] = queue.Queue(_QUEUED)
-        self._at = at
-        self._missing: float | None = None  # seconds before the next frame; None before the first
-        self._heard = 0.0
+        self._arrived: queue.Queue[tuple[float, Sound]] = queue.Queue(_QUEUED)
+        self._held: deque[tuple[float, Sound]] = deque()
         self._samples = 0
+        self._last_sample: Sound = np.zeros((2, 1), np.float32)
+        self._seconds = 0.0  # of pictures
+        self._end = sys.maxsize  # in samples
         self._closed = False
 
-    def take(self, frame: av.AudioFrame) -> None:
-        """One frame as it arrives; in the microphone's thread."""
-        if self._closed:
-            return
-        seconds = frame.samples / frame.sample_rate
-        now = time.perf_counter() - self._at
-        if self._missing is None:
-            self._missing = self._heard = max(0.0, now - seconds)
-        if self._heard > now + _AHEAD_SECONDS:
-            return
-        self._heard += seconds
-        try:
-            self._frames.put_nowait((self._missing, frame))
-            self._missing = 0.0
-        except queue.Full:
-            self._missing += seconds
+    def take(self, block: Sound) -> None:
+        """One block as it arrives; in the microphone's thread."""
+        if not self._closed:
+            with contextlib.suppress(queue.Full):
+                self._arrived.put_nowait((self._clock() - self._at, block))
 
     def copy_until(self, seconds: Fraction | None) -> None:
-        """Encode all that has arrived: it is of now, as the frames are."""
-        for _ in range(self._frames.qsize()):  # more may come meanwhile, without an end
-            missing, frame = self._frames.get_nowait()
+        """Encode what has arrived and is no longer held: it is of now, as the frames are."""
+        now = self._clock() - self._at
+        self._seconds = now if seconds is None else float(seconds)
+        self._collect()
+        while self._held and self._held[0][0] <= now - _HELD_SECONDS:
+            self._put_next()
+        missing = now - _SILENT_SECONDS - self._samples / _RATE
+        if missing > 0 and not self._held:
             self._put_silence(missing)
-            frame.pts = None
-            for part in self._resampler.resample(frame):
-                self._put(part)
+            self._on_silence()
 
     def close(self) -> None:
+        """Encode what is left, as far as there are pictures, and silence where they go on."""
         if self._closed:
             return
         self._closed = True
+        self._end = round(self._seconds * _RATE)
+        self._collect()
         with contextlib.suppress(av.error.FFmpegError, OSError):  # what failed is told by the pictures' side
+            while self._held:
+                self._put_next()
+            self._put_silence(self._seconds - self._samples / _RATE)
             for packet in self._stream.encode(None):
                 self._target.mux(packet)
 
-    def _put_silence(self, seconds: float) -> None:
-        left = round(seconds * _RATE)
-        while left:
-            count = min(left, _RATE)
-            shape = (2, count) if self._format == "fltp" else (1, 2 * count)
-            silence = av.AudioFrame.from_ndarray(np.zeros(shape, np.float32), self._format, "stereo")
-            silence.sample_rate = _RATE
-            self._put(silence)
-            left -= count
+    def _collect(self) -> None:
+        for _ in range(self._arrived.qsize()):  # more may come meanwhile, without an end
+            self._held.append(self._arrived.get_nowait())
 
-    def _put(self, part: av.AudioFrame) -> None:
-        part.pts, part.time_base = self._samples, Fraction(1, _RATE)
-        self._samples += part.samples
-        for packet in self._stream.encode(part):
+    def _put_next(self) -> None:
+        """Write the next block so that it ends when it should."""
+        lag = self._lag()
+        _, block = self._held.popleft()
+        if not self._samples or abs(lag) > _STEP_SECONDS:
+            self._put_silence(lag)
+            self._put(block[:, max(0, -round(lag * _RATE)) :])
+        else:
+            beyond = np.sign(lag) * max(0.0, abs(lag) - _UNSEEN_SECONDS)
+            samples = round(block.shape[1] * (1 + np.clip(beyond, -_MOST_STRETCH, _MOST_STRETCH)))
+            self._put(_stretched(block, samples, before=self._last_sample))
+
+    def _lag(self) -> float:
+        """Seconds by which the next block is late.
+
+        Blocks are held up on the way, but none comes before it has sounded: the least late one of
+        those that came soon after it counts.
+        """
+        first = self._held[0][0]
+        lag, end = np.inf, self._samples
+        for arrived, block in self._held:
+            if arrived > first + _HELD_SECONDS:
+                break
+            end += block.shape[1]
+            lag = min(lag, arrived - end / _RATE)
+        return float(lag)
+
+    def _put_silence(self, seconds: float) -> None:
+        for start in range(0, round(seconds * _RATE), _RATE):  # it may be long
+            self._put(np.zeros((2, min(_RATE, round(seconds * _RATE) - start)), np.float32))
+
+    def _put(self, sound: Sound) -> None:
+        sound = sound[:, : max(0, self._end - self._samples)]
+        if not sound.size:
+            return
+        shaped = sound if self._format == "fltp" else sound.T.reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(shaped), self._format, "stereo")
+        frame.sample_rate = _RATE
+        frame.pts, frame.time_base = self._samples, Fraction(1, _RATE)
+        self._samples += sound.shape[1]
+        self._last_sample = sound[:, -1:]
+        for packet in self._stream.encode(frame):
             self._target.mux(packet)
+
+
+def _stretched(block: Sound, samples: int, *, before: Sound) -> Sound:
+    """The block in so many samples, by linear interpolation; ``before`` is the sample in front of it."""
+    count = block.shape[1]
+    if samples == count:
+        return block
+    joined = np.hstack([before, block])
+    places = np.arange(1, samples + 1) * (count / samples)
+    return np.array([np.interp(places, np.arange(count + 1), channel) for channel in joined], np.float32)
