@@ -192,7 +192,7 @@ class Program:
             encoding=self.encoding,
             overwrite=self.overwrite,
             fps=capture.source_fps,
-            microphone=Microphone(self.microphone) if self.microphone else None,
+            microphone=Microphone(self.microphone, on_notice=controls.say) if self.microphone else None,
             clock=clock,
         )
         # The window first: what is seen is not to wait for what is kept.

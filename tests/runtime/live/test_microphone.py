@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import wave
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -65,6 +66,22 @@ def test_a_microphone_that_is_not_there(command: Command, clip: Path, tmp_path: 
     assert result.returncode == 2
     assert "the microphone alsa:hw:9 cannot be opened" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_microphone_that_ends_is_told(
+    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    with wave.open(str(tmp_path / "short.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(bytes(800))
+    result = command(
+        "stylize-camera", clip, "-s", invert_style, "--no-window", "--record", tmp_path / "a.mp4",
+        "--microphone", f"wav:{tmp_path / 'short.wav'}",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "short.wav gives no sound: what is recorded is silent until it is back" in result.stderr
 
 
 TONE = np.sin(2 * np.pi * 10 * np.arange(960) / 960)
