@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.bounds import TRIAL_SIZE
-from stylize_video.contract import MIN_SIDE
+from stylize_video.contract import MIN_SIDE, Precision
 from stylize_video.cuda import RECORD_AFTER, CudaRunner, provider_options
 from stylize_video.device import PROVIDERS, Device, resolve_device
 from stylize_video.errors import DeviceError, StyleError, first_line
@@ -108,6 +108,11 @@ class StyleSession:
         self._alone = threading.Lock()
         may_leave = device == "auto" and self.device.kind != "cpu"
         self._ladder = Ladder(steps_for(at_once=self.at_once, may_leave=may_leave))
+
+    @property
+    def precision(self) -> Precision:
+        """The arithmetic of the style that runs."""
+        return self.style.precision
 
     def _opened(self) -> _Runner:
         with self._opening, _memory_for(self.style):

@@ -18,7 +18,9 @@ from stylize_video.files import check_outputs, write_text
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from stylize_video.bench.measure import Outside, Speed, Timing
+    from stylize_video.bench.process import ProcessCost
+    from stylize_video.bench.stages import Timing
+    from stylize_video.bench.throughput import Speed
 
 _DEFAULT_SIZES = ["640x360"]
 
@@ -62,7 +64,8 @@ def stylize_bench(
         from tempfile import TemporaryDirectory
 
         from stylize_video.bench.contenders import EVERY, find_contenders
-        from stylize_video.bench.measure import measure_outside, measure_speeds, scaled_clip, whole_rounds
+        from stylize_video.bench.process import measure_process
+        from stylize_video.bench.throughput import measure_speeds, scaled_clip, whole_rounds
         from stylize_video.style import files_of, find_style
         from stylize_video.variants import parse_precision
         from stylize_video.working_size import WorkingSize
@@ -90,7 +93,7 @@ def stylize_bench(
             "seconds": seconds,
             "style_scale": style_scale,
         }
-        results: list[tuple[Outside, list[Speed]]] = []
+        results: list[tuple[ProcessCost, list[Speed]]] = []
         try:
             for width, height in sizes:
                 with TemporaryDirectory() as folder:
@@ -98,7 +101,7 @@ def stylize_bench(
                     speeds = measure_speeds(
                         scaled, contenders, rounds=rounds, seconds=seconds, working_size=working_size
                     )
-                    outside = measure_outside(
+                    process = measure_process(
                         scaled,
                         path,
                         device="auto" if device == EVERY else device,
@@ -106,20 +109,20 @@ def stylize_bench(
                         style_scale=style_scale,
                         frames=speeds[0].frames,
                     )
-                results.append((outside, speeds))
+                results.append((process, speeds))
                 if len(results) < len(sizes):
                     say(f"{width}x{height} is measured, {len(sizes) - len(results)} to go")
         finally:
             # Before anything is printed: whoever reads the tables may close the pipe before their end.
             if json_file and results:
                 write_text(json_file, json.dumps(_as_json(asked, results), indent=2) + "\n")
-            for outside, speeds in results:
-                _print_table(speeds, outside)
+            for process, speeds in results:
+                _print_table(speeds, process)
         if len(results) > 1:
             _print_costs([speeds for _, speeds in results])
 
 
-def _print_table(speeds: Sequence[Speed], outside: Outside) -> None:
+def _print_table(speeds: Sequence[Speed], process: ProcessCost) -> None:
     first = speeds[0]
     print(f"{first.width}x{first.height}, milliseconds a frame: median (95th percentile), of encode the mean")
     print(_row("", ("end to end", "network", "core ms", "decode", "adapt", "infer", "encode", "cold")))
@@ -138,9 +141,9 @@ def _print_table(speeds: Sequence[Speed], outside: Outside) -> None:
         print(_comparison(first, other))
     if first.stages and first.share:
         print(f"end to end {_reached(first)}; the bottleneck is {first.stages.bottleneck}")
-    most = outside.peak_megabytes
+    most = process.peak_megabytes
     print(
-        f"the command writes its first frame after {outside.first_frame_seconds:.2f} s"
+        f"the command writes its first frame after {process.first_frame_seconds:.2f} s"
         + (f" and uses at most {most:.0f} MB\n" if most is not None else "\n")
     )
     sys.stdout.flush()
@@ -187,7 +190,7 @@ def _row(label: str, cells: Sequence[str]) -> str:
 
 
 def _as_json(
-    asked: Mapping[str, object], results: Sequence[tuple[Outside, Sequence[Speed]]]
+    asked: Mapping[str, object], results: Sequence[tuple[ProcessCost, Sequence[Speed]]]
 ) -> dict[str, object]:
     import platform
     from dataclasses import asdict
@@ -199,8 +202,8 @@ def _as_json(
         "versions": {"python": platform.python_version(), **package_versions()},
         "asked": dict(asked),
         "sizes": [
-            {"command": asdict(outside), "contenders": [speed.to_dict() for speed in speeds]}
-            for outside, speeds in results
+            {"command": asdict(process), "contenders": [speed.to_dict() for speed in speeds]}
+            for process, speeds in results
         ],
     }
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from stylize_video.bench.baseline import transformer_net
 from stylize_video.bench.openvino import OpenVinoNetwork
 from stylize_video.contract import Precision
-from stylize_video.device import cuda_problem
+from stylize_video.device import Device, cuda_problem
 from stylize_video.guard import try_out
 from stylize_video.network import Network
 from stylize_video.session import StyleSession
@@ -19,6 +19,25 @@ from stylize_video.variants import open_session
 
 EVERY = "all"
 """Instead of a device or a precision: each one that there is."""
+
+
+class MeasuredNetwork(Network, Protocol):
+    """A network that says what it is: a :class:`~stylize_video.session.StyleSession`, or like one."""
+
+    @property
+    def at_once(self) -> int:
+        """How many frames it is meant to stylize at a time."""
+
+    @property
+    def precision(self) -> str:
+        """The arithmetic inside."""
+
+    @property
+    def device(self) -> Device:
+        """Where it runs."""
+
+    def prepare(self, height: int, width: int) -> None:
+        """Make frames of this size as fast as they get."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +50,7 @@ class Contender:
     """
 
     name: str
-    open: Callable[[int], Network]
+    open: Callable[[int], MeasuredNetwork]
 
 
 def find_contenders(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from stylize_video.adapter import FRAMES
+from stylize_video.device import Device
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
 from stylize_video.session import probe_range
@@ -32,6 +33,7 @@ class OpenVinoNetwork:
         except ImportError as error:
             raise StylizeError("OpenVINO is not installed (pip install openvino)") from error
         self.at_once = at_once
+        self.device = Device("cpu")
         self.precision = style.precision
         self._size = style.fixed_size
         pixel_range = 1 if style.metadata else probe_range(style)
@@ -52,6 +54,10 @@ class OpenVinoNetwork:
         """
         height, width = frame.shape[:2]
         return done_at(self._infer, frame, self._size or (height, width))
+
+    def prepare(self, height: int, width: int) -> None:
+        """Stylize one frame of this size."""
+        self.stylize(np.zeros((height, width, 3), np.uint8))
 
     def _infer(self, frame: Frame) -> Frame:
         request = getattr(self._of_thread, "request", None)

@@ -1,0 +1,101 @@
+"""Frames a second are those of the contender, whole rounds of them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from stylize_video.bench.contenders import Contender
+from stylize_video.bench.stages import Timing
+from stylize_video.bench.throughput import Speed, Throughput, measure_speeds, scaled_clip, whole_rounds
+from stylize_video.device import Device
+from stylize_video.errors import SinkError
+from stylize_video.frame import Frame, TimedFrame
+from stylize_video.sink import VideoSink
+from stylize_video.source import VideoSource
+
+
+def speed(device: str, whole: Throughput | None) -> Speed:
+    return Speed("s", "int8", device, 1000, 500, Throughput(50, 40), Timing(20, 21), 0.1, whole)
+
+
+def test_shares_and_costs() -> None:
+    """By the clock, and by processor time where the processor computes."""
+    assert speed("cpu", Throughput(10, 50)).share == pytest.approx(0.2)
+    assert speed("cpu", Throughput(10, 50)).core_share == pytest.approx(0.8)
+    assert speed("cuda:0", Throughput(10, 50)).core_share is None
+    assert speed("cpu", None).share is None
+    assert speed("cpu", None).core_share is None
+    assert speed("cpu", None).megapixel_ms == pytest.approx(80)
+    assert speed("cuda:0", None).megapixel_ms == pytest.approx(40)
+
+
+class Full(VideoSink):
+    """On a disk that fills up."""
+
+    def write(self, frame: TimedFrame) -> None:
+        raise SinkError("the disk is full")
+
+
+def test_an_error_leaves_no_half_of_a_clip(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stylize_video.bench.throughput.VideoSink", Full)
+    with pytest.raises(SinkError, match="full"):
+        scaled_clip(clip, tmp_path, width=64, height=48, frames=20)
+    assert not list(tmp_path.iterdir())
+
+
+def test_clips_are_scaled_and_lengthened(clip: Path, tmp_path: Path) -> None:
+    scaled = scaled_clip(clip, tmp_path, width=64, height=48, frames=20)
+    with VideoSource(scaled) as video:
+        assert (video.info.width, video.info.height) == (64, 48)
+        assert [frame.pts for frame in video] == sorted({frame.pts for frame in VideoSource(scaled)})
+        assert sum(1 for _ in VideoSource(scaled)) == 20
+
+
+@pytest.mark.parametrize(
+    ("cores", "asked", "given"), [(2, 3, 4), (4, 3, 8), (4, 9, 12), (1, 1, 2), (3, 7, 9)]
+)
+def test_turns_are_whole_rounds(cores: int, asked: int, given: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylize_video.bench.throughput.most_at_once", lambda: cores)
+    assert whole_rounds(asked) == given
+
+
+class Sleepy:
+    """A network of which several frames at once take as long as one, as on as many cores."""
+
+    at_once, precision, device = 4, "fp32", Device("cpu")
+
+    def prepare(self, height: int, width: int) -> None:
+        pass
+
+    def stylize(self, frame: Frame) -> Frame:
+        time.sleep(0.05)
+        return frame
+
+
+def test_slow_contenders_are_not_measured_while_cores_wait(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three frames of four at once took as long as four: a rate a quarter too low, and more with two."""
+    monkeypatch.setattr("stylize_video.bench.throughput.most_at_once", lambda: 4)
+    (speed,) = measure_speeds(clip, [Contender("sleepy", lambda _: Sleepy())], rounds=1, seconds=0.01)
+    assert speed.frames == 8
+    assert speed.network.fps > 0.75 * 4 / 0.05
+
+
+def test_what_a_first_opening_costs_is_not_the_contenders(clip: Path) -> None:
+    """A process warms up once, and a style is tried out once."""
+    opened: list[int] = []
+
+    def open_(at_once: int) -> Sleepy:
+        if not opened:
+            time.sleep(0.5)
+        opened.append(at_once)
+        return Sleepy()
+
+    (speed,) = measure_speeds(clip, [Contender("sleepy", open_)], rounds=1, seconds=0.01)
+    assert speed.cold < 0.4
