@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +15,18 @@ import pytest
 import stylize_video  # noqa: F401  # before any test imports ONNX Runtime, which would report the run
 from support import ROOT, Command, MakeClip, command_line, save_style, write_clip
 
+SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+
 
 @pytest.fixture(scope="session")
 def command() -> Command:
     """Run one of the project's commands in a process of its own: ``command("stylize-video", "--help")``."""
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
 
     def run(
         name: str, *arguments: object, cwd: Path | str | None = None, timeout: float = 240
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command_line(scripts[name]), *map(str, arguments)],
+            [*command_line(SCRIPTS[name]), *map(str, arguments)],
             capture_output=True,
             text=True,
             cwd=cwd,
@@ -33,6 +36,33 @@ def command() -> Command:
         )
 
     return run
+
+
+@pytest.fixture
+def command_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """As ``command``, in this process: for tests that would spend their time on imports."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def run(name: str, *arguments: object, cwd: Path | str | None = None) -> subprocess.CompletedProcess[str]:
+        module, function = SCRIPTS[name].split(":")
+        line = [name, *map(str, arguments)]
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", line)
+            patch.chdir(cwd or Path.cwd())
+            with pytest.raises(SystemExit) as ended:
+                getattr(import_module(module), function)()
+        printed, said = capfd.readouterr()
+        return subprocess.CompletedProcess(line, int(ended.value.code or 0), printed, said)
+
+    return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Toy networks are fastest in one thread of torch, which does not suffer from a busy machine either."""
+    os.environ["OMP_NUM_THREADS"] = "1"  # in the commands
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)

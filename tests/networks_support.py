@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import onnx
 import torch
 from torch import nn
 
@@ -9,10 +12,13 @@ from stylize_video_train.checkpoint import Checkpoint
 from stylize_video_train.networks import StyleNetwork, build_network
 from stylize_video_train.recipe import NetworkConfig
 
+ToOnnx = Callable[..., onnx.ModelProto]
+"""As :func:`stylize_video_export.to_onnx.to_onnx`."""
+
 CONFIGS = {
     "realtime": NetworkConfig(width=16, blocks=2, head=16),
     "transformer": NetworkConfig(kind="transformer", width=8, blocks=2),
-    "transformer of 0..255": NetworkConfig(kind="transformer", width=8, blocks=5, pixel_range=255),
+    "transformer of 0..255": NetworkConfig(kind="transformer", width=8, blocks=2, pixel_range=255),
 }
 
 

@@ -25,9 +25,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_command_writes_every_variant(
-    command: Command, checkpoint_file: Path, photos: Path, tmp_path: Path
+    command_here: Command, checkpoint_file: Path, photos: Path, tmp_path: Path
 ) -> None:
-    result = command(
+    result = command_here(
         "export-onnx", checkpoint_file, "-o", tmp_path / "sea.onnx", "--precision", "all",
         "--calibrate", photos, "--name", "sea", "--author", "me", "--licence", "MIT",
         "--thumbnail", photos / "0.png",
@@ -41,11 +41,11 @@ def test_one_command_writes_every_variant(
     assert metadata is not None
     assert metadata.thumbnail[:2] == b"\xff\xd8"
 
-    shown = command("export-onnx", "--show", tmp_path / "sea.int8.onnx").stdout
+    shown = command_here("export-onnx", "--show", tmp_path / "sea.int8.onnx").stdout
     for fact in ("sea", "MIT", "vgg19", "int8", "opset      18", "right on cpu", "[N, 3, H, W]", "fp16"):
         assert fact in shown
 
-    checked = command("export-onnx", "--check", tmp_path / "sea.fp16.onnx", "--device", "cpu")
+    checked = command_here("export-onnx", "--check", tmp_path / "sea.fp16.onnx", "--device", "cpu")
     assert checked.returncode == 0
     assert "golden pair right on cpu" in checked.stdout
 
@@ -100,10 +100,10 @@ def test_a_file_that_changed_fails_its_check(command: Command, tmp_path: Path) -
     ],
 )
 def test_bad_input_is_one_sentence(
-    arguments: list[str], sentence: str, command: Command, checkpoint_file: Path, tmp_path: Path
+    arguments: list[str], sentence: str, command_here: Command, checkpoint_file: Path, tmp_path: Path
 ) -> None:
     words = [str(checkpoint_file) if word == "CKPT" else word for word in arguments]
-    result = command("export-onnx", *words, cwd=tmp_path)
+    result = command_here("export-onnx", *words, cwd=tmp_path)
     assert result.returncode == 2
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
@@ -113,12 +113,12 @@ def test_bad_input_is_one_sentence(
 
 @pytest.mark.parametrize("output", ["toy.pth", "link.onnx"])
 def test_the_checkpoint_is_never_replaced(
-    output: str, command: Command, checkpoint_file: Path, tmp_path: Path
+    output: str, command_here: Command, checkpoint_file: Path, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "toy.pth"
     shutil.copy(checkpoint_file, checkpoint)
     (tmp_path / "link.onnx").symlink_to(checkpoint)
-    result = command("export-onnx", checkpoint, "-o", tmp_path / output)
+    result = command_here("export-onnx", checkpoint, "-o", tmp_path / output)
     assert result.returncode == 2
     assert "is the checkpoint itself" in result.stderr
     assert checkpoint.read_bytes() == checkpoint_file.read_bytes()
@@ -127,12 +127,12 @@ def test_the_checkpoint_is_never_replaced(
 
 @pytest.mark.parametrize("name", ["toy.onnx", "toy.int8.onnx"])
 def test_nor_is_one_that_has_the_name_of_a_style(
-    name: str, command: Command, checkpoint_file: Path, photos: Path, tmp_path: Path
+    name: str, command_here: Command, checkpoint_file: Path, photos: Path, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / name
     shutil.copy(checkpoint_file, checkpoint)
     output = tmp_path / "toy.onnx"
-    result = command(
+    result = command_here(
         "export-onnx", checkpoint, "-o", output, "--precision", "all", "--calibrate", photos
     )  # fmt: skip
     assert result.returncode == 2

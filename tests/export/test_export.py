@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from networks_support import CONFIGS, checkpoint_of, random_network
+from networks_support import CONFIGS, ToOnnx, checkpoint_of, random_network
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision, StyleMetadata
 from stylize_video.device import PROVIDERS, cuda_problem
@@ -111,7 +111,10 @@ def test_every_size_matches_torch(checkpoint: Checkpoint, exported: Exported) ->
     check()
 
 
-def test_the_same_checkpoint_gives_the_same_bytes(toy: Checkpoint, tmp_path: Path) -> None:
+def test_the_same_checkpoint_gives_the_same_bytes(
+    toy: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stylize_video_export.export.to_onnx", to_onnx)  # anew each time
     for name in ("a.onnx", "b.onnx"):
         export_checkpoint(toy, tmp_path / name, verify=False)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
@@ -124,21 +127,18 @@ def test_no_trace_of_the_machine_is_in_the_file(exported: Exported) -> None:
         assert str(exported.folder).encode() not in content
 
 
-def test_parity_covers_what_breaks_networks() -> None:
-    assert len(SHAPES) >= 8
-    heights, widths = ([shape[i] for shape in SHAPES] for i in (1, 2))
-    assert (1, 16, 16) in SHAPES
-    assert any(batch == 3 for batch, *_ in SHAPES)
-    assert 4096 in widths
-    assert any(h > w for h, w in zip(heights, widths, strict=True))
-    assert any(h % 2 and w % 2 for h, w in zip(heights, widths, strict=True))
+def test_the_proof_is_of_every_shape_and_of_pictures(exported: Exported) -> None:
+    cases = [row.case for row in exported.export.comparisons]
+    assert cases[: len(SHAPES)] == [f"noise {batch}x{width}x{height}" for batch, height, width in SHAPES]
+    assert cases[len(SHAPES) :] == ["gradient 1x161x90", *["picture 1x96x80"] * 4]
+    assert all(0 < row.max_error < 1e-3 for row in exported.export.comparisons)
 
 
 def test_a_wrong_export_is_not_written(
-    toy: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: Checkpoint, quick_to_onnx: ToOnnx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(network: ContractNetwork, *, opset: int) -> onnx.ModelProto:
-        model = to_onnx(network, opset=opset)
+        model = quick_to_onnx(network, opset=opset)
         biases = [t for t in model.graph.initializer if len(t.dims) == 1 and t.data_type == 1]
         wrong = onnx.numpy_helper.to_array(biases[-1]) + 0.01
         biases[-1].CopyFrom(onnx.numpy_helper.from_array(wrong.astype(np.float32), biases[-1].name))
@@ -181,7 +181,9 @@ def test_a_golden_pair_of_nans_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_style_that_gives_no_numbers_fails_its_check(toy: Checkpoint, tmp_path: Path) -> None:
+def test_a_style_that_gives_no_numbers_fails_its_check(
+    toy: Checkpoint, quick_to_onnx: ToOnnx, tmp_path: Path
+) -> None:
     """In bytes a NaN is black, also in the golden pair that an export once took from it."""
     path = tmp_path / "toy.onnx"
     export_checkpoint(toy, path)
@@ -189,7 +191,7 @@ def test_a_style_that_gives_no_numbers_fails_its_check(toy: Checkpoint, tmp_path
     assert metadata is not None
     assert metadata.golden is not None
     assert check_style(path, device="cpu") == [f"{path}: golden pair right on cpu"]
-    graph = to_onnx(ContractNetwork(replace(toy, weights=with_nans(toy.weights)).build()))
+    graph = quick_to_onnx(ContractNetwork(replace(toy, weights=with_nans(toy.weights)).build()))
     black = replace(metadata.golden, stylized=np.zeros_like(metadata.golden.stylized))
     path.write_bytes(with_metadata(graph, replace(metadata, golden=black)).SerializeToString())
     assert golden_problem(StyleSession(Style.load(path), "cpu")) is None
@@ -272,27 +274,25 @@ def test_half_keeps_instance_norm_in_float32(checkpoint: Checkpoint, exported: E
 
 
 def test_int8_is_close_and_small_or_refused(checkpoint: Checkpoint, exported: Exported) -> None:
-    if exported.export.refused:
-        assert checkpoint.network.kind == "transformer", "the real-time network must be good in int8"
-        assert "int8 was not written" in exported.export.refused[0]
+    if checkpoint.network.kind == "transformer":  # with random weights it is far off
+        (refused,) = exported.export.refused
+        assert re.fullmatch(r"int8 was not written: 2\d\.\d dB against fp32, at least 38 dB wanted", refused)
         assert not (exported.folder / "toy.int8.onnx").exists()
-        return
-    file = exported.file("int8")
-    int8 = onnx.load_model(str(file.path))
-    one, other = runner(exported.graph), runner(int8)
-    measured = np.mean([psnr(one(p), other(p), white=1) for p in PICTURES])
-    assert measured == pytest.approx(file.psnr, abs=0.1)
-    assert measured >= 38
+        int8, in_float = to_int8(exported.graph, PICTURES), 2
+    else:
+        assert not exported.export.refused
+        file = exported.file("int8")
+        int8, in_float = onnx.load_model(str(file.path)), 0
+        one, other = runner(exported.graph), runner(int8)
+        measured = np.mean([psnr(one(p), other(p), white=1) for p in PICTURES])
+        assert measured == pytest.approx(file.psnr, abs=0.1)
+        assert measured >= 38
     stored = [t for t in int8.graph.initializer if len(t.dims) == 4]
-    in_float = 0 if checkpoint.network.kind == "realtime" else 2
     assert sum(t.data_type == onnx.TensorProto.INT8 for t in stored) == len(stored) - in_float
 
 
-def test_int8_of_the_realtime_network_is_bytes_from_end_to_end(tmp_path: Path) -> None:
-    network = random_network(NetworkConfig(blocks=1))
-    export_checkpoint(
-        checkpoint_of(network), tmp_path / "toy.onnx", precisions=("fp32", "int8"), pictures=PICTURES
-    )
+def test_int8_of_the_realtime_network_is_bytes_from_end_to_end(toy: Checkpoint, tmp_path: Path) -> None:
+    export_checkpoint(toy, tmp_path / "toy.onnx", precisions=("fp32", "int8"), pictures=PICTURES)
     whole, int8 = (Style.load(tmp_path / name) for name in ("toy.onnx", "toy.int8.onnx"))
     assert whole.rgb_model() is None
     model = int8.rgb_model()
@@ -387,9 +387,9 @@ def test_variants_below_the_gate_are_refused(
 
 
 def test_a_variant_of_nans_is_refused(
-    toy: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy: Checkpoint, quick_to_onnx: ToOnnx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = to_onnx(ContractNetwork(replace(toy, weights=with_nans(toy.weights)).build()))
+    broken = quick_to_onnx(ContractNetwork(replace(toy, weights=with_nans(toy.weights)).build()))
     monkeypatch.setattr("stylize_video_export.export.to_half", lambda _: broken)
     export = export_checkpoint(toy, tmp_path / "toy.onnx", precisions=("fp32", "fp16"))
     assert [file.precision for file in export.files] == ["fp32"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -22,15 +23,17 @@ TOLERANCE = 1e-3
 WEB_RUNNER = """
 import * as ort from 'onnxruntime-web';
 import fs from 'fs';
-const [model, input, shape, output] = process.argv.slice(2);
+import readline from 'readline';
 ort.env.wasm.numThreads = 1;
-const bytes = fs.readFileSync(input);
-const pixels = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
-const session = await ort.InferenceSession.create(fs.readFileSync(model));
-const frames = new ort.Tensor('float32', pixels, shape.split(',').map(Number));
-const { stylized } = await session.run({ frames });
-fs.writeFileSync(output, new Uint8Array(stylized.data.buffer));
-console.log(stylized.dims.join(','));
+const session = await ort.InferenceSession.create(fs.readFileSync(process.argv[2]));
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const { shape, input, output } = JSON.parse(line);
+  const bytes = fs.readFileSync(input);
+  const pixels = new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  const { stylized } = await session.run({ frames: new ort.Tensor('float32', pixels, shape) });
+  fs.writeFileSync(output, new Uint8Array(stylized.data.buffer));
+  console.log(JSON.stringify(stylized.dims));
+}
 """
 
 
@@ -87,20 +90,20 @@ def web_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_onnxruntime_web(style_file: Path, web_folder: Path, tmp_path: Path) -> None:
-    def run(pixels: Pixels) -> Pixels:
-        pixels.tofile(tmp_path / "in.bin")
-        shape = ",".join(map(str, pixels.shape))
-        arguments = [style_file, tmp_path / "in.bin", shape, tmp_path / "out.bin"]
-        done = subprocess.run(
-            ["node", "run.mjs", *map(str, arguments)],
-            cwd=web_folder,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == shape
-        return np.fromfile(tmp_path / "out.bin", np.float32).reshape(pixels.shape)
+    given, made = tmp_path / "in.bin", tmp_path / "out.bin"
+    with subprocess.Popen(
+        ["node", "run.mjs", str(style_file)],
+        cwd=web_folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    ) as process:  # fmt: skip
 
-    assert_same(style_file, run)
+        def run(pixels: Pixels) -> Pixels:
+            assert process.stdin
+            assert process.stdout
+            pixels.tofile(given)
+            job = {"shape": pixels.shape, "input": str(given), "output": str(made)}
+            process.stdin.write(json.dumps(job) + "\n")
+            assert json.loads(process.stdout.readline()) == list(pixels.shape)
+            return np.fromfile(made, np.float32).reshape(pixels.shape)
+
+        assert_same(style_file, run)
+    assert process.returncode == 0

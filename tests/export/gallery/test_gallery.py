@@ -227,11 +227,11 @@ def test_a_bad_recipe_is_one_sentence(folder: Path, tmp_path: Path, text: str, s
 
 
 def test_the_command_makes_the_folders_that_it_writes_to(
-    command: Command, folder: Path, tmp_path: Path
+    command_here: Command, folder: Path, tmp_path: Path
 ) -> None:
     weights = tmp_path / "features.pth"
     torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
-    result = command(
+    result = command_here(
         *("train-gallery", "toy", "--content", folder / "photos", "--feature-weights", weights),
         *("--recipes", folder / "recipes", "--pictures", folder / "pictures", "--device", "cpu"),
         *("--output", tmp_path / "new" / "styles", "--checkpoints", tmp_path / "new" / "runs"),
@@ -245,15 +245,15 @@ def test_the_command_makes_the_folders_that_it_writes_to(
     )
 
 
-def test_an_unknown_name_lists_what_there_is(command: Command, folder: Path) -> None:
-    result = command("train-gallery", "nobody", "--content", folder, cwd=ROOT)
+def test_an_unknown_name_lists_what_there_is(command_here: Command, folder: Path) -> None:
+    result = command_here("train-gallery", "nobody", "--content", folder, cwd=ROOT)
     assert result.returncode == 2
     assert "no recipe 'nobody'" in result.stderr
     assert "photo" in result.stderr
 
 
-def test_one_thing_at_a_time(command: Command, tmp_path: Path) -> None:
-    result = command("train-gallery", "--measure", "a.mp4", "--sheet", tmp_path / "a.jpg", cwd=ROOT)
+def test_one_thing_at_a_time(command_here: Command, tmp_path: Path) -> None:
+    result = command_here("train-gallery", "--measure", "a.mp4", "--sheet", tmp_path / "a.jpg", cwd=ROOT)
     assert result.returncode == 2
     assert "--measure and --sheet" in result.stderr
 
@@ -322,8 +322,8 @@ def test_figures_stay_as_long_as_the_weights_that_they_are_of(
     assert entry == ({"title": "Stripes"} if written else whole)
 
 
-def test_outside_of_a_clone_it_says_where_recipes_are(command: Command, tmp_path: Path) -> None:
-    result = command("train-gallery", cwd=tmp_path)
+def test_outside_of_a_clone_it_says_where_recipes_are(command_here: Command, tmp_path: Path) -> None:
+    result = command_here("train-gallery", cwd=tmp_path)
     assert result.returncode == 2
     assert "; run it in a clone of the project, or name a folder with --recipes" in result.stderr
 
@@ -340,14 +340,14 @@ def test_outside_of_a_clone_it_says_where_recipes_are(command: Command, tmp_path
     ],
 )
 def test_what_is_wrong_with_a_sheet_is_told_before_it_is_drawn(
-    arguments: list[str], sentence: str, command: Command, folder: Path, tmp_path: Path
+    arguments: list[str], sentence: str, command_here: Command, folder: Path, tmp_path: Path
 ) -> None:
     photo, strip = tmp_path / "photo.jpg", tmp_path / "strip.jpg"
     cv2.imwrite(str(photo), draw_picture(0, 60, 40))
     cv2.imwrite(str(strip), draw_picture(0, 900, 20))
     before = photo.read_bytes()
     places = {"PHOTO": str(photo), "STRIP": str(strip)}
-    result = command(
+    result = command_here(
         *("train-gallery", "--recipes", folder / "recipes", "--pictures", folder / "pictures"),
         *(places.get(argument, argument) for argument in arguments),
         cwd=tmp_path,
@@ -365,10 +365,10 @@ def test_a_sheet_is_no_larger_than_a_jpeg_can_be(invert_style: Path) -> None:
 
 
 def test_a_broken_catalogue_is_told_before_anything_is_trained(
-    command: Command, folder: Path, tmp_path: Path
+    command_here: Command, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "catalog.json").write_text("{")
-    result = command(
+    result = command_here(
         *("train-gallery", "--content", folder / "photos"),
         *("--recipes", folder / "recipes", "--pictures", folder / "pictures"),
         *("--checkpoints", tmp_path, "--output", tmp_path, "--catalogue", tmp_path / "catalog.json"),
