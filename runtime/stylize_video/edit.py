@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from numbers import Real
 from typing import TYPE_CHECKING
 
 from stylize_video.bounds import MAX_SIDE
@@ -28,7 +30,7 @@ class Scale:
 
     width: int | None = None
     height: int | None = None
-    factor: Fraction | None = None
+    factor: float | Fraction | None = None
 
     def size_of(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of a frame of this size afterwards.
@@ -67,37 +69,46 @@ class Window:
         return (self.start is None or seconds >= self.start) and (self.end is None or seconds < self.end)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Edit:
     """What is taken of a video.
 
     Args:
         start: seconds after its first frame; the result begins there, at time 0.
         end: seconds after its first frame, in the source.
-        fps: frames a second of the result: frames are repeated or left out. None keeps
-            each at its own time.
+        fps: frames a second of the result, see :func:`rate_of`: frames are repeated or left out.
+            None keeps each at its own time.
         scale: the size of the result.
 
     Raises:
         StylizeError: a number makes no sense.
     """
 
-    start: Fraction | None = None
-    end: Fraction | None = None
-    fps: Fraction | None = None
-    scale: Scale | None = None
+    start: Fraction | None
+    end: Fraction | None
+    fps: Fraction | None
+    scale: Scale | None
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        start: float | Fraction | None = None,
+        end: float | Fraction | None = None,
+        fps: float | Fraction | None = None,
+        scale: Scale | None = None,
+    ) -> None:
+        for name, value in {"start": start, "end": end}.items():
+            object.__setattr__(self, name, None if value is None else _fraction(f"the {name}", value))
+        object.__setattr__(self, "fps", None if fps is None else rate_of(fps))
+        object.__setattr__(self, "scale", scale)
+        self._check()
+
+    def _check(self) -> None:
         if max(self.start or 0, self.end or 0) > _LONGEST:
             raise StylizeError("a start or an end of more than three years is in no video")
         if self.start is not None and self.start < 0:
             raise StylizeError(f"the start must not be negative, got {float(self.start):g} s")
         if self.end is not None and self.end <= (self.start or 0):
             raise StylizeError(f"the end must be after the start, got {float(self.end):g} s")
-        if self.fps is not None and not 0 < self.fps <= 1000:
-            raise StylizeError(
-                f"the frames a second must be above 0 and at most 1000, got {float(self.fps):g}"
-            )
 
     def window(self, first: Fraction, time_base: Fraction) -> Window:
         """The part in a video's own time; its first frame is at ``first`` seconds."""
@@ -139,12 +150,31 @@ def parse_rate(text: str) -> Fraction:
         StylizeError: it is no number.
     """
     try:
-        rate = Fraction(text).limit_denominator(10_000)
+        return rate_of(Fraction(text) if "/" in text else float(text))
     except (ValueError, ZeroDivisionError):
         raise StylizeError(f"frames a second are written as 25, 29.97 or 30000/1001, not {text!r}") from None
+
+
+def rate_of(fps: float | Fraction) -> Fraction:
+    """Frames a second as a fraction; decimals near the rates of television are taken for them.
+
+    Raises:
+        StylizeError: it is not above 0, or above 1000.
+    """
+    rate = _fraction("a frame rate", fps)
+    if not 0 < rate <= 1000:
+        raise StylizeError(f"the frames a second must be above 0 and at most 1000, got {float(fps):g}")
+    rate = rate.limit_denominator(10_000)
     television = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
-    written_short = "/" not in text and rate.denominator != 1
-    return television if written_short and television and abs(rate - television) < Fraction(1, 200) else rate
+    is_decimal = not isinstance(fps, Fraction) and rate.denominator != 1
+    return television if is_decimal and television and abs(rate - television) < Fraction(1, 200) else rate
+
+
+def _fraction(name: str, value: float | Fraction) -> Fraction:
+    if not isinstance(value, Real) or not math.isfinite(value):
+        raise StylizeError(f"{name} is a number, got {value!r}")
+    # 0.1 means a tenth, which no float is.
+    return value if isinstance(value, Fraction) else Fraction(float(value)).limit_denominator(10**6)
 
 
 def parse_scale(text: str) -> Scale:

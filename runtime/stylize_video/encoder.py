@@ -105,8 +105,8 @@ class VideoEncoder:
             picture = self._reformatter.reformat(
                 picture,
                 format=self._codec.pixels,
-                dst_colorspace=_matrix(self._info.colorspace),
-                dst_color_range=ColorRange.JPEG if self._info.color_range == 2 else ColorRange.MPEG,
+                dst_colorspace=_matrix(self._info.colors.matrix),
+                dst_color_range=ColorRange.JPEG if self._info.colors.range == 2 else ColorRange.MPEG,
                 interpolation=_ROUNDED,
                 threads=1,
             )
@@ -117,11 +117,9 @@ class VideoEncoder:
         return picture
 
     def _tags(self) -> tuple[int, int]:
-        return (
-            (0, 2)
-            if self._format.is_rgb or self._palette
-            else (self._info.colorspace, self._info.color_range)
-        )
+        if self._format.is_rgb or self._palette:
+            return 0, 2
+        return self._info.colors.matrix, self._info.colors.range
 
     def _add_stream(
         self, container: av.container.OutputContainer, options: dict[str, str], bitrate: int | None
@@ -141,8 +139,8 @@ class VideoEncoder:
         codec.time_base = info.time_base
         codec.sample_aspect_ratio = info.pixel_aspect
         codec.colorspace, codec.color_range = self._tags()
-        codec.color_primaries = info.color_primaries
-        codec.color_trc = info.color_trc
+        codec.color_primaries = info.colors.primaries
+        codec.color_trc = info.colors.transfer
         if bitrate:
             codec.bit_rate = bitrate
         if tag := options.pop("tag", None):
@@ -163,10 +161,10 @@ def _even(image: Frame) -> Frame:
     return image
 
 
-def _matrix(colorspace: int) -> Colorspace:
+def _matrix(number: int) -> Colorspace:
     """The YUV matrix of the output: the one that the source was decoded with.
 
     A file that names none is decoded as BT.601 and so written as BT.601, equally
     unnamed: whatever a player makes of the source, it makes of the result.
     """
-    return Colorspace(colorspace) if colorspace in _MATRICES else Colorspace.ITU601
+    return Colorspace(number) if number in _MATRICES else Colorspace.ITU601

@@ -51,7 +51,7 @@ class RawFormat:
 
     width: int
     height: int
-    rate: Fraction = Fraction(25)
+    rate: float | Fraction = Fraction(25)
     pixels: str = "bgr24"
 
     def __post_init__(self) -> None:

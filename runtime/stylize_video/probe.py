@@ -12,6 +12,7 @@ import av
 import av.error
 
 from stylize_video.bounds import MAX_SIDE, MAX_VIDEO_PIXELS
+from stylize_video.colors import ColorTags
 from stylize_video.errors import SourceError
 from stylize_video.files import for_ffmpeg
 
@@ -38,8 +39,7 @@ _INTERLACED = range(2, 6)
 class Probe:
     """Facts about the video in a file.
 
-    Sizes are in pixels before any rotation; colours are FFmpeg's numbers, 2 (and 0 for
-    the range) where the file does not say. ``timed`` says that the container stores when
+    Sizes are in pixels before any rotation. ``timed`` says that the container stores when
     frames are shown, and not only their order; ``jumps`` that its times may begin anew on the
     way, as in broadcasts put one behind the other; ``end_pts`` when the last of them is over,
     where that is told and the file does not break off before; ``rgb`` that pixels are coded as
@@ -53,10 +53,7 @@ class Probe:
     end_pts: int | None
     rate: Fraction
     frame_count: int | None
-    colorspace: int
-    color_primaries: int
-    color_trc: int
-    color_range: int
+    colors: ColorTags
     pixel_aspect: Fraction
     interlaced: bool
     codec: str
@@ -125,10 +122,9 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         end_pts=None if jumps else _end(container, stream, start, seekable=seekable),
         rate=rate,
         frame_count=count,
-        colorspace=int(codec.colorspace),
-        color_primaries=int(codec.color_primaries),
-        color_trc=int(codec.color_trc),
-        color_range=int(codec.color_range),
+        colors=ColorTags(
+            int(codec.colorspace), int(codec.color_primaries), int(codec.color_trc), int(codec.color_range)
+        ),
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
         interlaced=interlaced,
         codec=codec.name,

@@ -128,11 +128,6 @@ class SequenceSource:
             start_pts=self._pictures[0][0] - self._shift,
             rate=rate,
             frame_count=len(self._pictures),
-            colorspace=1,
-            color_primaries=1,
-            color_trc=1,
-            color_range=1,
-            pixel_aspect=Fraction(1),
             first_number=first + self._pictures[0][0],
         )
 

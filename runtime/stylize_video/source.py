@@ -22,9 +22,10 @@ import av.error
 import cv2
 import numpy as np
 
+from stylize_video.colors import BT709, ColorTags
 from stylize_video.damage import WHOLE, breaks_off, goes_on_after
 from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
-from stylize_video.edit import Edit, Window
+from stylize_video.edit import Edit, Window, rate_of
 from stylize_video.errors import SourceError
 from stylize_video.filters import Filter, ten_bits, tone_mapping
 from stylize_video.frame import Alpha, Frame, TimedFrame
@@ -51,8 +52,7 @@ class VideoInfo:
 
     ``time_base`` is the length in seconds of one PTS unit; ``rate`` the average frame
     rate (a hint only: time stamps decide); ``frame_count`` an estimate, None where
-    unknown; ``colorspace`` and ``color_range`` are FFmpeg's numbers, 2 and 0 where the
-    file does not say; ``pixel_aspect`` is the width of a pixel over its height. ``window``
+    unknown; ``pixel_aspect`` is the width of a pixel over its height. ``window``
     is the part of the file that is taken; its shift is off all time stamps already.
     ``first_number`` is that of the first picture, where the video is numbered pictures; ``end`` the
     second at which the last frame is over, where that is told.
@@ -64,15 +64,22 @@ class VideoInfo:
     time_base: Fraction
     start_pts: int
     rate: Fraction
-    frame_count: int | None
-    colorspace: int
-    color_primaries: int
-    color_trc: int
-    color_range: int
-    pixel_aspect: Fraction
+    frame_count: int | None = None
+    colors: ColorTags = BT709
+    pixel_aspect: Fraction = Fraction(1)
     window: Window = field(default_factory=Window)
     first_number: int | None = None
     end: Fraction | None = None
+
+    @classmethod
+    def of(cls, width: int, height: int, rate: float | Fraction = 25) -> VideoInfo:
+        """Of frames that come from no file, ``rate`` a second: their time stamps count them, from 0 on.
+
+        Raises:
+            StylizeError: the rate is not above 0, or above 1000.
+        """
+        rate = rate_of(rate)
+        return cls(Path(), width, height, time_base=1 / rate, start_pts=0, rate=rate)
 
 
 class VideoSource:
@@ -279,7 +286,7 @@ def _openers(
     filters = _filters(name, facts)
     by_pyav = partial(PyAvReader, name, facts, filters, alpha=alpha, shared=shared)
     # OpenCV converts more than 8 bits slowly, and in another tone than PyAV, to which it may be changed for.
-    is_plain = not (facts.interlaced or facts.deep) and facts.color_primaries in _NARROW
+    is_plain = not (facts.interlaced or facts.deep) and facts.colors.primaries in _NARROW
     if is_plain and facts.timed and not (facts.jumps or filters or alpha or shared):
         return [partial(OpenCvReader, name, facts), by_pyav]
     return [by_pyav]
@@ -310,9 +317,9 @@ def _of_size(size: tuple[int, int], image: Frame, alpha: Alpha | None) -> tuple[
 
 
 def _filters(name: str, facts: Probe) -> list[Filter]:
-    if facts.color_trc in TRANSFERS:
-        _log.warning("%s is HDR (%s); it is tone-mapped to SDR", name, TRANSFERS[facts.color_trc])
-        return [ten_bits, tone_mapping(facts.color_trc)]
+    if facts.colors.transfer in TRANSFERS:
+        _log.warning("%s is HDR (%s); it is tone-mapped to SDR", name, TRANSFERS[facts.colors.transfer])
+        return [ten_bits, tone_mapping(facts.colors.transfer)]
     return []
 
 
@@ -320,7 +327,7 @@ def _info(path: Path, facts: Probe, *, width: int, height: int, window: Window) 
     """What of ``facts`` is true of the frames, which are upright and SDR, ``width`` by ``height``."""
     turned = width != height and (width, height) == (facts.height, facts.width)
     # RGB needs a matrix to become YUV, and a name for it, or else players guess one.
-    standard = facts.color_trc in TRANSFERS or facts.rgb
+    standard = facts.colors.transfer in TRANSFERS or facts.rgb
     return VideoInfo(
         path=path,
         width=width,
@@ -329,10 +336,7 @@ def _info(path: Path, facts: Probe, *, width: int, height: int, window: Window) 
         start_pts=0 if window.start is not None else facts.start_pts,
         rate=facts.rate,
         frame_count=_frames_in(facts, window),
-        colorspace=1 if standard else facts.colorspace,
-        color_primaries=1 if standard else facts.color_primaries,
-        color_trc=1 if standard else facts.color_trc,
-        color_range=1 if standard else facts.color_range,
+        colors=BT709 if standard else facts.colors,
         pixel_aspect=1 / facts.pixel_aspect if turned else facts.pixel_aspect,
         window=window,
         end=_end(facts, window),

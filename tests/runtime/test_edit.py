@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -73,6 +74,15 @@ def test_times(text: str, seconds: float) -> None:
 )
 def test_rates(text: str, rate: Fraction) -> None:
     assert parse_rate(text) == rate
+    assert Edit(fps=rate if "/" in text else float(text)).fps == rate
+
+
+def test_an_edit_takes_any_numbers() -> None:
+    """A tenth is a tenth, also where a float writes it."""
+    edit = Edit(start=0.1, end=np.float64(2.5), fps=12)
+    assert (edit.start, edit.end, edit.fps) == (Fraction(1, 10), Fraction(5, 2), Fraction(12))
+    assert replace(edit, end=None) == Edit(Fraction(1, 10), fps=Fraction(12))
+    assert pickle.loads(pickle.dumps(edit)) == edit
 
 
 @pytest.mark.parametrize(
@@ -109,6 +119,8 @@ def test_sizes_that_are_none(text: str) -> None:
         (lambda: parse_rate("1/0"), "frames a second are written as"),
         (lambda: Edit(fps=Fraction(0)), "above 0"),
         (lambda: Edit(fps=Fraction(5000)), "at most 1000"),
+        (lambda: Edit(fps=float("inf")), "a frame rate is a number, got inf"),
+        (lambda: Edit(end="1"), "the end is a number, got '1'"),  # type: ignore[arg-type]
         (lambda: Edit(start=Fraction(-1)), "must not be negative"),
         (lambda: Edit(start=Fraction(5), end=Fraction(5)), "the end must be after the start"),
         (lambda: Edit(start=Fraction(10**12)), "more than three years"),
@@ -302,7 +314,7 @@ def test_another_rate(fps: Fraction, wanted: list[int], invert_style: Path, tmp_
 
 
 def info_of(time_base: Fraction, rate: Fraction, start_pts: int) -> VideoInfo:
-    return VideoInfo(Path("x"), 16, 16, time_base, start_pts, rate, None, 2, 2, 2, 0, Fraction(1))
+    return VideoInfo(Path("x"), 16, 16, time_base, start_pts, rate)
 
 
 @given(

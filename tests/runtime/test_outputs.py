@@ -48,9 +48,8 @@ class Frames:
 
     def __init__(self, stamps: list[int]) -> None:
         self.info = VideoInfo(
-            Path("memory"), WIDTH, HEIGHT, Fraction(1, 1000), stamps[0], Fraction(10), len(stamps),
-            1, 1, 1, 1, Fraction(1),
-        )  # fmt: skip
+            Path("memory"), WIDTH, HEIGHT, Fraction(1, 1000), stamps[0], Fraction(10), len(stamps)
+        )
         self.stamps = stamps
 
     def __iter__(self) -> Iterator[TimedFrame]:

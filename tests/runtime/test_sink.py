@@ -34,12 +34,6 @@ def info(folder: Path, *, width: int = 64, height: int = 48) -> VideoInfo:
         time_base=TIME_BASE,
         start_pts=0,
         rate=Fraction(30),
-        frame_count=None,
-        colorspace=1,
-        color_primaries=1,
-        color_trc=1,
-        color_range=1,
-        pixel_aspect=Fraction(1),
     )
 
 

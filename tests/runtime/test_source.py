@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from media import HEVC10, Coding, bar_middles, colour_bars, decode, write_video
+from stylize_video.colors import BT709
 from stylize_video.decoding import OpenCvReader, PyAvReader
 from stylize_video.edit import Edit
 from stylize_video.errors import SourceError
@@ -54,7 +55,7 @@ def test_primaries_are_kept(primaries: int, tmp_path: Path) -> None:
     got = bar_middles(frames_of(path)[0])
     assert np.abs(got - 255 * np.array(COLOURS)).max() <= 4
     with VideoSource(path) as source:
-        assert (source.info.color_primaries, source.info.colorspace) == (primaries, 1)
+        assert (source.info.colors.primaries, source.info.colors.matrix) == (primaries, 1)
 
 
 def interlaced(count: int) -> list[np.ndarray]:
@@ -199,7 +200,7 @@ def test_hdr_is_tone_mapped(
         info = source.info
     assert [r.message for r in caplog.records] == [f"{path} is HDR ({name}); it is tone-mapped to SDR"]
     assert len(frames) == 3
-    assert (info.colorspace, info.color_primaries, info.color_trc, info.color_range) == (1, 1, 1, 1)
+    assert info.colors == BT709
     black, paper, peak = bar_middles(frames[0].image).tolist()
     assert max(black) <= 2
     assert 226 <= min(paper) <= max(paper) <= 236  # read as SDR it is 148

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from live_support import ManualClock, SteppedReader, live_threads, numbered_frame, wait_until
+from stylize_video.colors import BT709
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame
 from stylize_video.live.capture import Capture
@@ -60,7 +61,7 @@ def test_frames_keep_the_times_of_their_capture(controls: Controls, tmp_path: Pa
     )
     with VideoSource(tmp_path / "live.mp4") as video:
         first = next(iter(video)).image
-        assert (video.info.colorspace, video.info.color_range) == (1, 1)
+        assert video.info.colors == BT709
     assert np.abs(first[:49, :65].astype(int) - draw_picture(1, 65, 49)).mean() < 4
 
 
@@ -82,7 +83,11 @@ def test_a_picture_of_another_size_goes_into_the_same_file(controls: Controls, t
         show(recorder, controls, number + 1, number / 30, numbered_frame(90, width=width))
     recorder.close()
     with VideoSource(tmp_path / "live.mkv") as video:
-        assert [frame.image.shape for frame in video] == [(48, 64, 3)] * 3
+        frames = [frame.image for frame in video]
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
+    columns = frames[1].mean((0, 2))  # 32 of 48 pixels across fill the height
+    assert columns == pytest.approx([0] * 16 + [90] * 32 + [0] * 16, abs=8)
+    assert frames[2].mean((1, 2)) == pytest.approx([0] * 12 + [90] * 24 + [0] * 12, abs=8)
 
 
 def test_a_recording_that_fails_is_told_and_leaves_the_picture_alone(
