@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from stylize_video.encoding import Encoding
     from stylize_video.errors import DeviceError, SinkError, SourceError, StyleError, StylizeError
     from stylize_video.frame import Frame, TimedFrame
+    from stylize_video.guard import try_out
     from stylize_video.jobs import stylize_picture
     from stylize_video.look import Look
     from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file, stylize_frames
@@ -70,6 +71,7 @@ __all__ = [
     "stylize_file",
     "stylize_frames",
     "stylize_picture",
+    "try_out",
 ]
 
 _HOMES = {
@@ -77,6 +79,7 @@ _HOMES = {
     "encoding": ("Encoding",),
     "errors": ("DeviceError", "SinkError", "SourceError", "StyleError", "StylizeError"),
     "frame": ("Frame", "TimedFrame"),
+    "guard": ("try_out",),
     "jobs": ("stylize_picture",),
     "look": ("Look",),
     "pipeline": ("Hooks", "InterruptedJobError", "Result", "stylize_file", "stylize_frames"),

@@ -23,7 +23,11 @@ from stylize_video.errors import StyleError, StylizeError
 from stylize_video_assets.catalog import bundled_styles
 
 _SECONDS = 120
+"""Enough for imports and a small picture on a slow machine; a graph that computes for ever ends there."""
+
 _REFUSED = 2
+"""Exit code of the other process for what it can say in a sentence."""
+
 _FIRST_EXCEPTION = 0xC0000000
 """Exit codes of Windows from there on are errors that no program survives, such as 0xC0000005."""
 

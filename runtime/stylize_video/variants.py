@@ -67,7 +67,8 @@ def open_session(
         threads: as for :class:`StyleSession`.
         at_once: as for :class:`StyleSession`.
         check: called with each file before it is read, to raise a StyleError where it should not
-            be; commands try files from anywhere out in another process first.
+            be: with :func:`~stylize_video.guard.try_out`, as in the commands, files from anywhere are
+            tried out in another process first.
 
     Raises:
         StyleError: the style or the variant does not exist, or cannot run.

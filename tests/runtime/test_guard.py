@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from stylize_video import guard
+from stylize_video import guard, open_session, try_out
 from stylize_video.errors import StyleError
 from stylize_video.style import Style
 from stylize_video_assets.catalog import bundled_styles
@@ -67,6 +67,14 @@ def test_every_bad_end_is_a_sentence(
     for _ in range(2):  # what failed is not remembered as sound
         with pytest.raises(StyleError, match=sentence):
             guard.try_out(invert_style)
+
+
+def test_programs_in_python_may_try_styles_out(invert_style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = subprocess.run
+    abort = "import os; os.abort()"
+    monkeypatch.setattr(subprocess, "run", lambda command, **how: run([command[0], "-c", abort], **how))
+    with pytest.raises(StyleError, match=r"it crashes ONNX Runtime .SIGABRT"):
+        open_session(invert_style, device="cpu", check=try_out)
 
 
 @pytest.mark.parametrize(
