@@ -12,9 +12,12 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+import cv2
+import numpy as np
+
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, StylizeError
-from stylize_video.frame import Frame, TimedFrame, letterboxed
+from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.controls import Controls
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
@@ -30,17 +33,12 @@ _TIME_BASE = Fraction(1, 90_000)
 _USUAL_FPS = 30
 _STILL_SECONDS = 1.0
 """A picture that stays is written again after so long: the file grows, and takes its sound."""
-_QUEUED_FRAMES = 15
-_QUEUED_BYTES = 64 * 2**20
-"""Frames that wait for the encoder, half a second or so; beyond that they are left out."""
-_QUEUED_SNAPSHOTS = 8
 
 
 class Recorder:
     """Writes a video while ``record`` is on, through the sink that files are written with.
 
     Frames carry the times of their capture, so a recording plays as fast as things were.
-    The live picture never waits: where encoder or disk are too slow, frames are left out, which is told.
     A recording that fails is told and ended; the live picture goes on, and so does the next recording.
 
     Args:
@@ -97,7 +95,7 @@ class Recorder:
                 self._begin(picture.image, at)
                 self._written_at = now
             elif is_new or now - self._written_at >= _STILL_SECONDS:
-                self._write(self._recording, picture.image, at)
+                self._recording.write(picture.image, at)
                 self._written_at = now
         except StylizeError as error:
             self._failed(error)
@@ -126,12 +124,8 @@ class Recorder:
         self._recording = _Recording(
             path, info, self._encoding, at=at, overwrite=overwrite, microphone=self._microphone
         )
-        self._recording.write(image, at)
         self._controls.say(f"recording {path.name}")
-
-    def _write(self, recording: _Recording, image: Frame, at: float) -> None:
-        if not recording.write(image, at) and recording.left_out == 1:
-            self._controls.say(f"{recording.name} is written too slowly: frames are left out of it")
+        self._recording.write(image, at)
 
     def _end(self) -> None:
         """Finish in a thread: the last frames and the index of a long file take a while."""
@@ -147,8 +141,7 @@ class Recorder:
         except Exception as error:  # raised again in close; meanwhile another recording may go on
             self._note(error)
         else:
-            left_out = f", without {recording.left_out} frames that came too fast" * bool(recording.left_out)
-            self._controls.say(f"recorded {path}{left_out}")
+            self._controls.say(f"recorded {path}")
 
     def _failed(self, error: StylizeError) -> None:
         """End what is being recorded."""
@@ -164,12 +157,7 @@ class Recorder:
 
 
 class _Recording:
-    """One file that is being written.
-
-    Attributes:
-        name: of the file in the end.
-        left_out: frames that there was no room for.
-    """
+    """One file that is being written."""
 
     def __init__(
         self,
@@ -181,8 +169,7 @@ class _Recording:
         overwrite: bool,
         microphone: Microphone | None,
     ) -> None:
-        self.name, self.left_out = path.name, 0
-        self._shape = (info.height, info.width)
+        self._size = (info.width, info.height)
         self._started = at
         self._last_pts = -1
         self._sink = VideoSink(
@@ -195,19 +182,14 @@ class _Recording:
             live=True,
         )
         self._threads = ExitStack()
-        depth = min(_QUEUED_FRAMES, max(4, _QUEUED_BYTES // (3 * info.width * info.height)))
-        self._writer = self._threads.enter_context(WriteBehind(self._sink.write, depth=depth))
+        self._writer = self._threads.enter_context(WriteBehind(self._sink.write))
 
-    def write(self, image: Frame, at: float) -> bool:
-        """Hand a picture to the encoder; False where that is behind and the picture is left out."""
-        image = letterboxed(image, *self._shape)  # the camera may have come back with another size
+    def write(self, image: Frame, at: float) -> None:
+        if image.shape[1::-1] != self._size:  # the camera came back with another size
+            image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), np.uint8)
         pts = max(int((at - self._started) / _TIME_BASE), self._last_pts + 1)
-        taken = self._writer.offer(TimedFrame(pts, image))
-        if taken:
-            self._last_pts = pts
-        else:
-            self.left_out += 1
-        return taken
+        self._last_pts = pts
+        self._writer.put(TimedFrame(pts, image))
 
     def finish(self) -> Path:
         try:
@@ -231,12 +213,11 @@ class Snapshots:
     def __init__(self, controls: Controls, folder: Path) -> None:
         self._controls, self._folder = controls, folder
         self._threads = ExitStack()
-        self._writer = self._threads.enter_context(WriteBehind(self._save, depth=_QUEUED_SNAPSHOTS))
+        self._writer = self._threads.enter_context(WriteBehind(self._save))
 
     def take(self, image: Frame) -> None:
-        """Save ``image`` beside what goes on, unless too many wait already."""
-        if not self._writer.offer(image.copy()):
-            self._controls.say("no snapshot was taken: the last ones are still being saved")
+        """Save ``image`` beside what goes on."""
+        self._writer.put(image.copy())
 
     def close(self) -> None:
         self._threads.close()
