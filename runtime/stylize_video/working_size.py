@@ -22,7 +22,7 @@ from stylize_video.upsampling import upsample_guided
 _STEP = 4
 """Working sizes are multiples of it: networks pad others inside."""
 
-_LARGEST_SCALE, _SMALLEST_SCALE = 16.0, 0.25
+LARGEST_SCALE, SMALLEST_SCALE = 16.0, 0.25
 
 _LARGEST_PIXELS = 2**26
 """Of a working size that is larger than its frame, as twice an 8K frame."""
@@ -46,9 +46,9 @@ class WorkingSize:
     lines: int | None = None
 
     def __post_init__(self) -> None:
-        if not _SMALLEST_SCALE <= self.scale <= _LARGEST_SCALE:
+        if not SMALLEST_SCALE <= self.scale <= LARGEST_SCALE:
             raise StylizeError(
-                f"the style scale must be between {_SMALLEST_SCALE:g} and {_LARGEST_SCALE:g},"
+                f"the style scale must be between {SMALLEST_SCALE:g} and {LARGEST_SCALE:g},"
                 f" got {self.scale:g}"
             )
         if self.lines is not None and not MIN_SIDE <= self.lines <= MAX_SIDE:
@@ -71,7 +71,7 @@ class WorkingSize:
         """At ``part`` of this working size's width and height, or at the smallest there is."""
         if self.lines is not None:
             return WorkingSize(lines=max(MIN_SIDE, round(self.lines * part)))
-        return WorkingSize(min(_LARGEST_SCALE, self.scale / part))
+        return WorkingSize(min(LARGEST_SCALE, self.scale / part))
 
     def of(self, height: int, width: int) -> tuple[int, int]:
         """Height and width at which a frame of ``height`` and ``width`` is stylized.
@@ -82,7 +82,7 @@ class WorkingSize:
         shrink = self.scale if self.lines is None else shorter / self.lines
         if shrink < 1:
             largest = max(max(height, width) / MAX_SIDE, math.sqrt(height * width / _LARGEST_PIXELS))
-            shrink = max(shrink, _SMALLEST_SCALE, min(1, largest))
+            shrink = max(shrink, SMALLEST_SCALE, min(1, largest))
         if shrink == 1:
             return height, width
         sides = (_STEP * round(side / shrink / _STEP) for side in (height, width))

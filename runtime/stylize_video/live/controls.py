@@ -6,12 +6,18 @@ README are all made from :data:`CONTROLS`.
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from typing import Any, Literal
 
 from stylize_video.errors import StylizeError
+from stylize_video.working_size import LARGEST_SCALE, SMALLEST_SCALE
+
+_log = logging.getLogger(__name__)
 
 Value = float | bool | str
 
@@ -41,62 +47,97 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Slider:
-    """A number of :class:`Settings` between ``low`` and ``high``, with a key for less and one for more."""
-
-    name: str
-    label: str
-    less: str
-    more: str
-    low: float = 0.0
-    high: float = 1.0
-    step: float = 0.1
-    kind: Literal["slider"] = "slider"
-
-
-@dataclass(frozen=True)
-class Switch:
-    """A setting that is on or off; ``window`` says that it concerns the window alone."""
-
-    name: str
-    label: str
-    key: str
-    window: bool = False
-    kind: Literal["switch"] = "switch"
-
-
-@dataclass(frozen=True)
-class Button:
-    """Something that is done once."""
+class Control:
+    """Something that users change or press; ``window`` says that it concerns the window alone."""
 
     name: str
     label: str
     keys: tuple[str, ...]
     window: bool = False
+
+
+@dataclass(frozen=True)
+class Slider(Control):
+    """A number of :class:`Settings` between ``low`` and ``high``; its keys are for less and for more.
+
+    A step is added, or multiplied by on a ``logarithmic`` slider.
+    """
+
+    low: float = 0.0
+    high: float = 1.0
+    step: float = 0.1
+    logarithmic: bool = False
+    kind: Literal["slider"] = "slider"
+
+    def after(self, key: str, value: float) -> float:
+        """The value once ``key`` was pressed at ``value``."""
+        steps = 1 if key == self.keys[1] else -1
+        moved = value * self.step**steps if self.logarithmic else value + steps * self.step
+        return self.checked(round(moved, 6))
+
+    def part(self, value: float) -> float:
+        """Where ``value`` is on the slider, from 0 to 1."""
+        low, high = self.low, self.high
+        if self.logarithmic:
+            low, high, value = math.log(low), math.log(high), math.log(value)
+        return (value - low) / (high - low)
+
+    def checked(self, value: Value) -> float:
+        """``value``, moved into the range.
+
+        Raises:
+            ControlError: it is no number.
+        """
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            raise ControlError(f"{self.name} is a number from {self.low:g} to {self.high:g}")
+        return float(min(self.high, max(self.low, value)))
+
+
+@dataclass(frozen=True)
+class Switch(Control):
+    """A setting that is on or off."""
+
+    kind: Literal["switch"] = "switch"
+
+    def checked(self, value: Value) -> bool:
+        """``value``.
+
+        Raises:
+            ControlError: it is neither on nor off.
+        """
+        if not isinstance(value, bool):
+            raise ControlError(f"{self.name} is on or off")
+        return value
+
+
+@dataclass(frozen=True)
+class Button(Control):
+    """Something that is done once."""
+
     kind: Literal["button"] = "button"
 
 
-Control = Slider | Switch | Button
-
-CONTROLS: tuple[Control, ...] = (
+CONTROLS: tuple[Slider | Switch | Button, ...] = (
     Button("next_style", "Next style", ("n", "right")),
     Button("previous_style", "Previous style", ("p", "left")),
-    Slider("strength", "Strength", "-", "+"),
-    Switch("keep_colors", "Keep the source's colours", "c"),
-    Slider("strokes", "Size of strokes", ",", ".", low=0.5, high=4.0, step=0.25),
-    Slider("smooth", "Smoothing", "[", "]"),
-    Switch("mirror", "Mirror", "m"),
-    Switch("split", "Split view; drag the divider", "v"),
-    Slider("divider", "Divider", "<", ">", step=0.05),
-    Switch("freeze", "Freeze", "space"),
+    Slider("strength", "Strength", ("-", "+")),
+    Switch("keep_colors", "Keep the source's colours", ("c",)),
+    Slider("strokes", "Size of strokes", (",", "."), low=SMALLEST_SCALE, high=LARGEST_SCALE,
+           step=2**0.25, logarithmic=True),
+    Slider("smooth", "Smoothing", ("[", "]")),
+    Switch("mirror", "Mirror", ("m",)),
+    Switch("split", "Split view; drag the divider", ("v",)),
+    Slider("divider", "Divider", ("<", ">"), step=0.05),
+    Switch("freeze", "Freeze", ("space",)),
     Button("snapshot", "Snapshot (PNG)", ("s",)),
-    Switch("record", "Record", "r"),
-    Switch("info", "Rates and delay", "i", window=True),
-    Switch("full_screen", "Full screen", "f", window=True),
-    Switch("help", "Help", "h", window=True),
+    Switch("record", "Record", ("r",)),
+    Switch("info", "Rates and delay", ("i",), window=True),
+    Switch("full_screen", "Full screen", ("f",), window=True),
+    Switch("help", "Help", ("h",), window=True),
     Button("quit", "Quit", ("q", "escape"), window=True),
-)
+)  # fmt: skip
 """In the order in which they are shown."""
+_CONTROLS = {control.name: control for control in CONTROLS}
 
 PICKED = 9
 """Styles that have a digit of their own."""
@@ -139,12 +180,18 @@ class Controls:
         """What was said last to the user, and its number, so that the same words are seen as new."""
         return self._notices, self._notice
 
-    def say(self, text: str) -> None:
-        """Tell the user something, in the window and on the page."""
+    def say(self, text: str, *, secretly: str | None = None) -> None:
+        """Tell the user something, in the window and on the page, and by ``on_notice``.
+
+        The latter gets ``secretly`` instead where others who see the picture must not read all of it.
+        """
         with self._lock:
             self._notices += 1
             self._notice = text
-        self._on_notice(text)
+        try:
+            self._on_notice(secretly or text)
+        except Exception:  # telling something must not end what it is told of
+            _log.exception("this could not be told: %s", text)
 
     def set(self, name: str, value: Value) -> None:
         """Change one setting; numbers beyond their range are moved into it.
@@ -152,9 +199,8 @@ class Controls:
         Raises:
             ControlError: there is no such setting, or the value is of another kind.
         """
-        checked: Any = self._checked(name, value)
-        with self._lock:
-            self._settings = replace(self._settings, **{name: checked})
+        checked = self._checked(name, value)
+        self._change(name, lambda _: checked)
 
     def press(self, name: str) -> None:
         """Do what a button does, or flip a switch.
@@ -162,13 +208,12 @@ class Controls:
         Raises:
             ControlError: there is neither of that name.
         """
-        control = next((c for c in CONTROLS if c.name == name), None)
+        control = _CONTROLS.get(name)
         if isinstance(control, Switch):
-            self.set(name, not getattr(self._settings, name))
+            self._change(name, lambda on: not on)
         elif isinstance(control, Button):
             if name in ("next_style", "previous_style"):
-                place = self.styles.index(self._settings.style) + (1 if name == "next_style" else -1)
-                self.set("style", self.styles[place % len(self.styles)])
+                self._change("style", partial(self._beside, 1 if name == "next_style" else -1))
             else:
                 with self._lock:
                     self._pressed.append(name)
@@ -182,18 +227,12 @@ class Controls:
                 return False
             self.set("style", self.styles[int(key) - 1])
             return True
-        for control in CONTROLS:
-            if isinstance(control, Slider) and key in (control.less, control.more):
-                step = control.step if key == control.more else -control.step
-                self.set(control.name, round(getattr(self._settings, control.name) + step, 6))
-                return True
-            if isinstance(control, Switch) and key == control.key:
-                self.press(control.name)
-                return True
-            if isinstance(control, Button) and key in control.keys:
-                self.press(control.name)
-                return True
-        return False
+        control = next((c for c in CONTROLS if key in c.keys), None)
+        if isinstance(control, Slider):
+            self._change(control.name, partial(control.after, key))
+        elif control is not None:
+            self.press(control.name)
+        return control is not None
 
     def take_pressed(self) -> list[str]:
         """The buttons pressed since the last call, in order."""
@@ -201,39 +240,31 @@ class Controls:
             pressed, self._pressed = self._pressed, []
         return pressed
 
+    def _change(self, name: str, change: Callable[[Any], Value]) -> None:
+        """Replace a setting by what ``change`` makes of it; two threads never change the same value."""
+        with self._lock:
+            changed: Any = {name: change(getattr(self._settings, name))}
+            self._settings = replace(self._settings, **changed)
+
+    def _beside(self, step: int, style: str) -> str:
+        return self.styles[(self.styles.index(style) + step) % len(self.styles)]
+
     def _checked(self, name: str, value: Value) -> Value:
         if name == "style":
             if value not in self.styles:
                 raise ControlError(f"there is no style {value!r} here; there are {', '.join(self.styles)}")
             return value
-        control = next((c for c in CONTROLS if c.name == name and not isinstance(c, Button)), None)
-        if isinstance(control, Slider):
-            if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-                raise ControlError(f"{name} is a number from {control.low:g} to {control.high:g}")
-            return float(min(control.high, max(control.low, value)))
-        if control is None or not isinstance(value, bool):
-            known = ", ".join(field.name for field in fields(Settings))
-            raise ControlError(
-                f"{name} is on or off" if control else f"there is no setting {name!r}; there are {known}"
-            )
-        return value
-
-
-def keys_of(control: Control) -> tuple[str, ...]:
-    """The keys of a control, as they are called here."""
-    match control:
-        case Slider():
-            return (control.less, control.more)
-        case Switch():
-            return (control.key,)
-        case Button():
-            return control.keys
+        control = _CONTROLS.get(name)
+        if isinstance(control, Slider | Switch):
+            return control.checked(value)
+        known = ", ".join(field.name for field in fields(Settings))
+        raise ControlError(f"there is no setting {name!r}; there are {known}")
 
 
 def key_help() -> list[tuple[str, str]]:
     """Every key and what it does, for the window's help and the README."""
     shown = {"left": "←", "right": "→", "escape": "Esc", "-": "−"}  # noqa: RUF001  # a real minus
-    lines = [(" ".join(shown.get(k, k) for k in keys_of(c)), c.label) for c in CONTROLS]
+    lines = [(" ".join(shown.get(k, k) for k in c.keys), c.label) for c in CONTROLS]
     lines.insert(2, (f"1–{PICKED}", "That style"))  # noqa: RUF001
     return lines
 
@@ -244,6 +275,6 @@ def key_table() -> str:
     return "\n".join(["| key | what it does |", "| --- | --- |", *rows])
 
 
-def as_json(controls: Sequence[Control]) -> list[dict[str, Any]]:
-    """For the page: every control as its fields."""
-    return [{f.name: getattr(c, f.name) for f in fields(c)} for c in controls]
+def page_controls() -> list[dict[str, Any]]:
+    """The controls of the page, each as its fields."""
+    return [asdict(c) for c in CONTROLS if not c.window]

@@ -26,7 +26,7 @@ import numpy as np
 from stylize_video.errors import SinkError, StylizeError
 from stylize_video.frame import Frame
 from stylize_video.live.address import DEFAULT_ADDRESS, is_loopback, parse_address, reachable
-from stylize_video.live.controls import CONTROLS, Controls, as_json
+from stylize_video.live.controls import CONTROLS, Controls, page_controls
 from stylize_video.live.picture import LivePicture
 from stylize_video.style import read_metadata, read_model
 
@@ -301,9 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.OK, "text/html; charset=utf-8", page)
 
     def _controls(self, query: Mapping[str, list[str]]) -> None:
-        shown = [c for c in CONTROLS if not getattr(c, "window", False)]
-        page = self.server.page
-        self._json({"controls": as_json(shown), "styles": list(page.controls.styles)})
+        self._json({"controls": page_controls(), "styles": list(self.server.page.controls.styles)})
 
     def _state(self, query: Mapping[str, list[str]]) -> None:
         self._json(self.server.page.state())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import suppress
 from dataclasses import fields
 
 import pytest
@@ -18,8 +20,8 @@ from stylize_video.live.controls import (
     Switch,
     key_help,
     key_table,
-    keys_of,
 )
+from stylize_video.working_size import WorkingSize
 from support import ROOT
 
 STYLES = ["ink", "photo", "waves"]
@@ -31,7 +33,7 @@ def controls() -> Controls:
 
 
 def test_every_key_means_one_thing() -> None:
-    keys = [key for control in CONTROLS for key in keys_of(control)] + [str(n) for n in range(1, 10)]
+    keys = [key for control in CONTROLS for key in control.keys] + [str(n) for n in range(1, 10)]
     assert len(keys) == len(set(keys))
 
 
@@ -44,22 +46,56 @@ def test_every_setting_can_be_changed_and_every_control_exists() -> None:
 def test_a_switch_flips_and_flips_back(switch: Switch) -> None:
     controls_ = controls()
     before = getattr(controls_.settings, switch.name)
-    assert controls_.press_key(switch.key)
+    assert controls_.press_key(switch.keys[0])
     assert getattr(controls_.settings, switch.name) is not before
     controls_.press(switch.name)
     assert getattr(controls_.settings, switch.name) is before
 
 
-@given(st.lists(st.sampled_from(["more", "less"]), max_size=40), st.integers(0, 10))
-def test_sliders_stay_in_their_range(presses: list[str], index: int) -> None:
+@given(st.lists(st.sampled_from([0, 1]), max_size=40), st.integers(0, 10))
+def test_sliders_stay_in_their_range(presses: list[int], index: int) -> None:
     sliders = [c for c in CONTROLS if isinstance(c, Slider)]
     slider = sliders[index % len(sliders)]
     controls_ = controls()
     for press in presses:
-        controls_.press_key(getattr(slider, press))
+        controls_.press_key(slider.keys[press])
         assert slider.low <= getattr(controls_.settings, slider.name) <= slider.high
-    if presses and presses[-1] == "less":
+    if presses and presses[-1] == 0:
         assert getattr(controls_.settings, slider.name) < slider.high
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0, 8.0])
+def test_strokes_of_every_size_that_may_be_begun_with_grow_and_shrink(scale: float) -> None:
+    controls_ = Controls(Settings(style="photo", strokes=WorkingSize(scale).scale), STYLES)
+    controls_.press_key(".")
+    assert controls_.settings.strokes > scale
+    controls_.press_key(",")
+    assert controls_.settings.strokes == pytest.approx(scale, rel=1e-5)
+    (strokes,) = (c for c in CONTROLS if isinstance(c, Slider) and c.name == "strokes")
+    assert (strokes.part(strokes.low), strokes.part(2.0), strokes.part(strokes.high)) == (0, 0.5, 1)
+
+
+def test_nothing_is_lost_where_two_press_at_once() -> None:
+    """As the window and the page may."""
+    both = threading.Barrier(2)
+
+    class Style(str):
+        """One whose comparison waits for the other thread, which only comes where it may."""
+
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            with suppress(threading.BrokenBarrierError):
+                both.wait(0.2)
+            return str.__eq__(self, other)
+
+    controls_ = Controls(Settings(style="b"), [Style("a"), "b", "c", "d"])
+    threads = [threading.Thread(target=controls_.press, args=("next_style",)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert controls_.settings.style == "d"
 
 
 def test_styles_go_round() -> None:
@@ -129,6 +165,23 @@ def test_notices_are_numbered_and_told() -> None:
     controls_.say("saved")
     assert controls_.notice == (2, "saved")
     assert told == ["saved", "saved"]
+
+
+def test_a_notice_that_cannot_be_told_ends_nothing() -> None:
+    def fail(text: str) -> None:
+        raise OSError("the terminal is gone")
+
+    controls_ = Controls(Settings(style="ink"), STYLES, on_notice=fail)
+    controls_.say("saved")
+    assert controls_.notice == (1, "saved")
+
+
+def test_a_secret_is_told_in_the_terminal_alone() -> None:
+    told: list[str] = []
+    controls_ = Controls(Settings(style="ink"), STYLES, on_notice=told.append)
+    controls_.say("it is there", secretly="it is there, and opens with sesame")
+    assert controls_.notice == (1, "it is there")
+    assert told == ["it is there, and opens with sesame"]
 
 
 def test_help_and_table_name_every_control() -> None:

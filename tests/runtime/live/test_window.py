@@ -16,7 +16,7 @@ import pytest
 
 from live_support import Desktop, MjpegServer, serving, wait_until
 from stylize_video.frame import Frame
-from stylize_video.live.controls import CONTROLS, keys_of
+from stylize_video.live.controls import CONTROLS
 from stylize_video.live.display import display_problem
 from stylize_video.live.window import TITLE, key_name
 from support import command_line
@@ -268,4 +268,4 @@ def test_key_codes_of_every_system(code: int, key: str | None) -> None:
 
 def test_every_key_of_the_table_can_be_typed() -> None:
     typed = {key_name(code) for code in [*range(128), 65361, 65363]}
-    assert {key for control in CONTROLS for key in keys_of(control)} <= typed
+    assert {key for control in CONTROLS for key in control.keys} <= typed
