@@ -64,3 +64,14 @@ def psnr(a: NDArray[Any], b: NDArray[Any], *, white: float = 255) -> float:
     """Peak signal-to-noise ratio in dB of values from 0 to ``white``; infinite where they are equal."""
     error = float(np.mean(np.square(a.astype(np.float64) - b)))
     return 10 * float(np.log10(white**2 / error)) if error else float("inf")
+
+
+def letterboxed(image: Frame, height: int, width: int) -> Frame:
+    """All of a frame inside another size, in its own proportions, on black; itself where it has that size."""
+    scale = min(height / image.shape[0], width / image.shape[1])
+    inside = resized(image, max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
+    down, across = height - inside.shape[0], width - inside.shape[1]
+    if not (down or across):
+        return inside
+    borders = (down // 2, down - down // 2, across // 2, across - across // 2)
+    return np.asarray(cv2.copyMakeBorder(inside, *borders, cv2.BORDER_CONSTANT), np.uint8)

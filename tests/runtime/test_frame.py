@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from stylize_video.errors import StyleError, StylizeError
-from stylize_video.frame import TimedFrame, as_frame, psnr
+from stylize_video.frame import TimedFrame, as_frame, letterboxed, psnr
 from stylize_video.look import Look
 from stylize_video.pipeline import stylize_frames
 from stylize_video.session import StyleSession
@@ -95,3 +95,13 @@ def test_likeness_in_decibels_depends_on_what_white_is() -> None:
     assert psnr(a, a) == float("inf")
     assert psnr(a, a + 1) == pytest.approx(20 * np.log10(255))
     assert psnr(a / np.float32(255), (a + 1) / np.float32(255), white=1) == pytest.approx(20 * np.log10(255))
+
+
+def test_a_letterboxed_frame_keeps_its_proportions() -> None:
+    white = np.full((30, 20, 3), 255, np.uint8)
+    wide = letterboxed(white, 60, 100)
+    assert wide.shape == (60, 100, 3)
+    assert (wide[:, 30:70] == 255).all()
+    assert not wide[:, :30].any()
+    assert not wide[:, 70:].any()
+    assert letterboxed(white, 30, 20) is white

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import cv2
 import numpy as np
 
 from stylize_video.errors import SinkError
+from stylize_video.frame import letterboxed
 from stylize_video.live.controls import Controls
 from stylize_video.live.picture import LivePicture
 
@@ -21,7 +21,7 @@ _WAYS = {
 
 
 class VirtualCamera:
-    """Sends every new picture to a virtual camera, as large as the first one.
+    """Sends every new picture to a virtual camera, as large as the first one; others are fitted into that.
 
     Args:
         controls: where the camera's name is told.
@@ -55,10 +55,7 @@ class VirtualCamera:
         image = picture.image
         if self._camera is None:
             self._open(width=image.shape[1], height=image.shape[0])
-        size = (self._camera.width, self._camera.height)
-        if image.shape[1::-1] != size:
-            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-        self._camera.send(np.ascontiguousarray(image))
+        self._camera.send(np.ascontiguousarray(letterboxed(image, self._camera.height, self._camera.width)))
 
     def close(self) -> None:
         if self._camera is not None:

@@ -65,10 +65,13 @@ def test_every_picture_is_sent_once_and_of_one_size(backend: type[Recording], co
     camera.show(picture(1, coloured))
     camera.show(picture(1, coloured))
     camera.show(picture(2, numbered_frame(90, width=128, height=96)))
+    camera.show(picture(3, numbered_frame(90, width=48, height=64)))
     camera.close()
-    assert [(w, h) for w, h, _ in backend.sent] == [(64, 48), (64, 48)]
+    assert [(w, h) for w, h, _ in backend.sent] == [(64, 48)] * 3
     np.testing.assert_array_equal(backend.sent[0][2], coloured)
     assert int(backend.sent[1][2].mean()) == 90
+    assert (backend.sent[2][2][:, 14:50] == 90).all()
+    assert not backend.sent[2][2][:, [*range(14), *range(50, 64)]].any()
     assert backend.closed == 1
     assert controls.notice[1] == "the virtual camera is a test's camera"
 
