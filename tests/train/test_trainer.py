@@ -304,7 +304,7 @@ def arguments(pictures: Path, weights: Path) -> list[object]:
 
 
 def test_the_command_trains_from_end_to_end(
-    command: Command, pictures: Path, squeeze_weights: Path, tmp_path: Path
+    command: Command, command_here: Command, pictures: Path, squeeze_weights: Path, tmp_path: Path
 ) -> None:
     result = command("train-style", *arguments(pictures, squeeze_weights), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
@@ -315,11 +315,13 @@ def test_the_command_trains_from_end_to_end(
     assert checkpoint.build()(torch.rand(1, 3, 20, 24)).shape == (1, 3, 20, 24)
 
     before = (tmp_path / "style.pth").read_bytes()
-    again = command("train-style", *arguments(pictures, squeeze_weights), cwd=tmp_path)
+    again = command_here("train-style", *arguments(pictures, squeeze_weights), cwd=tmp_path)
     assert again.returncode == 2
     assert "style.pth already exists; pass --resume to go on with it, -y to replace it" in again.stderr
     assert (tmp_path / "style.pth").read_bytes() == before
-    replaced = command("train-style", *arguments(pictures, squeeze_weights), "--seed", 5, "-y", cwd=tmp_path)
+    replaced = command_here(
+        "train-style", *arguments(pictures, squeeze_weights), "--seed", 5, "-y", cwd=tmp_path
+    )
     assert replaced.returncode == 0, replaced.stderr
     assert load_checkpoint(tmp_path / "style.pth").recipe["seed"] == 5
 
@@ -688,12 +690,10 @@ def test_a_report_and_previews_are_written(pictures: Path, tmp_path: Path) -> No
     assert "style_balance" in page
 
 
-def test_ctrl_c_ends_the_command_with_130_and_resume_finishes(
-    pictures: Path, squeeze_weights: Path, tmp_path: Path, command: Command
-) -> None:
-    scripts = [*command_line("stylize_video_train.cli:main"), *map(str, arguments(pictures, squeeze_weights))]
+def test_ctrl_c_ends_the_command_with_130(pictures: Path, squeeze_weights: Path, tmp_path: Path) -> None:
+    line = [*command_line("stylize_video_train.cli:main"), *map(str, arguments(pictures, squeeze_weights))]
     with subprocess.Popen(
-        [*scripts, "--steps", "100000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*line, "--steps", "100000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         first = process.stderr.readline()
@@ -703,6 +703,30 @@ def test_ctrl_c_ends_the_command_with_130_and_resume_finishes(
     assert "--resume" in rest
     assert "Traceback" not in rest
     assert load_checkpoint(tmp_path / "style.pth").state
-    wrong = command("train-style", *arguments(pictures, squeeze_weights), "--resume", cwd=tmp_path)
-    assert wrong.returncode == 2
-    assert "steps 100000, not 6" in wrong.stderr
+
+
+def test_the_command_goes_on_after_ctrl_c(
+    pictures: Path,
+    squeeze_weights: Path,
+    tmp_path: Path,
+    command_here: Command,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    line = ("train-style", *arguments(pictures, squeeze_weights))
+
+    def interrupt(_: object, at: Progress) -> None:
+        if at.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("stylize_video_train.cli._Display.show", interrupt)
+        stopped = command_here(*line, cwd=tmp_path)
+    assert stopped.returncode == 130
+    assert stopped.stderr.startswith("3 steps are in style.pth; the same command with --resume goes on\n")
+    other = command_here(*line, "--resume", "--steps", 7, cwd=tmp_path)
+    assert other.returncode == 2
+    assert "steps 6, not 7" in other.stderr
+    finished = command_here(*line, "--resume", cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert load_checkpoint(tmp_path / "style.pth").step == 6
+    assert not load_checkpoint(tmp_path / "style.pth").state
