@@ -15,6 +15,7 @@ MAX_VIDEO_PIXELS = 2**26
 """Twice an 8K frame; some ten frames are in memory at the same time."""
 
 MAX_PICTURE_PIXELS = 2**28
+"""Of a picture: 0.8 GB of BGR."""
 
 TRIAL_SIZE = (64, 96)
 """Height and width of the picture that a style is tried with, where it takes any."""

@@ -37,7 +37,10 @@ MAX_METADATA = 2**23
 """Characters that a file may say about itself; a golden pair and a thumbnail take some 200,000."""
 
 _MAX_GOLDEN_SIDE = 512
+"""Pixels."""
+
 _LARGEST_RECEPTIVE_FIELD = 4096
+"""Pixels of a radius or a stride that is believed; no network for pictures comes near."""
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,17 @@ from stylize_video.errors import first_line
 from stylize_video.frame import psnr
 
 _SHAPES_KEPT = 12
+"""Sizes whose buffers stay on the GPU; of more, the one not used for longest goes."""
+
 RECORD_AFTER = 8
 """Frames of one size before it is recorded, which takes as long as a hundred of them."""
+
 _MOST_RECORDED = 4
 """Each has a session, and with it memory, of its own."""
+
 _IDLE = 100
 """A recording gives way to another size once this many frames of others have passed."""
+
 _LIKENESS = 40.0
 """Least PSNR in dB between what a recording gives and what the session it replaces gives."""
 

@@ -19,6 +19,7 @@ from stylize_video.frame import Frame
 
 _log = logging.getLogger(__name__)
 
+# Of ONNX Runtime's arena, C++ and Windows, CUDA, cuBLAS and cuDNN.
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|failed to allocate|bad_?alloc|bad allocation|CUDA_ERROR_OUT_OF_MEMORY"
     r"|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED|memory allocation (failure|failed)",

@@ -144,7 +144,10 @@ class StyleSession:
         return self._ladder.stylize(frame, self._stylize_by, self._prepare_step)
 
     def _prepare_step(self, step: Step) -> bool:
-        """Give back what was taken in vain; the next frame opens it again, on the CPU from ``step`` on."""
+        """Close the runner to free its memory; the next frame opens it again, on the device of ``step``.
+
+        False where the step needs tiles, and this network cannot have any.
+        """
         if step.tile_divisor > 1 and not self._can_be_tiled():
             return False
         with self._opening:
@@ -240,15 +243,22 @@ class StyleSession:
         return result
 
     def prepare(self, height: int, width: int) -> None:
-        """Make all ready now that makes frames of this size as fast as they get, not as they come.
+        """Warm up for frames of this size (on a GPU: record the CUDA graph), so that the first is not slow.
 
         On a GPU that takes as long as a hundred frames.
+
+        Raises:
+            StyleError: as :meth:`stylize`.
         """
         for _ in range(RECORD_AFTER if self.device.kind == "cuda" else 1):
             self.stylize(np.zeros((height, width, 3), np.uint8))
 
     def measure(self, height: int, width: int, *, runs: int = 5) -> float:
-        """Median seconds for one frame of this size, after :meth:`prepare`."""
+        """Median seconds for one frame of this size, over ``runs`` of them after :meth:`prepare`.
+
+        Raises:
+            StyleError: as :meth:`stylize`.
+        """
         frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         self.prepare(height, width)
         seconds = []
@@ -324,7 +334,7 @@ def probe_range(style: Style) -> int:
 
 
 _MAX_GROWN = 64
-"""Foreign graphs may return a larger picture than they were given, but not by more than 8x8."""
+"""Times the pixels that a foreign graph was given, which it may return: a superresolution of 8x8."""
 
 
 def _open(style: Style, device: Device, input_range: int, threads: int) -> _Runner:
@@ -351,7 +361,7 @@ def _open(style: Style, device: Device, input_range: int, threads: int) -> _Runn
 
 @contextlib.contextmanager
 def _memory_for(style: Style) -> Iterator[None]:
-    """Where there is not enough memory to open a style, that is what is told."""
+    """Turn MemoryError and protobuf's EncodeError into OutOfMemoryError."""
     try:
         yield
     except (MemoryError, EncodeError) as error:

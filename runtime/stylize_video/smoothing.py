@@ -20,19 +20,20 @@ from stylize_video.luma import Luma
 from stylize_video.warp import NOTHING
 
 _MOST = 0.8
-"""Weight of the past at full smoothing: it fades by half in some three frames, down to two levels of
-255, which rounding keeps."""
+"""Weight of the previous result at smooth=1; a trace halves in three frames and stops at two levels of
+255, where rounding keeps it."""
 
 _NOISE, _CHANGE = 3, 16
 """Levels of 255 by which the small luma's past lies outside of what the new one holds nearby: up
 to the first they are noise; from the second on the source has changed and its past has no say."""
 
 _PATCH, _AVERAGED = (3, 3), (9, 9)
-"""Pixels of the small luma over which flow is averaged before the camera's motion is fitted to it, so that
-its patches join, and after. Further, things that move by themselves lose their edges; less far,
-plain areas follow their noise."""
+"""Box filters over the flow, in pixels of the small luma, before and after the global fit. Larger ones
+blur the edges of moving objects, smaller ones leave noise in flat areas."""
 
 _WINDOW = (5, 5)
+"""Pixels of the small luma over which two motions are compared."""
+
 _MARGIN: Any = 0.3 * _WINDOW[0] * _WINDOW[1]
 """A motion of its own must explain a window of the small luma better than the camera's by so many
 levels in all."""

@@ -17,6 +17,7 @@ from stylize_video.frame import Frame
 from stylize_video.receptive_field import ReceptiveField
 
 _MOST_CUTS = 64
+"""Tiles along one side."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from stylize_video.frame import Frame
 from stylize_video.warp import NOTHING, grid, warp
 
 _WINDOW = (9, 9)
+"""Pixels over which two motions are compared."""
+
 _STILL = 0.25
 """Motion must explain the luma better than none by this many levels of 255."""
 

@@ -19,15 +19,22 @@ from stylize_video.probe import probe
 from stylize_video.source import VideoSource
 
 _VIEW = 360, 640
+"""Height and width of the frames."""
+
 _REACH = 64
 """Pixels that the camera goes to each side."""
 
 _TURN = math.radians(2)
+"""To each side."""
+
 _ZOOM = 1.15
+"""At the most; 1 at the least."""
+
 _ROUND = 60
 """Frames until the camera is back where it began."""
 
 _RATE = 25
+"""Frames a second."""
 
 
 class Scene(Protocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 _MOST_POINTS = 1024
+"""More than a plot is wide; with as many, pairs are averaged into one."""
 
 
 @dataclass
