@@ -77,7 +77,7 @@ class Stylizer:
         frame = as_frame(frame)
         if not self.look.needs_style:
             return frame
-        return stylize_at(self._session, frame, self.working_size.of(*frame.shape[:2]))
+        return stylize_at(self._session, frame, self.working_size.size_for(*frame.shape[:2]))
 
     def finish(self, frame: Frame, stylized: Frame) -> Frame:
         """The second half: ``stylized`` smoothed and in the look; for one frame after the other."""

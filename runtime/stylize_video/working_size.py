@@ -73,7 +73,7 @@ class WorkingSize:
             return WorkingSize(lines=max(MIN_SIDE, round(self.lines * part)))
         return WorkingSize(min(LARGEST_SCALE, self.scale / part))
 
-    def of(self, height: int, width: int) -> tuple[int, int]:
+    def size_for(self, height: int, width: int) -> tuple[int, int]:
         """Height and width at which a frame of ``height`` and ``width`` is stylized.
 
         They are at most four times the frame's own, and none that no frame may have.
@@ -96,7 +96,7 @@ def stylize_at(network: Network, frame: Frame, size: tuple[int, int]) -> Frame:
 
 
 def done_at(stylize: Callable[[Frame], Frame], frame: Frame, size: tuple[int, int]) -> Frame:
-    """As :func:`stylize_at` with what a network does."""
+    """As :func:`stylize_at`, for a bare function instead of a :class:`Network`."""
     height, width = frame.shape[:2]
     if size == (height, width):
         return stylize(frame)

@@ -50,7 +50,7 @@ class Recorder:
     ],
 )
 def test_working_sizes(text: str, size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert WorkingSize.parse(text).of(*size) == expected
+    assert WorkingSize.parse(text).size_for(*size) == expected
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_every_frame_keeps_its_size(height: int, width: int, scale: float) -> No
     frame = draw_picture(1, width, height)
     working_size = WorkingSize(scale)
     assert Stylizer(network, working_size=working_size).stylize(frame).shape == frame.shape
-    assert network.sizes == [working_size.of(height, width)]
+    assert network.sizes == [working_size.size_for(height, width)]
     assert min(network.sizes[0]) >= 16
 
 

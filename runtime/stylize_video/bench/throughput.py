@@ -151,7 +151,7 @@ def measure_speeds(
         images = [frame.image for frame, _ in zip(video, range(most), strict=False)]
         total = video.info.frame_count or len(images)
     height, width = images[0].shape[:2]
-    size = working_size.of(height, width)
+    size = working_size.size_for(height, width)
     runs = [_Run(contender, images, size, total=total, seconds=seconds) for contender in contenders]
     with TemporaryDirectory() as folder:
         for _ in range(rounds):

@@ -183,7 +183,7 @@ class Engine:
     def report(self) -> Statistics:
         """How it has gone so far."""
         height, width = self._frame.image.shape[:2] if self._frame else (0, 0)
-        small = self._stylist.working_size.of(height, width) if self._frame else (0, 0)
+        small = self._stylist.working_size.size_for(height, width) if self._frame else (0, 0)
         return self._monitor.report(
             self._capture.captured, self._capture.fps, (width, height), (small[1], small[0])
         )
