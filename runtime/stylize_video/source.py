@@ -46,6 +46,17 @@ _NARROW = range(8)
 """FFmpeg's numbers of primaries near BT.709's; of all others OpenCV makes BT.709."""
 
 
+@dataclass
+class Ending:
+    """The second at which a video's last frame is over, None where nothing tells.
+
+    Where a part ends inside of a file that does not say how long it is, this is known once a frame
+    beyond the part has been read.
+    """
+
+    seconds: Fraction | None = None
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """What is known of a video's frames before they are decoded.
@@ -54,8 +65,7 @@ class VideoInfo:
     rate (a hint only: time stamps decide); ``frame_count`` an estimate, None where
     unknown; ``pixel_aspect`` is the width of a pixel over its height. ``window``
     is the part of the file that is taken; its shift is off all time stamps already.
-    ``first_number`` is that of the first picture, where the video is numbered pictures; ``end`` the
-    second at which the last frame is over, where that is told.
+    ``first_number`` is that of the first picture, where the video is numbered pictures.
     """
 
     path: Path
@@ -69,7 +79,12 @@ class VideoInfo:
     pixel_aspect: Fraction = Fraction(1)
     window: Window = field(default_factory=Window)
     first_number: int | None = None
-    end: Fraction | None = None
+    ending: Ending = field(default_factory=Ending, compare=False, repr=False)
+
+    @property
+    def end(self) -> Fraction | None:
+        """The second at which the last frame is over, where that is known by now."""
+        return self.ending.seconds
 
     @classmethod
     def of(cls, width: int, height: int, rate: float | Fraction = 25) -> VideoInfo:
@@ -152,6 +167,7 @@ class VideoSource:
         time_base, end = self.info.time_base, self.info.window.end
         while (frame := self._next()) is not None:
             if end is not None and frame.pts * time_base >= end:
+                self.info.ending.seconds = end - self.info.window.shift
                 return
             yield replace(frame, pts=frame.pts - self._shift)
 
@@ -339,14 +355,15 @@ def _info(path: Path, facts: Probe, *, width: int, height: int, window: Window) 
         colors=BT709 if standard else facts.colors,
         pixel_aspect=1 / facts.pixel_aspect if turned else facts.pixel_aspect,
         window=window,
-        end=_end(facts, window),
+        ending=Ending(_end(facts, window)),
     )
 
 
 def _end(facts: Probe, window: Window) -> Fraction | None:
-    ends = [window.end, None if facts.end_pts is None else facts.end_pts * facts.time_base]
-    known = [end - window.shift for end in ends if end is not None]
-    return min(known) if known else None
+    if facts.end_pts is None:
+        return None
+    end = facts.end_pts * facts.time_base
+    return (end if window.end is None else min(end, window.end)) - window.shift
 
 
 def _frames_in(facts: Probe, window: Window) -> int | None:

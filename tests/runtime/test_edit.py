@@ -21,7 +21,7 @@ from stylize_video.frame import TimedFrame
 from stylize_video.look import Look
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
-from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.source import Ending, VideoInfo, VideoSource
 from stylize_video.style import Style
 from stylize_video.timing import repeated
 from support import MakeClip
@@ -279,6 +279,32 @@ def test_nothing_is_skipped_before_a_part(start: str, tmp_path: Path) -> None:
             assert [frame.pts for frame in video] == [pts for pts in everything if pts > done]
 
 
+@pytest.mark.parametrize("suffix", [".mkv", ".ts", ".mp4"])
+@pytest.mark.parametrize("fps", [None, 30], ids=["as it is", "at a rate"])
+def test_an_end_beyond_the_last_frame_freezes_nothing(
+    fps: int | None, suffix: str, make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    """Also where the container does not say when its video is over."""
+    source = make_clip(tmp_path / f"in{suffix}")
+    edit = Edit(end=60, fps=fps)
+    result = stylize_file(source, tmp_path / "out.mp4", invert, edit=edit)
+    assert result.frames == 12
+    with av.open(str(result.output)) as container:
+        stream = container.streams.video[0]
+        assert stream.duration is not None
+        assert stream.time_base is not None
+        assert float(stream.duration * stream.time_base) == pytest.approx(12 / 30, abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_the_last_frame_of_a_part_stays_until_its_end(
+    suffix: str, make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / f"in{suffix}", frames=4, pts=[0, 1, 2, 60], sound=False)
+    result = stylize_file(source, tmp_path / "out.mp4", invert, edit=Edit(end=1, fps=10))
+    assert times(result.output) == pytest.approx([i / 10 for i in range(10)], abs=1e-3)
+
+
 def test_a_part_beyond_the_end(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="ends before 60 s"):
         stylize_file(clip, tmp_path / "out.mp4", invert, edit=Edit(start=Fraction(60)))
@@ -355,7 +381,7 @@ def test_rounded_times_are_no_other_rate() -> None:
 
 
 def test_a_last_frame_that_stays_is_repeated() -> None:
-    info = replace(info_of(Fraction(1, 100), Fraction(10), 0), end=Fraction(2))
+    info = replace(info_of(Fraction(1, 100), Fraction(10), 0), ending=Ending(Fraction(2)))
     frames = [TimedFrame(stamp, np.zeros((16, 16, 3), np.uint8)) for stamp in (0, 10, 20)]
     resampled, _ = Edit(fps=Fraction(10)).apply(frames, info)
     assert [frame.pts for frame in repeated(resampled)] == list(range(20))
