@@ -208,6 +208,11 @@ class Desktop:
                 if process.stdout:
                     process.stdout.close()
 
+    @property
+    def process(self) -> int:
+        """The X server's process."""
+        return self._server.pid
+
     def do(self, *arguments: object) -> str:
         """Run xdotool; what it said."""
         done = subprocess.run(

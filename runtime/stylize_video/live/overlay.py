@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import cv2
@@ -21,6 +21,8 @@ RED: Color = (60, 60, 230)
 
 _PLATE = 24
 _OPACITY = 0.72
+_SMALLEST_FONT = 8
+"""Pixels; smaller letters cannot be read."""
 
 
 @lru_cache(maxsize=1)
@@ -28,24 +30,24 @@ def _face() -> cv2.FontFace:
     return cv2.FontFace("sans")
 
 
-def text_width(text: str, size: int) -> int:
+def text_width(text: str, font_px: int) -> int:
     """Pixels across that ``text`` takes."""
-    _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), _face(), size)
+    _, _, width, _ = cv2.getTextSize((0, 0), text, (0, 0), _face(), font_px)
     return int(width)
 
 
 @lru_cache(maxsize=64)
-def plate(rows: tuple[tuple[str, ...], ...], size: int, colors: tuple[Color, ...]) -> NDArray[np.uint8]:
+def plate(rows: tuple[tuple[str, ...], ...], font_px: int, colors: tuple[Color, ...]) -> NDArray[np.uint8]:
     """A table of words on a dark plate with round corners: BGRA ``[H, W, 4]``.
 
     Args:
         rows: each a row of cells.
-        size: of the letters, in pixels.
+        font_px: height of the letters in pixels.
         colors: of the columns.
     """
-    pad, line = size * 3 // 4, size * 3 // 2
+    pad, line = font_px * 3 // 4, font_px * 3 // 2
     columns = max(len(row) for row in rows)
-    widths = [max(text_width(row[c], size) for row in rows if c < len(row)) for c in range(columns)]
+    widths = [max(text_width(row[c], font_px) for row in rows if c < len(row)) for c in range(columns)]
     width = sum(widths) + pad * (columns + 1)
     height = line * len(rows) + pad
     picture = _rounded(width, height, radius=pad)
@@ -53,29 +55,38 @@ def plate(rows: tuple[tuple[str, ...], ...], size: int, colors: tuple[Color, ...
     for r, row in enumerate(rows):
         x = pad
         for c, cell in enumerate(row):
-            baseline = pad // 2 + line * r + size * 9 // 8
-            cv2.putText(letters, cell, (x, baseline), colors[c], _face(), size)
+            baseline = pad // 2 + line * r + font_px * 9 // 8
+            cv2.putText(letters, cell, (x, baseline), colors[c], _face(), font_px)
             x += widths[c] + pad
     return _with_letters(picture, letters)
 
 
 @lru_cache(maxsize=64)
-def slider_plate(label: str, value: float, text: str, size: int) -> NDArray[np.uint8]:
+def slider_plate(label: str, value: float, text: str, font_px: int) -> NDArray[np.uint8]:
     """A label, a bar filled to ``value`` (0..1), and the value in words: BGRA."""
-    pad, bar = size * 3 // 4, size * 8
-    label_width, text_room = text_width(label, size), text_width("100 %", size)
-    width, height = label_width + bar + text_room + 4 * pad, size * 9 // 4
+    pad, bar = font_px * 3 // 4, font_px * 8
+    label_width, text_room = text_width(label, font_px), text_width("100 %", font_px)
+    width, height = label_width + bar + text_room + 4 * pad, font_px * 9 // 4
     letters = np.full((height, width, 3), _PLATE, np.uint8)
-    baseline = height // 2 + size * 3 // 8
-    cv2.putText(letters, label, (pad, baseline), WHITE, _face(), size)
+    baseline = height // 2 + font_px * 3 // 8
+    cv2.putText(letters, label, (pad, baseline), WHITE, _face(), font_px)
     left, middle = label_width + 2 * pad, height // 2
     ends = ((left, middle), (left + bar, middle))
-    cv2.line(letters, *ends, (90, 90, 90), max(2, size // 4), cv2.LINE_AA)
+    cv2.line(letters, *ends, (90, 90, 90), max(2, font_px // 4), cv2.LINE_AA)
     at = (left + round(bar * value), middle)
-    cv2.line(letters, ends[0], at, ACCENT, max(2, size // 4), cv2.LINE_AA)
-    cv2.circle(letters, at, size * 2 // 5, WHITE, cv2.FILLED, cv2.LINE_AA)
-    cv2.putText(letters, text, (left + bar + pad, baseline), WHITE, _face(), size)
+    cv2.line(letters, ends[0], at, ACCENT, max(2, font_px // 4), cv2.LINE_AA)
+    cv2.circle(letters, at, font_px * 2 // 5, WHITE, cv2.FILLED, cv2.LINE_AA)
+    cv2.putText(letters, text, (left + bar + pad, baseline), WHITE, _face(), font_px)
     return _with_letters(_rounded(width, height, radius=height // 2), letters)
+
+
+def fitted(draw: Callable[..., NDArray[np.uint8]], font_px: int, width: int) -> NDArray[np.uint8]:
+    """What ``draw`` draws at ``font_px``, or in smaller letters where it would be wider than ``width``."""
+    patch = draw(font_px=font_px)
+    while patch.shape[1] > width and font_px > _SMALLEST_FONT:
+        font_px = max(_SMALLEST_FONT, min(font_px - 1, font_px * width // patch.shape[1]))
+        patch = draw(font_px=font_px)
+    return patch
 
 
 def lay_over(canvas: Frame, patch: NDArray[np.uint8], x: int, y: int) -> None:

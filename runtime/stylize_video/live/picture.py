@@ -13,6 +13,9 @@ from stylize_video.live.capture import State
 from stylize_video.live.controls import Settings
 from stylize_video.live.statistics import Statistics
 
+AWAY = "the source is away; it is tried again"
+"""What is told while the state is ``lost``."""
+
 
 @dataclass(frozen=True)
 class LivePicture:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +201,69 @@ def test_a_camera_that_goes_is_told_and_the_picture_stays(
         finally:
             process.kill()
             process.wait()
+
+
+@needs_x
+def test_a_strip_opens_a_window_that_fits_on_a_screen(
+    desktop: Desktop, invert_style: Path, tmp_path: Path
+) -> None:
+    with serving(GreyCamera(fps=30, width=2000, height=60, plain=True)) as camera:
+        process = subprocess.Popen(
+            [*command_line("stylize_video.live.cli:main"), camera.url, "-s", str(invert_style)],
+            env=desktop.environment,
+            cwd=tmp_path,
+        )
+        try:
+            desktop.wait_for_window(TITLE)
+            wait_until(lambda: desktop.geometry()[2:] == (1280, 240))
+            desktop.press("q")
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+DISPLAY_THAT_GOES = """
+import os, signal, sys, time
+from live_support import numbered_frame
+from stylize_video.errors import SinkError
+from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.display import DisplayWatch
+from stylize_video.live.picture import LivePicture
+from stylize_video.live.statistics import Monitor
+from stylize_video.live.window import Window
+
+settings = Settings(style="ink")
+frame = numbered_frame(60)
+statistics = Monitor(time.perf_counter).report(1, 30.0, (64, 48), (64, 48))
+picture = LivePicture(1, frame, frame, 0.0, settings, "ink", "live", statistics)
+window = Window(Controls(settings, ["ink"]))
+window.show(picture)
+watch = DisplayWatch()
+assert not watch.is_gone
+os.kill(int(sys.argv[1]), signal.SIGKILL)
+while not watch.is_gone:
+    time.sleep(0.01)
+try:
+    window.show(picture)
+except SinkError as error:
+    window.close()
+    print(error)
+"""
+
+
+@needs_x
+def test_a_display_that_goes_is_an_error_and_not_the_end(desktop: Desktop) -> None:
+    """Recordings are finished then: the toolkit would end the process."""
+    done = subprocess.run(
+        [sys.executable, "-c", DISPLAY_THAT_GOES, str(desktop.process)],
+        env={**desktop.environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "the display has gone, and the window with it\n", done.stderr
 
 
 @needs_x
