@@ -39,7 +39,8 @@ _INTERLACED = range(2, 6)
 class Probe:
     """Facts about the video in a file.
 
-    Sizes are in pixels before any rotation. ``timed`` says that the container stores when
+    Sizes are in pixels before any rotation. ``rate`` is the average, ``base_rate`` the lowest at whose
+    ticks frames are, as FFmpeg guesses from the first ones. ``timed`` says that the container stores when
     frames are shown, and not only their order; ``jumps`` that its times may begin anew on the
     way, as in broadcasts put one behind the other; ``end_pts`` when the last of them is over,
     where that is told and the file does not break off before; ``rgb`` that pixels are coded as
@@ -52,6 +53,7 @@ class Probe:
     start_pts: int
     end_pts: int | None
     rate: Fraction
+    base_rate: Fraction | None
     frame_count: int | None
     colors: ColorTags
     pixel_aspect: Fraction
@@ -121,6 +123,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         start_pts=start,
         end_pts=None if jumps else _end(container, stream, start, seekable=seekable),
         rate=rate,
+        base_rate=stream.guessed_rate,
         frame_count=count,
         colors=ColorTags(
             int(codec.colorspace), int(codec.color_primaries), int(codec.color_trc), int(codec.color_range)

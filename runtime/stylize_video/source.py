@@ -62,7 +62,8 @@ class VideoInfo:
     """What is known of a video's frames before they are decoded.
 
     ``time_base`` is the length in seconds of one PTS unit; ``rate`` the average frame
-    rate (a hint only: time stamps decide); ``frame_count`` an estimate, None where
+    rate (a hint only: time stamps decide), and ``base_rate`` the lowest at whose ticks all
+    frames seem to be, None where that is unknown; ``frame_count`` an estimate, None where
     unknown; ``pixel_aspect`` is the width of a pixel over its height. ``window``
     is the part of the file that is taken; its shift is off all time stamps already.
     ``first_number`` is that of the first picture, where the video is numbered pictures.
@@ -77,6 +78,7 @@ class VideoInfo:
     frame_count: int | None = None
     colors: ColorTags = BT709
     pixel_aspect: Fraction = Fraction(1)
+    base_rate: Fraction | None = None
     window: Window = field(default_factory=Window)
     first_number: int | None = None
     ending: Ending = field(default_factory=Ending, compare=False, repr=False)
@@ -351,6 +353,7 @@ def _info(path: Path, facts: Probe, *, width: int, height: int, window: Window) 
         time_base=facts.time_base,
         start_pts=0 if window.start is not None else facts.start_pts,
         rate=facts.rate,
+        base_rate=facts.base_rate,
         frame_count=_frames_in(facts, window),
         colors=BT709 if standard else facts.colors,
         pixel_aspect=1 / facts.pixel_aspect if turned else facts.pixel_aspect,

@@ -24,6 +24,9 @@ ROUNDING = Fraction(2, 1000)
 _LONGEST_STILL = 86_400
 """Seconds that one frame may be repeated for; a wrong time stamp would fill any disk."""
 
+_FASTEST_TICKS = 120
+"""Frames a second; what seems to need more are inexact time stamps."""
+
 _GIF_RATE = Fraction(50)
 _GIF_TIME_BASE, _GIF_SHORTEST = Fraction(1, 100), 2
 """GIF counts hundredths of a second. Browsers show delays of less than two of them as ten."""
@@ -37,17 +40,30 @@ def repeated(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
 
 
 def numbered(frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[TimedFrame], VideoInfo]:
-    """Frames for containers that store an order and a rate, and no time stamps: each at the nearest tick."""
+    """Frames for AVI, which stores an order and a rate, and no time stamps: each at the nearest tick.
+
+    Ticks may stay empty, so that a rate which varies is that of the fastest part.
+    """
+    rate = info.rate
+    if info.base_rate and rate < info.base_rate <= _FASTEST_TICKS:
+        rate = info.base_rate
 
     def stamped() -> Iterator[TimedFrame]:
         last: int | None = None
+        late = Fraction(0)  # ticks
         for frame in frames:
-            tick = round(frame.pts * info.time_base * info.rate)
-            last = tick if last is None else max(tick, last + 1)
+            exact = frame.pts * info.time_base * rate
+            last = round(exact) if last is None else max(round(exact), last + 1)
+            late = max(late, last - exact)
             yield replace(frame, pts=last)
+        if late > 1:
+            _log.warning(
+                "AVI stores no time stamps, but %.4g frames a second: some are up to %.2f s late",
+                float(rate), float(late / rate),
+            )  # fmt: skip
 
-    start = round(info.start_pts * info.time_base * info.rate)
-    return stamped(), replace(info, time_base=1 / info.rate, start_pts=start)
+    start = round(info.start_pts * info.time_base * rate)
+    return stamped(), replace(info, time_base=1 / rate, start_pts=start, rate=rate)
 
 
 def at_rate(
@@ -82,7 +98,9 @@ def at_rate(
             shown = frame
 
     count = info.frame_count and max(1, round(info.frame_count / info.rate * fps))
-    return resampled(), replace(info, time_base=time_base, start_pts=start, rate=fps, frame_count=count)
+    return resampled(), replace(
+        info, time_base=time_base, start_pts=start, rate=fps, base_rate=fps, frame_count=count
+    )
 
 
 def at_average_rate(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,10 +18,12 @@ import pytest
 
 from media import HEVC10, Coding, write_video
 from stylize_video.encoding import Encoding
+from stylize_video.frame import TimedFrame
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
-from stylize_video.source import VideoSource
+from stylize_video.source import VideoInfo, VideoSource
 from stylize_video.style import Style
+from stylize_video.timing import numbered
 from support import draw_picture
 
 SOUND_RATE = 48_000
@@ -149,15 +152,40 @@ def test_avi_counts_frames(b_frames: int, invert: StyleSession, tmp_path: Path) 
     assert heard_at(result) == heard_at(source)
 
 
+BURST = [*range(60), *range(60, 240, 6)]
+"""As a screen is recorded: two seconds of all frames, then every sixth."""
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+@pytest.mark.parametrize("pts", [VARIABLE, BURST], ids=["variable", "burst"])
 @pytest.mark.parametrize("codec", ["h264", "ffv1"])
-def test_an_avi_result_has_every_frame_in_its_place(codec: str, invert: StyleSession, tmp_path: Path) -> None:
-    source = clip_with_sound(tmp_path / "in.mkv", rate=Fraction(30), pts=VARIABLE)
+def test_an_avi_result_has_every_frame_in_its_place(
+    codec: str,
+    pts: list[int],
+    suffix: str,
+    invert: StyleSession,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = clip_with_sound(tmp_path / f"in{suffix}", rate=Fraction(30), pts=pts)
     result = stylize_file(source, tmp_path / "out.avi", invert, encoding=Encoding(codec)).output
     with av.open(str(result)) as container:
         packets = [p for p in container.demux(video=0) if p.size and p.dts is not None]
         assert [float(p.dts * p.time_base) for p in packets if p.dts is not None] == pytest.approx(
-            [stamp / 30 for stamp in VARIABLE], abs=1 / 60
+            [stamp / 30 for stamp in pts], abs=1 / 60
         )
+    assert not caplog.records
+
+
+def test_frames_that_avi_shows_late_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Two are at one tick, three more follow at once."""
+    info = replace(VideoInfo.of(16, 16, 10), time_base=Fraction(1, 1000))
+    black = np.zeros((16, 16, 3), np.uint8)
+    frames, info = numbered([TimedFrame(pts, black) for pts in (0, 10, 20, 30, 1000)], info)
+    assert [frame.pts for frame in frames] == [0, 1, 2, 3, 10]
+    assert [record.message for record in caplog.records] == [
+        "AVI stores no time stamps, but 10 frames a second: some are up to 0.27 s late"
+    ]
 
 
 def test_sound_that_avi_cannot_delay_is_told(
