@@ -284,7 +284,7 @@ def test_ten_minutes_keep_their_memory_and_their_delay(invert: StyleSession, tmp
     assert statistics.shown == 3000
     assert statistics.dropped == 0
     assert statistics.seconds == pytest.approx(600, abs=1)
-    # Settled after the first recording; of the 2000 frames since then, 2304 bytes each, not one in twenty was kept.
+    # Settled after the first recording; of the 2000 frames of 2304 bytes since not one in twenty was kept.
     assert memory[-1] - memory[1] < 100 * 2304
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) == pytest.approx(600 / 1.2, abs=120)
