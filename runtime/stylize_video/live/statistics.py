@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import stat
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -12,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stylize_video.errors import SinkError
 
@@ -19,8 +23,8 @@ Clock = Callable[[], float]
 """Seconds from any start on; tests bring their own."""
 
 _RATE_SECONDS = 2.0
-_LATENCIES = 300
-_MEASURED = 60
+_LATENCY_SECONDS = 10.0
+_STYLIZE_SECONDS = 2.0
 
 
 class Rate:
@@ -59,14 +63,37 @@ class Rate:
             self._times.popleft()
 
 
+class _Recent:
+    """Numbers of the last ``seconds``, and at least the newest one."""
+
+    def __init__(self, clock: Clock, *, seconds: float) -> None:
+        self._clock, self._seconds = clock, seconds
+        self._numbers: deque[tuple[float, float]] = deque()
+
+    def add(self, number: float) -> None:
+        self._numbers.append((self._clock(), number))
+        self._forget()
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """0 where there was none yet."""
+        self._forget()
+        return np.array([number for _, number in self._numbers] or [0.0])
+
+    def _forget(self) -> None:
+        while len(self._numbers) > 1 and self._numbers[0][0] < self._clock() - self._seconds:
+            self._numbers.popleft()
+
+
 @dataclass(frozen=True)
 class Statistics:
     """One look at the live picture.
 
     Rates are frames a second over the last two seconds; ``latency_*`` are milliseconds
-    from a frame's capture until it was shown, over the last 300 frames; ``stylize_ms`` is
-    the median of the network, the look and the resizing together. Sizes are width and height.
-    ``dropped`` frames were captured but never shown, because a newer one was there.
+    from a frame's capture until it was shown, over the last ten seconds; ``stylize_ms`` is
+    the median of the network, the look and the resizing together, over the last two. Sizes are
+    width and height. ``dropped`` frames were captured but never shown, because a newer one was
+    there. ``state`` is the source's: ``live``, ``lost`` or ``ended``.
     """
 
     seconds: float
@@ -81,6 +108,7 @@ class Statistics:
     dropped: int
     size: tuple[int, int]
     working_size: tuple[int, int]
+    state: str = "live"
 
     def lines(self) -> list[str]:
         """For people: a few short lines."""
@@ -103,26 +131,30 @@ class Monitor:
         self._started = clock()
         self._stylized = Rate(clock)
         self._shown = Rate(clock)
-        self._latencies: deque[float] = deque(maxlen=_LATENCIES)
-        self._stylize_seconds: deque[float] = deque(maxlen=_MEASURED)
+        self._latencies = _Recent(clock, seconds=_LATENCY_SECONDS)
+        self._stylize_seconds = _Recent(clock, seconds=_STYLIZE_SECONDS)
 
     def stylized(self, seconds: float) -> None:
         """One frame went through the style in so many seconds."""
         self._stylized.tick()
-        self._stylize_seconds.append(seconds)
+        self._stylize_seconds.add(seconds)
 
     def shown(self, latency: float) -> None:
         """One frame reached every output, so many seconds after its capture."""
         self._shown.tick()
-        self._latencies.append(latency)
+        self._latencies.add(latency)
 
     def report(
-        self, captured: int, capture_fps: float, size: tuple[int, int], working_size: tuple[int, int]
+        self,
+        captured: int,
+        capture_fps: float,
+        size: tuple[int, int],
+        working_size: tuple[int, int],
+        *,
+        state: str = "live",
     ) -> Statistics:
         """The statistics now; sizes are width and height."""
-        latencies = np.array(self._latencies) * 1000 if self._latencies else np.zeros(1)
-        seconds = np.array(self._stylize_seconds) if self._stylize_seconds else np.zeros(1)
-        p50, p95 = np.percentile(latencies, (50, 95))
+        p50, p95 = np.percentile(self._latencies.values, (50, 95)) * 1000
         return Statistics(
             seconds=round(self._clock() - self._started, 3),
             capture_fps=round(capture_fps, 2),
@@ -130,42 +162,70 @@ class Monitor:
             display_fps=round(self._shown.value, 2),
             latency_p50_ms=round(float(p50), 2),
             latency_p95_ms=round(float(p95), 2),
-            stylize_ms=round(float(np.median(seconds)) * 1000, 2),
+            stylize_ms=round(float(np.median(self._stylize_seconds.values)) * 1000, 2),
             captured=captured,
             shown=self._shown.count,
             dropped=max(0, captured - self._shown.count),
             size=size,
             working_size=working_size,
+            state=state,
         )
 
 
 class StatisticsFile:
     """Appends statistics to a file, one JSON object a line, once a second and at the end.
 
+    A failure on the way is told and ends the file, not the picture; it is raised with the last line.
+
+    Args:
+        path: the file, or a pipe; a reader that stalls is a failure, as one that leaves.
+        clock: seconds.
+        on_failure: told once.
+        seconds: between two lines.
+
     Raises:
-        SinkError: the file cannot be written.
+        SinkError: the file cannot be opened.
     """
 
-    def __init__(self, path: Path, clock: Clock, *, seconds: float = 1.0) -> None:
-        self._path, self._clock, self._seconds = path, clock, seconds
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        on_failure: Callable[[str], None] = lambda _: None,
+        seconds: float = 1.0,
+    ) -> None:
+        self._path, self._clock, self._on_failure, self._seconds = path, clock, on_failure, seconds
         self._due = clock() + seconds
+        self._failure: SinkError | None = None
         try:
             self._file = path.open("a", encoding="utf-8")
         except OSError as error:
             raise SinkError(f"cannot write the statistics {path}: {error.strerror}") from error
+        if stat.S_ISFIFO(os.fstat(self._file.fileno()).st_mode):
+            os.set_blocking(self._file.fileno(), False)
 
     def write(self, statistics: Statistics, *, last: bool = False) -> None:
-        """Write a line if one is due, or if it is the ``last``."""
+        """Write a line if one is due, or if it is the ``last``.
+
+        Raises:
+            SinkError: it is the last one, and some could not be written.
+        """
         now = self._clock()
-        if now < self._due and not last:
-            return
+        if not self._failure and (last or now >= self._due):
+            self._write(statistics, now)
+        if self._failure and last:
+            raise self._failure
+
+    def _write(self, statistics: Statistics, now: float) -> None:
         self._due = now + self._seconds
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **asdict(statistics)}
         try:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
         except OSError as error:
-            raise SinkError(f"writing the statistics {self._path} failed: {error.strerror}") from error
+            self._failure = SinkError(f"writing the statistics {self._path} failed: {error.strerror}")
+            self._on_failure(str(self._failure))
 
     def __enter__(self) -> StatisticsFile:
         return self
@@ -173,4 +233,5 @@ class StatisticsFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # what could not be written is tried again
+            self._file.close()

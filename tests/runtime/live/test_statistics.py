@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -56,6 +60,21 @@ def test_latencies_in_percentiles() -> None:
         assert fact in text
 
 
+def test_figures_of_a_slow_picture_are_not_of_minutes_ago() -> None:
+    clock = ManualClock()
+    monitor = Monitor(clock)
+    for seconds in [1.3] * 30 + [0.2] * 20:
+        clock.now += 1
+        monitor.stylized(seconds)
+        monitor.shown(seconds)
+    report = monitor.report(50, 1.0, (64, 48), (64, 48), state="lost")
+    assert report.stylize_ms == pytest.approx(200)
+    assert (report.latency_p50_ms, report.latency_p95_ms) == pytest.approx((200, 200))
+    assert report.state == "lost"
+    clock.now += 600
+    assert monitor.report(50, 0.0, (64, 48), (64, 48)).latency_p50_ms == pytest.approx(200)
+
+
 def test_a_line_a_second_and_one_at_the_end(tmp_path: Path) -> None:
     clock = ManualClock()
     monitor = Monitor(clock)
@@ -69,8 +88,54 @@ def test_a_line_a_second_and_one_at_the_end(tmp_path: Path) -> None:
     assert len(lines) in (5, 6)
     assert lines[-1]["captured"] == 7
     assert lines[0]["seconds"] < lines[-1]["seconds"]
+    assert lines[-1]["state"] == "live"
 
 
 def test_statistics_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="cannot write the statistics"):
         StatisticsFile(tmp_path / "nowhere" / "stats.jsonl", ManualClock())
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[tuple[Path, int]]:
+    """A pipe, and the end of it that reads."""
+    if sys.platform == "win32":
+        pytest.skip("there are no named pipes among the files here")
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    yield path, end
+    with suppress(OSError):
+        os.close(end)
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_reader_that_leaves_or_stalls_is_told_once(pipe: tuple[Path, int], leaves: bool) -> None:
+    clock = ManualClock()
+    statistics = Monitor(clock).report(0, 0.0, (0, 0), (0, 0))
+    path, end = pipe
+    told: list[str] = []
+    with StatisticsFile(path, clock, on_failure=told.append) as file:
+        if leaves:
+            os.close(end)
+        for _ in range(1000):
+            clock.now += 1
+            file.write(statistics)
+        assert len(told) == 1
+        assert told[0].startswith(f"writing the statistics {path} failed: ")
+        with pytest.raises(SinkError, match="writing the statistics"):
+            file.write(statistics, last=True)
+
+
+def test_a_full_disk_is_told_and_ends_nothing() -> None:
+    path = Path("/dev/full")
+    if not path.exists():
+        pytest.skip("there is no /dev/full")
+    clock = ManualClock()
+    told: list[str] = []
+    statistics = Monitor(clock).report(0, 0.0, (0, 0), (0, 0))
+    with StatisticsFile(path, clock, on_failure=told.append) as file:
+        for _ in range(3):
+            clock.now += 1
+            file.write(statistics)
+    assert told == ["writing the statistics /dev/full failed: No space left on device"]
