@@ -94,6 +94,17 @@ def size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+def settled(path: Path) -> int:
+    """The size of a file that grows no more."""
+    sizes = [size(path)]
+    deadline = time.monotonic() + SECONDS
+    while len(sizes) < 5 or len(set(sizes[-5:])) > 1:
+        assert time.monotonic() < deadline, f"{path} grows on"
+        time.sleep(0.1)
+        sizes.append(size(path))
+    return sizes[-1]
+
+
 def test_space_pauses_and_goes_on(make_clip: MakeClip, tmp_path: Path) -> None:
     source = make_clip(tmp_path / "long.mp4", frames=300, width=320, height=240)
     journal = tmp_path / ".long.photo.mp4.resume"
@@ -104,9 +115,9 @@ def test_space_pauses_and_goes_on(make_clip: MakeClip, tmp_path: Path) -> None:
             assert terminal.process.poll() is None, terminal.screen
         terminal.press(b"x ")  # other keys do nothing
         terminal.wait_for("paused: space goes on")
-        time.sleep(1.0)  # what is decoded already is still encoded
-        paused = size(journal)
-        time.sleep(1.0)
+        paused = settled(journal)  # what is decoded already is still encoded
+        assert paused >= 5000
+        time.sleep(0.5)
         assert size(journal) == paused
         terminal.press(b" ")
         terminal.wait_for("going on")

@@ -102,14 +102,21 @@ def test_a_benchmark(on_windows: Command, clip: Path, invert_style: Path, tmp_pa
     assert json.loads(report.read_text())["sizes"][0]["command"]["first_frame_seconds"] > 0
 
 
-@pytest.mark.parametrize("arguments", [["stylize-doctor"], ["train-style", "--help"]])
+def test_a_doctor(on_windows: Command) -> None:
+    done = on_windows("stylize-doctor", "--device", "cpu")
+    assert done.returncode == 0, done.stdout
+    assert "golden pair right" in done.stdout
+
+
 def test_what_a_code_page_lacks_is_written_out(
-    arguments: list[str], on_windows: Command, monkeypatch: pytest.MonkeyPatch
+    on_windows: Command, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "cp437")
-    done = on_windows(*arguments)
-    assert "Traceback" not in done.stderr
-    assert done.stdout
+    style = tmp_path / "\u0152uvre \u2192.onnx"
+    shutil.copy(invert_style, style)
+    done = on_windows("export-onnx", "--show", style)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u0152uvre \\u2192.onnx" in done.stdout
 
 
 @pytest.mark.usefixtures("on_windows")
