@@ -109,6 +109,7 @@ class StreamSource(VideoSource):
         with self._input.opening() if self._input else contextlib.nullcontext():
             container = _open(name, raw, self._input)
             shown = _shown(name)
+            self._kind = container.format.name
             try:
                 facts = facts_of(container, shown, seekable=False)
             except SourceError:
@@ -117,6 +118,11 @@ class StreamSource(VideoSource):
             self.others = SharedPackets(container)
             live = name != STANDARD and container.duration is None
             self._begin(Path(shown), facts, edit=edit, alpha=alpha, shared=self.others, live=live)
+
+    def _why_no_frames(self) -> str:
+        if self._input and not self._input.seekable() and "mp4" in self._kind:
+            return "an MP4 with its index at its end cannot be read from a pipe; name the file"
+        return super()._why_no_frames()
 
     def close(self) -> None:
         """As for any video; standard input is given back too."""

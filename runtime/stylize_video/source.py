@@ -141,7 +141,10 @@ class VideoSource:
         self._name, self._facts, self._is_read_once = str(path), facts, shared is not None
         openers = _openers(self._name, facts, alpha=alpha and facts.alpha, shared=shared)
         self._open_by_pyav = openers[-1]
-        self._reader, first = _first_that_decodes(self._name, openers)
+        opened = _first_that_decodes(openers)
+        if opened is None:
+            raise SourceError(self._why_no_frames())
+        self._reader, first = opened
         if live:
             edit = replace(edit, start=edit.start or Fraction(0))
             window = edit.window(first.pts * facts.time_base, facts.time_base)
@@ -164,6 +167,9 @@ class VideoSource:
         if window.end is not None and self._ahead[0].pts * facts.time_base >= window.end:
             self.close()
             raise SourceError(f"{path} has no frame in the part asked for")
+
+    def _why_no_frames(self) -> str:
+        return f"{self._name} has no video frames that can be decoded"
 
     def __iter__(self) -> Iterator[TimedFrame]:
         time_base, end = self.info.time_base, self.info.window.end
@@ -310,8 +316,8 @@ def _openers(
     return [by_pyav]
 
 
-def _first_that_decodes(name: str, openers: list[Callable[[], Reader]]) -> tuple[Reader, TimedFrame]:
-    """An open reader for this file, and its first frame."""
+def _first_that_decodes(openers: list[Callable[[], Reader]]) -> tuple[Reader, TimedFrame] | None:
+    """An open reader, and its first frame; None where no reader finds one."""
     for opener in openers:
         reader = opener()
         try:
@@ -322,7 +328,7 @@ def _first_that_decodes(name: str, openers: list[Callable[[], Reader]]) -> tuple
         if first is not None:
             return reader, first
         reader.close()
-    raise SourceError(f"{name} has no video frames that can be decoded")
+    return None
 
 
 def _of_size(size: tuple[int, int], image: Frame, alpha: Alpha | None) -> tuple[Frame, Alpha | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -30,6 +31,22 @@ class StandardInput:
         self._descriptor = os.dup(_INPUT)
         self._stopped = threading.Event()
         self._interruption: KeyboardInterrupt | None = None
+        self._is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        # What was read before this is no part of it.
+        self._begin = os.lseek(self._descriptor, 0, os.SEEK_CUR) if self._is_file else 0
+
+    def seekable(self) -> bool:
+        """Whether a file was redirected here, as by ``< clip.mp4``, and no pipe."""
+        return self._is_file
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go on elsewhere; returns where."""
+        start = self._begin if whence == os.SEEK_SET else 0
+        return os.lseek(self._descriptor, start + offset, whence) - self._begin
+
+    def tell(self) -> int:
+        """The byte that is read next."""
+        return self.seek(0, os.SEEK_CUR)
 
     def read(self, size: int) -> bytes:
         """Up to ``size`` bytes; none at the end, or once nobody wants more."""

@@ -257,6 +257,34 @@ def test_noise_on_standard_input(tmp_path: Path) -> None:
         open_source("-")
 
 
+@pytest.mark.parametrize("before", [0, 5000], ids=["from its start", "behind what was read before"])
+def test_an_mp4_is_read_from_a_file_on_standard_input(
+    before: int, make_clip: MakeClip, tmp_path: Path
+) -> None:
+    """Its index is at its end."""
+    file = tmp_path / "in.bin"
+    file.write_bytes(bytes(before) + make_clip(tmp_path / "in.mp4", width=640, height=360).read_bytes())
+    saved = os.dup(0)
+    try:
+        with file.open("rb", buffering=0) as opened:
+            opened.seek(before)
+            os.dup2(opened.fileno(), 0)
+        with open_source("-") as source:
+            assert len(list(source)) == 12
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
+
+
+def test_an_mp4_whose_index_comes_too_late_for_a_pipe(make_clip: MakeClip, tmp_path: Path) -> None:
+    source = make_clip(tmp_path / "in.mp4", width=640, height=360)
+    with (
+        standard_input(source),
+        pytest.raises(SourceError, match="an MP4 with its index at its end cannot be read from a pipe"),
+    ):
+        open_source("-")
+
+
 def test_a_terminal_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO())
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
