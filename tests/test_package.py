@@ -176,7 +176,11 @@ def test_what_a_page_links_to_is_there_and_in_the_source_distribution(page: str)
         ),
     ],
 )
-def test_what_needs_torch_says_how_to_get_it(module: str, main: str, arguments: list[str]) -> None:
+def test_what_needs_torch_says_how_to_get_it(
+    module: str, main: str, arguments: list[str], tmp_path: Path
+) -> None:
+    for name in {"style.pth", "style.jpg"}.intersection(arguments):
+        (tmp_path / name).touch()
     program = (
         "import sys\n"
         "sys.modules['torch'] = None  # as if it were not installed\n"
@@ -184,7 +188,9 @@ def test_what_needs_torch_says_how_to_get_it(module: str, main: str, arguments: 
         f"from {module} import {main}\n"
         f"{main}()\n"
     )
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
     assert result.returncode == 2
     assert (
         result.stderr

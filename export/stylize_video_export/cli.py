@@ -68,30 +68,39 @@ def export_onnx(
         if checkpoint is None or not checkpoint.name:  # "", "." and "/" have none
             fail("name a checkpoint to export (or use --check or --show with a style file)")
         wanted = _precisions(precision)
+        from stylize_video.files import check_outputs
         from stylize_video.style import variant_path
-        from stylize_video_export.export import export_checkpoint, proof_devices
-        from stylize_video_export.formats import load_any_checkpoint
         from stylize_video_export.pictures import read_pictures
         from stylize_video_export.pictures import thumbnail as read_thumbnail
-        from stylize_video_export.variants import CALIBRATION_PICTURES
+        from stylize_video_export.request import check_request, proof_devices
 
+        # What can be wrong with the options comes before torch, which takes seconds to load.
         target = output or checkpoint.with_suffix(".onnx")
-        for written in (target, *(variant_path(target, kind) for kind in wanted)):
-            if written.exists() and checkpoint.exists() and written.samefile(checkpoint):
-                fail(f"{written} is the checkpoint itself; name another style file with -o")
+        check_request(target, wanted, calibrated=calibrate is not None)
+        devices = proof_devices(device)
+        for kind in wanted:
+            check_outputs({"--output": variant_path(target, kind)}, [checkpoint, thumbnail])
+        if not checkpoint.is_file():
+            fail(f"the checkpoint {checkpoint} does not exist")
+        metadata = StyleMetadata(
+            name=name,
+            author=author,
+            licence=licence,
+            thumbnail=read_thumbnail(thumbnail) if thumbnail else b"",
+        )
+        pictures = read_pictures(calibrate) if calibrate else ()
+
+        from stylize_video_export.export import export_checkpoint
+        from stylize_video_export.formats import load_any_checkpoint
+
         export = export_checkpoint(
             load_any_checkpoint(checkpoint),
             target,
-            metadata=StyleMetadata(
-                name=name,
-                author=author,
-                licence=licence,
-                thumbnail=read_thumbnail(thumbnail) if thumbnail else b"",
-            ),
+            metadata=metadata,
             opset=opset,
             precisions=wanted,
-            pictures=read_pictures(calibrate, count=CALIBRATION_PICTURES) if calibrate else (),
-            devices=proof_devices(device),
+            pictures=pictures,
+            devices=devices,
             verify=verify,
         )
         if not quiet:

@@ -13,8 +13,7 @@ import onnx
 import torch
 
 from stylize_video.contract import GoldenPair, Precision, StyleMetadata
-from stylize_video.device import PROVIDERS, cuda_problem
-from stylize_video.errors import StylizeError
+from stylize_video.device import PROVIDERS
 from stylize_video.files import replacing
 from stylize_video.receptive_field import find_receptive_field
 from stylize_video.style import variant_path
@@ -26,6 +25,7 @@ from stylize_video_export.parity import (
     parity_inputs,
     runner,
 )
+from stylize_video_export.request import ExportError, check_request
 from stylize_video_export.to_onnx import DEFAULT_OPSET, ContractNetwork, to_onnx, with_metadata
 from stylize_video_export.variants import (
     HALF_LIMIT,
@@ -44,10 +44,6 @@ _BLACK_AND_WHITE = np.repeat(np.array([0, 1], np.float32), 32).reshape(1, 1, 1, 
 """Half a picture each: the largest values of a network come from pictures like that."""
 
 _log = logging.getLogger(__name__)
-
-
-class ExportError(StylizeError):
-    """An export failed or could not be proved; the file it was about was not written."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +100,7 @@ def export_checkpoint(
         ExportError: the difference to torch is too large (nothing is written), int8 is
             wanted without pictures, or a file cannot be written or has no name of an fp32 file.
     """
-    _check_name(output)
-    if "int8" in precisions and not pictures:
-        raise ExportError(
-            "int8 is calibrated on real pictures: pass --calibrate with a folder of some two dozen photos"
-        )
+    check_request(output, precisions, calibrated=bool(pictures))
     network = ContractNetwork(checkpoint.build())
     graph = to_onnx(network, opset=opset)
     rows = _prove(network, graph, pictures, devices, tolerance, output) if verify else []
@@ -145,22 +137,6 @@ def export_checkpoint(
         )
         files.append(_write(variant, replace(complete, golden=golden), file))
     return Export(files, rows, refused)
-
-
-def proof_devices(device: str) -> tuple[str, ...]:
-    """The devices that ``--device`` means: ``auto`` is every one that works.
-
-    Raises:
-        ExportError: the device is unknown, or CUDA cannot be used.
-    """
-    problem = cuda_problem() if device in ("auto", "cuda") else None
-    if device == "auto":
-        return ("cpu",) if problem else ("cpu", "cuda")
-    if device not in PROVIDERS:
-        raise ExportError(f"unknown device {device!r}; there are auto, cpu and cuda")
-    if problem:
-        raise ExportError(f"--device cuda cannot be used: {problem}")
-    return (device,)
 
 
 def golden_pair(model: onnx.ModelProto) -> GoldenPair:
@@ -267,17 +243,6 @@ def _quality(
     if quality < VARIANT_PSNR:
         raise ExportError(f"{quality:.1f} dB against fp32, at least {VARIANT_PSNR:.0f} dB wanted")
     return quality
-
-
-def _check_name(output: Path) -> None:
-    """Raise ExportError where ``output`` is no name of an fp32 file: variants would take its place."""
-    if output.suffix != ".onnx":
-        raise ExportError(f"a style file's name ends in .onnx, {output} does not; name another with -o")
-    if output != (plain := variant_path(output, "fp32")):
-        raise ExportError(
-            f"{output} has the name of a variant: name the fp32 file, {plain}, with -o;"
-            " its variants lie beside it under such names"
-        )
 
 
 def _completed(

@@ -12,6 +12,9 @@ from stylize_video.errors import SourceError, StylizeError
 from stylize_video.pictures import PICTURES, read_pixels
 from stylize_video_export.parity import Pixels
 
+CALIBRATION_PICTURES = 24
+"""More pictures change the ranges of int8 no further; so many of a folder, evenly spread, are taken."""
+
 _LONG_SIDE = 480
 _SMALLEST_SIDE = 64
 _THUMBNAIL_SIDE = 128
@@ -21,7 +24,7 @@ class PictureError(StylizeError):
     """A picture or a folder of pictures cannot be used."""
 
 
-def read_pictures(folder: Path, *, count: int) -> list[Pixels]:
+def read_pictures(folder: Path, *, count: int = CALIBRATION_PICTURES) -> list[Pixels]:
     """Up to ``count`` pictures of a folder, evenly spread over it, at most 480 pixels a side.
 
     Raises:

@@ -36,9 +36,6 @@ from stylize_video_export.parity import Pixels, runner
 VARIANT_PSNR = 38.0
 """Least mean PSNR in dB against fp32 that a variant must reach to be written."""
 
-CALIBRATION_PICTURES = 24
-"""More pictures change the ranges no further; so many of a folder, evenly spread, are taken."""
-
 HALF_LIMIT = 65504 / 2
 """Largest value that fp16 is used for: half of what it holds, as other pictures reach a little further."""
 

@@ -86,7 +86,9 @@ def test_a_file_that_changed_fails_its_check(command: Command, tmp_path: Path) -
         (["CKPT", "--precision", "int8"], "--calibrate"),
         (["CKPT", "--calibrate", "nowhere"], "nowhere does not exist"),
         (["CKPT", "--device", "tpu"], "unknown device 'tpu'"),
-        (["CKPT", "-o", "missing/a.onnx"], "cannot write"),
+        (["CKPT", "-o", "missing/a.onnx"], "the folder missing does not exist"),
+        (["CKPT", "-o", "missing/a.onnx", "--precision", "fp16"], "the folder missing does not exist"),
+        (["CKPT", "--calibrate", "."], "there are no pictures in ."),
         (["CKPT", "--thumbnail", "nothing.png"], "nothing.png does not exist"),
         (["CKPT", "-o", "a.jpg"], "name ends in .onnx, a.jpg does not"),
         (
@@ -99,9 +101,15 @@ def test_a_file_that_changed_fails_its_check(command: Command, tmp_path: Path) -
         (["--show", "nothing.onnx"], "no style 'nothing.onnx'"),
     ],
 )
-def test_bad_input_is_one_sentence(
-    arguments: list[str], sentence: str, command_here: Command, checkpoint_file: Path, tmp_path: Path
+def test_bad_input_is_one_sentence_before_torch_is_loaded(
+    arguments: list[str],
+    sentence: str,
+    command_here: Command,
+    checkpoint_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setitem(sys.modules, "stylize_video_export.export", None)  # as if torch were not installed
     words = [str(checkpoint_file) if word == "CKPT" else word for word in arguments]
     result = command_here("export-onnx", *words, cwd=tmp_path)
     assert result.returncode == 2
@@ -111,16 +119,18 @@ def test_bad_input_is_one_sentence(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("output", ["toy.pth", "link.onnx"])
+@pytest.mark.parametrize(
+    ("output", "sentence"), [("toy.pth", "name ends in .onnx"), ("link.onnx", "is one of the inputs")]
+)
 def test_the_checkpoint_is_never_replaced(
-    output: str, command_here: Command, checkpoint_file: Path, tmp_path: Path
+    output: str, sentence: str, command_here: Command, checkpoint_file: Path, tmp_path: Path
 ) -> None:
     checkpoint = tmp_path / "toy.pth"
     shutil.copy(checkpoint_file, checkpoint)
     (tmp_path / "link.onnx").symlink_to(checkpoint)
     result = command_here("export-onnx", checkpoint, "-o", tmp_path / output)
     assert result.returncode == 2
-    assert "is the checkpoint itself" in result.stderr
+    assert sentence in result.stderr
     assert checkpoint.read_bytes() == checkpoint_file.read_bytes()
     assert (tmp_path / "link.onnx").is_symlink()
 
@@ -136,5 +146,5 @@ def test_nor_is_one_that_has_the_name_of_a_style(
         "export-onnx", checkpoint, "-o", output, "--precision", "all", "--calibrate", photos
     )  # fmt: skip
     assert result.returncode == 2
-    assert "is the checkpoint itself" in result.stderr
+    assert "is one of the inputs; name another file with --output" in result.stderr
     assert checkpoint.read_bytes() == checkpoint_file.read_bytes()

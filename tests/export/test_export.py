@@ -27,7 +27,7 @@ from stylize_video.golden import golden_problem
 from stylize_video.receptive_field import find_receptive_field
 from stylize_video.session import StyleSession
 from stylize_video.style import Style
-from stylize_video_export.export import Export, ExportedFile, ExportError, export_checkpoint, proof_devices
+from stylize_video_export.export import Export, ExportedFile, export_checkpoint
 from stylize_video_export.inspect import check_style, describe_style
 from stylize_video_export.parity import (
     SHAPES,
@@ -37,6 +37,7 @@ from stylize_video_export.parity import (
     parity_inputs,
     runner,
 )
+from stylize_video_export.request import ExportError
 from stylize_video_export.to_onnx import ContractNetwork, to_onnx, with_metadata
 from stylize_video_export.variants import largest_value, to_int8
 from stylize_video_train.checkpoint import Checkpoint
@@ -243,14 +244,6 @@ def test_an_interrupted_training_says_how_far_it_came(
     else:
         assert said == ["the training was interrupted: this is the style after 198 of 4000 steps"]
         assert "steps 198 of 4000" in recipe
-
-
-@pytest.mark.parametrize(
-    "name", ["toy.int8.onnx", "toy.fp16.onnx", "toy.fp32.onnx", ".onnx", "toy.ONNX", "toy"]
-)
-def test_names_that_are_none_of_an_fp32_file(name: str, toy: Checkpoint, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"name of a variant|name ends in \.onnx"):
-        export_checkpoint(toy, tmp_path / name)
 
 
 def test_half_is_close_and_float_at_the_border(exported: Exported) -> None:
@@ -469,10 +462,3 @@ def test_opsets(opset: int, toy: Checkpoint, tmp_path: Path) -> None:
 def test_unwritable_places_are_a_sentence(toy: Checkpoint, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="cannot write"):
         export_checkpoint(toy, tmp_path / "missing" / "toy.onnx")
-
-
-def test_devices() -> None:
-    assert proof_devices("cpu") == ("cpu",)
-    assert proof_devices("auto")[0] == "cpu"
-    with pytest.raises(ExportError, match="unknown device 'tpu'"):
-        proof_devices("tpu")

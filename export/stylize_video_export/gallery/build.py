@@ -9,10 +9,10 @@ from pathlib import Path
 from stylize_video.contract import PRECISIONS
 from stylize_video.errors import StyleError
 from stylize_video.style import Style, variant_path
-from stylize_video_export.export import Export, export_checkpoint, proof_devices
+from stylize_video_export.export import Export, export_checkpoint
 from stylize_video_export.gallery.recipes import GalleryRecipe
 from stylize_video_export.pictures import read_pictures, thumbnail
-from stylize_video_export.variants import CALIBRATION_PICTURES
+from stylize_video_export.request import proof_devices
 from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
 from stylize_video_train.trainer import Progress, is_result_of, train
 
@@ -90,7 +90,7 @@ def export_style(
         style,
         metadata=recipe.metadata(thumbnail(recipe.picture)),
         precisions=PRECISIONS,
-        pictures=read_pictures(workshop.content, count=CALIBRATION_PICTURES),
+        pictures=read_pictures(workshop.content),
         devices=proof_devices(device),
     )
     for precision in set(PRECISIONS) - {file.precision for file in export.files}:
