@@ -208,8 +208,9 @@ def test_a_terminal_gets_a_bar(source: Path, tmp_path: Path) -> None:
 def test_ctrl_c_at_any_moment_ends_in_order(make_clip: MakeClip, tmp_path: Path) -> None:
     """While libraries are imported, while the style loads, while frames are made."""
     source = make_clip(tmp_path / "in.mp4", frames=900, width=320, height=240)
-    for wait in (0.0, 0.1, 0.2, 0.4, 0.8):
-        shown, code = in_a_terminal([str(source), "-o", str(tmp_path / "o.mp4")], interrupt_after=wait)
+    moments = ("<begun>", "<import numpy>", "<import onnxruntime>", "<import onnx>", ".onnx>", "/900")
+    for moment in moments:
+        shown, code = in_a_terminal([str(source), "-o", str(tmp_path / "o.mp4")], interrupt_at=moment)
         assert code == 130, shown
         assert "Traceback" not in shown
         assert not (tmp_path / "o.mp4").exists()
@@ -217,15 +218,23 @@ def test_ctrl_c_at_any_moment_ends_in_order(make_clip: MakeClip, tmp_path: Path)
         assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def in_a_terminal(arguments: list[str], *, interrupt_after: float | None = None) -> tuple[str, int]:
+def in_a_terminal(arguments: list[str], *, interrupt_at: str | None = None) -> tuple[str, int]:
     """What the command shows in a terminal, and its exit code.
 
-    Ctrl-C is pressed ``interrupt_after`` seconds after the command began.
+    Ctrl-C is pressed as soon as it has shown ``interrupt_at``; what it imports and opens is shown for that.
     """
     program = (
+        "import os, sys\n"
         "from stylize_video import usage\n"
         "run = usage.run\n"
-        "usage.run = lambda command: (print('begun', flush=True), run(command))\n"
+        "def tell(event, arguments):\n"
+        "    if event in ('import', 'open'):\n"
+        "        os.write(1, f'<{event} {arguments[0]}>\\n'.encode())\n"
+        "def begin(command):\n"
+        "    sys.addaudithook(tell)\n"
+        "    print('<begun>', flush=True)\n"
+        "    run(command)\n"
+        "usage.run = begin\n"
         "from stylize_video.cli import main\n"
         "main()\n"
     )
@@ -238,10 +247,9 @@ def in_a_terminal(arguments: list[str], *, interrupt_after: float | None = None)
     with contextlib.suppress(OSError):  # Linux ends a terminal whose process is gone with an error
         while received := os.read(terminal, 65536):
             shown += received
-            if interrupt_after is not None and b"begun" in shown:
-                time.sleep(interrupt_after)
+            if interrupt_at is not None and interrupt_at.encode() in shown:
                 os.write(terminal, b"\x03")
-                interrupt_after = None
+                interrupt_at = None
     code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     os.close(terminal)
     return shown.decode(errors="replace"), code
