@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+import threading
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -42,15 +44,19 @@ def command() -> Command:
 def command_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """As ``command``, in this process: for tests that would spend their time on imports."""
     monkeypatch.setenv("COLUMNS", "200")
+    threads = set(threading.enumerate())
 
     def run(name: str, *arguments: object, cwd: Path | str | None = None) -> subprocess.CompletedProcess[str]:
         module, function = SCRIPTS[name].split(":")
         line = [name, *map(str, arguments)]
         with monkeypatch.context() as patch:
             patch.setattr(sys, "argv", line)
+            patch.setattr(logging.root, "handlers", [])  # of pytest: warnings go where a command's go
             patch.chdir(cwd or Path.cwd())
             with pytest.raises(SystemExit) as ended:
                 getattr(import_module(module), function)()
+        left = [thread for thread in threading.enumerate() if thread not in threads and not thread.daemon]
+        assert not left, "the process would wait for them for ever"
         printed, said = capfd.readouterr()
         return subprocess.CompletedProcess(line, int(ended.value.code or 0), printed, said)
 

@@ -129,11 +129,13 @@ def test_listing_styles_and_the_version(command: Command) -> None:
     ],
 )
 def test_bad_input_is_one_sentence(
-    arguments: list[str], sentence: str, command: Command, source: Path, tmp_path: Path
+    arguments: list[str], sentence: str, command_here: Command, source: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "text.mp4").write_text("I am a text file.\n" * 40)
     before = sorted(tmp_path.iterdir())
-    result = command("stylize-video", *[str(source) if a == "IN" else a for a in arguments], cwd=tmp_path)
+    result = command_here(
+        "stylize-video", *[str(source) if a == "IN" else a for a in arguments], cwd=tmp_path
+    )
     assert result.returncode == 2
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr

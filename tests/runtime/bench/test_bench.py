@@ -121,38 +121,38 @@ def test_what_was_measured_is_kept_and_shown_where_the_rest_fails(
     assert "64x48, milliseconds a frame" in capsys.readouterr().out
 
 
-def test_reports_take_no_place_of_what_is_read(command: Command, clip: Path, invert_style: Path) -> None:
+def test_reports_take_no_place_of_what_is_read(command_here: Command, clip: Path, invert_style: Path) -> None:
     before = clip.read_bytes(), invert_style.read_bytes()
     for place in (clip, invert_style):
-        result = command("stylize-bench", clip, "--against", invert_style, "--json", place)
+        result = command_here("stylize-bench", clip, "--against", invert_style, "--json", place)
         assert result.returncode == 2
         assert "is one of the inputs; name another file with --json" in result.stderr
     assert (clip.read_bytes(), invert_style.read_bytes()) == before
 
 
-def test_seconds_that_are_no_number(command: Command, clip: Path) -> None:
-    result = command("stylize-bench", clip, "--seconds", "nan")
+def test_seconds_that_are_no_number(command_here: Command, clip: Path) -> None:
+    result = command_here("stylize-bench", clip, "--seconds", "nan")
     assert result.returncode == 2
     assert "seconds of a turn must be a number" in result.stderr
 
 
-def test_where_the_report_goes_is_looked_at_first(command: Command, tmp_path: Path) -> None:
+def test_where_the_report_goes_is_looked_at_first(command_here: Command, tmp_path: Path) -> None:
     for place, sentence in ((tmp_path / "missing" / "a.json", "does not exist"), (tmp_path, "is a folder")):
-        result = command("stylize-bench", "no.mp4", "--json", place)
+        result = command_here("stylize-bench", "no.mp4", "--json", place)
         assert result.returncode == 2
         assert sentence in result.stderr
         assert "no.mp4" not in result.stderr
 
 
 @pytest.mark.parametrize("size", ["99999x99999", "16385x16", "16384x16384"])
-def test_sizes_beyond_any_video(size: str, command: Command) -> None:
-    result = command("stylize-bench", "no.mp4", "--size", size)
+def test_sizes_beyond_any_video(size: str, command_here: Command) -> None:
+    result = command_here("stylize-bench", "no.mp4", "--size", size)
     assert result.returncode == 2
     assert f"{size} is larger than any video that is read" in result.stderr
 
 
 @pytest.mark.parametrize("size", ["640", "8x8", "axb", "-1x20"])
-def test_sizes_that_make_no_sense(size: str, command: Command, clip: Path) -> None:
-    result = command("stylize-bench", clip, f"--size={size}")
+def test_sizes_that_make_no_sense(size: str, command_here: Command, clip: Path) -> None:
+    result = command_here("stylize-bench", clip, f"--size={size}")
     assert result.returncode == 2
     assert "sizes look like 640x360" in result.stderr

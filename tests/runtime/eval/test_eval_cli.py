@@ -126,14 +126,14 @@ def test_styles_of_one_name_have_rows_of_their_own(
 def test_bad_input_is_one_sentence(
     arguments: list[str],
     sentence: str,
-    command: Command,
+    command_here: Command,
     source: Path,
     still: Path,
     invert_style: Path,
     tmp_path: Path,
 ) -> None:
     places = {"CLIP": str(source), "STILL": str(still), "STYLE": str(invert_style)}
-    result = command("stylize-eval", *[places.get(a, a) for a in arguments], cwd=tmp_path)
+    result = command_here("stylize-eval", *[places.get(a, a) for a in arguments], cwd=tmp_path)
     assert result.returncode == 2
     assert sentence in result.stderr
     assert "Traceback" not in result.stderr
