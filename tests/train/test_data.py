@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import logging
+import os
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,6 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from stylize_video_train import data
 from stylize_video_train.data import ContentFolder, DataError, read_picture, resize_short_side
 from support import draw_picture
 
@@ -164,6 +168,71 @@ def test_contrast_and_brightness_change_within_their_limits(photos: Path) -> Non
 def test_small_pictures_are_enlarged(tmp_path: Path) -> None:
     save(tmp_path / "p" / "a.png", width=40, height=33)
     assert ContentFolder(tmp_path / "p", size=64)[0].shape == (3, 64, 64)
+
+
+def test_a_strip_is_not_scaled_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "p").mkdir()
+    ramp = np.tile(np.linspace(0, 255, 100_000, dtype=np.float32).astype(np.uint8), (33, 1))
+    cv2.imwrite(str(tmp_path / "p" / "strip.png"), cv2.merge([ramp] * 3))
+    folder = ContentFolder(tmp_path / "p", size=200)
+    sizes = []
+    resize = cv2.resize
+
+    def watched(picture: np.ndarray, size: tuple[int, int], **options: Any) -> np.ndarray:
+        sizes.append(size)
+        return resize(picture, size, **options)
+
+    monkeypatch.setattr(cv2, "resize", watched)
+    crops = [folder[k] for k in range(4)]
+    assert sizes == [(200, 200)] * 4
+    assert len({crop.mean().item() for crop in crops}) == 4
+    assert all(crop.max() - crop.min() < 2 / 255 for crop in crops), "each shows one place of the ramp"
+
+
+@pytest.mark.parametrize("zoom", [(1.1, 1.8), (4.0, 8.0)])
+def test_a_part_scaled_is_that_part_of_the_scaled_picture(
+    photos: Path, zoom: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ContentFolder(photos, size=64, zoom=zoom)
+    whole = [folder[k] for k in range(10)]
+    monkeypatch.setattr(data, "_MOST_PIXELS", 0)
+    for k in range(10):
+        assert (folder[k] - whole[k]).abs().mean() < 0.06, "moved by less than a pixel of the photo"
+
+
+def test_links_to_folders_are_followed_once(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    save(tmp_path / "linked" / "own.png")
+    (tmp_path / "linked" / "more").symlink_to(photos)
+    (photos / "back").symlink_to(tmp_path / "linked")
+    assert len(ContentFolder(tmp_path / "linked", size=40)) == 6
+
+
+def test_previews_of_trainings_are_no_photos(photos: Path) -> None:
+    before = ContentFolder(photos, size=40)
+    save(photos / "painting.preview.png")
+    after = ContentFolder(photos, size=40)
+    assert (after.paths, after.fingerprint()) == (before.paths, before.fingerprint())
+
+
+def test_pictures_of_kinds_that_are_not_read_are_told(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("a.heic", "b.HEIC", "c.nef", "d.txt"):
+        (photos / name).touch()
+    ContentFolder(photos, size=40)
+    assert [record.getMessage() for record in caplog.records] == [
+        "skipped: 2 .heic files, which are not read; make JPEGs of them",
+        "skipped: 1 .nef files, which are not read; make JPEGs of them",
+    ]
+
+
+def test_names_need_not_be_utf_8(photos: Path) -> None:
+    """Those out of old archives; the hash of names that are is what it has always been."""
+    names = "".join(f"{path.name}\0{path.stat().st_size}\n" for path in sorted(photos.rglob("*.png")))
+    assert ContentFolder(photos, size=40).fingerprint() == hashlib.sha256(names.encode()).hexdigest()
+    save(photos / "a.png").rename(photos / os.fsdecode(b"caf\xe9.png"))
+    folder = ContentFolder(photos, size=40)
+    assert len(folder) == 6
+    assert len(folder.fingerprint()) == 64
 
 
 def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:

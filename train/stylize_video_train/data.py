@@ -9,6 +9,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +29,17 @@ from stylize_video_train.recipe import SHARP_ZOOM
 
 SMALLEST_SIDE = 32
 """Pictures with a shorter side, in pixels, teach nothing and are skipped."""
+
+PREVIEW_ENDING = ".preview.png"
+"""Pictures so named are what trainings leave beside their checkpoints, and no photos."""
+
+_UNREAD = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf"}
+)
+"""Endings of pictures that people have and that are not read here."""
+
+_MOST_PIXELS = 2**25
+"""A photo that would have more of them when scaled is a strip: only the part around its crop is scaled."""
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +73,7 @@ class ContentFolder(Dataset[Tensor]):
     """Endless random square crops ``[3, size, size]`` of the pictures below a folder.
 
     Args:
-        folder: searched recursively.
+        folder: searched recursively, links to folders too; files called ``*.preview.png`` are left out.
         size: side of the crops in pixels.
         seed: decides order, zoom, place and mirroring.
         zoom: the picture's short side is scaled to between these multiples of ``size``; every
@@ -85,11 +100,17 @@ class ContentFolder(Dataset[Tensor]):
     ) -> None:
         if not folder.is_dir():
             raise DataError(f"the folder of content pictures {folder} does not exist")
-        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+        files = [path for path in _files_below(folder) if not path.name.endswith(PREVIEW_ENDING)]
+        found = sorted(path for path in files if path.suffix.lower() in PICTURES)
         with quiet_stderr(), ThreadPoolExecutor() as pool:  # decoders work outside of the interpreter's lock
             problems = list(pool.map(_problem, found))
         for problem in filter(None, problems):
             _log.warning("skipped: %s", problem)
+        endings = Counter(path.suffix.lower() for path in files)
+        for ending in sorted(_UNREAD & endings.keys()):
+            _log.warning(
+                "skipped: %d %s files, which are not read; make JPEGs of them", endings[ending], ending
+            )
         self.paths = [path for path, problem in zip(found, problems, strict=True) if problem is None]
         self.skipped = len(found) - len(self.paths)
         if not self.paths:
@@ -112,7 +133,7 @@ class ContentFolder(Dataset[Tensor]):
     def fingerprint(self) -> str:
         """A hash of the pictures' names and sizes in bytes: another folder, other crops."""
         listing = "".join(f"{p.name}\0{p.stat().st_size}\n" for p in self.paths)
-        return hashlib.sha256(listing.encode()).hexdigest()
+        return hashlib.sha256(listing.encode(errors="surrogatepass")).hexdigest()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -129,11 +150,15 @@ class ContentFolder(Dataset[Tensor]):
         least, most = self.zoom
         factor = least * (most / least) ** rng.random() * self.size / min(height, width)
         scaled = (max(self.size, round(width * factor)), max(self.size, round(height * factor)))
-        shrinking = factor < 1
-        picture = cv2.resize(picture, scaled, interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC)
-        top = int(rng.integers(picture.shape[0] - self.size + 1))
-        left = int(rng.integers(picture.shape[1] - self.size + 1))
-        crop = picture[top : top + self.size, left : left + self.size]
+        top = int(rng.integers(scaled[1] - self.size + 1))
+        left = int(rng.integers(scaled[0] - self.size + 1))
+        interpolation = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        if scaled[0] * scaled[1] > _MOST_PIXELS:
+            part = _part(picture, top / scaled[1], left / scaled[0], self.size / factor)
+            crop = cv2.resize(part, (self.size, self.size), interpolation=interpolation)
+        else:
+            picture = cv2.resize(picture, scaled, interpolation=interpolation)
+            crop = picture[top : top + self.size, left : left + self.size]
         return crop[:, ::-1] if rng.random() < 0.5 else crop
 
     def _lit(self, crop: Tensor, rng: np.random.Generator) -> Tensor:
@@ -141,6 +166,27 @@ class ContentFolder(Dataset[Tensor]):
         contrast, brightness = rng.uniform(*self.contrast), self.brightness * rng.uniform(-1, 1)
         mean = crop.mean()
         return ((crop - mean) * contrast + mean + brightness).clamp(0, 1)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All files in ``folder`` and the folders in it; one that links lead to again is searched once."""
+    seen = set()
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        status = Path(parent).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield from (path for name in names if (path := Path(parent, name)).is_file())
+
+
+def _part(picture: np.ndarray, top: float, left: float, side: float) -> np.ndarray:
+    """The square of ``side`` pixels whose corner lies at these fractions of the picture's sides."""
+    rows, columns = (
+        slice(min(length - 1, int(start * length)), math.ceil(start * length + side))
+        for start, length in zip((top, left), picture.shape[:2], strict=True)
+    )
+    return picture[rows, columns]
 
 
 def _problem(path: Path) -> str | None:
