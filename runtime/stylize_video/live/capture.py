@@ -99,7 +99,7 @@ class Capture:
     def newest(self, *, after: int, timeout: float) -> CapturedFrame | None:
         """The newest frame, as soon as its number is above ``after``; None after ``timeout`` seconds.
 
-        What went wrong in the thread is raised here.
+        What went wrong in the thread is raised here, such as a video by URL that broke off.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._has(after) or self._state == "ended", timeout)
@@ -124,7 +124,13 @@ class Capture:
 
     def _read_one(self) -> None:
         assert self._reader is not None  # for the type checker: _work sees to it
-        item = self._reader.read()
+        try:
+            item = self._reader.read()
+        except SourceError:
+            if not self._loop:
+                raise
+            self._lose()  # and begin again, as at its end
+            return
         if item is None:
             self._at_end(self._reader)
             return
@@ -140,13 +146,19 @@ class Capture:
     def _at_end(self, reader: Reader) -> None:
         if reader.end is not None:
             self._wait_until(reader.end)
+        if reader.live:
+            self._lose()
+            return
         self._close_reader()
         self._started_at = None
-        if reader.live:
-            self._turn("lost")
-            self._stop.wait(self._retry_seconds)
-        elif not self._loop:
+        if not self._loop:
             self._stop.set()
+
+    def _lose(self) -> None:
+        self._close_reader()
+        self._started_at = None
+        self._turn("lost")
+        self._stop.wait(self._retry_seconds)
 
     def _wait_until(self, due: float) -> None:
         now = self._clock()

@@ -173,6 +173,29 @@ def test_what_breaks_in_the_thread_is_raised_in_the_caller() -> None:
     assert reader.closed
 
 
+class Breaking(FastReader):
+    """A video by URL that breaks off with its third frame."""
+
+    live = False
+
+    def read(self) -> tuple[Frame, float | None] | None:
+        if self.number == 2:
+            raise SourceError("it broke off")
+        return super().read()
+
+
+def test_a_video_that_breaks_off_is_an_error() -> None:
+    with Capture(Breaking) as capture:
+        wait_until(lambda: capture.state == "ended")
+        with pytest.raises(SourceError, match="it broke off"):
+            capture.newest(after=2, timeout=20)
+
+
+def test_a_looped_video_that_breaks_off_begins_again() -> None:
+    with Capture(Breaking, loop=True, retry_seconds=0.01) as capture:
+        assert next_frame(capture, 6).index > 6
+
+
 def test_leaving_ends_the_thread_while_the_source_is_away() -> None:
     opened = threading.Event()
 
