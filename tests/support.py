@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 import av
 import numpy as np
@@ -21,27 +20,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
+MakeClip = Callable[..., Path]
+"""As :func:`write_clip`."""
+
 
 def command_line(entry_point: str) -> list[str]:
     """How to start the command of an entry point such as ``package.cli:main``."""
     module, function = entry_point.split(":")
     return [sys.executable, "-c", f"from {module} import {function}; {function}()"]
-
-
-class MakeClip(Protocol):
-    """Writes a small H.264 clip with moving shapes, and AAC sound unless ``sound`` is off."""
-
-    def __call__(
-        self,
-        path: Path,
-        *,
-        frames: int = 12,
-        width: int = 96,
-        height: int = 64,
-        pts: list[int] | None = None,
-        time_base: Fraction = Fraction(1, 30),
-        sound: bool = True,
-    ) -> Path: ...
 
 
 def draw_picture(index: int, width: int, height: int) -> NDArray[np.uint8]:
@@ -63,6 +49,7 @@ def write_clip(
     time_base: Fraction = Fraction(1, 30),
     sound: bool = True,
 ) -> Path:
+    """A small H.264 clip with moving shapes, and AAC sound unless ``sound`` is off."""
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=30)
         assert isinstance(video, av.VideoStream)
