@@ -97,14 +97,16 @@ def export_checkpoint(
         tolerance: largest difference to torch allowed on 0..1.
 
     Raises:
-        ExportError: the difference to torch is too large (nothing is written), int8 is
-            wanted without pictures, or a file cannot be written or has no name of an fp32 file.
+        ExportError: the difference to torch is too large (nothing is written), weights or recipe hold
+            what is no number, int8 is wanted without pictures, or a file cannot be written or has no name of
+            an fp32 file.
     """
     check_request(output, precisions, calibrated=bool(pictures))
+    _check_numbers(checkpoint)
     network = ContractNetwork(checkpoint.build())
     graph = to_onnx(network, opset=opset)
-    rows = _prove(network, graph, pictures, devices, tolerance, output) if verify else []
     complete = _completed(metadata or StyleMetadata(), checkpoint, graph, output)
+    rows = _prove(network, graph, pictures, devices, tolerance, output) if verify else []
     golden = golden_pair(graph)
     files: list[ExportedFile] = []
     refused: list[str] = []
@@ -164,6 +166,13 @@ def write_model(model: onnx.ModelProto, output: Path) -> None:
             temporary.write_bytes(model.SerializeToString(deterministic=True))
     except OSError as error:
         raise ExportError(f"cannot write {output}: {error.strerror}") from error
+
+
+def _check_numbers(checkpoint: Checkpoint) -> None:
+    """Raise ExportError where a weight is no number: ONNX Runtime and torch would only differ by it."""
+    for name, weight in checkpoint.weights.items():
+        if not weight.isfinite().all():
+            raise ExportError(f"{name} has values that are no numbers: the training diverged")
 
 
 def _to_int8(
@@ -250,25 +259,36 @@ def _completed(
 ) -> StyleMetadata:
     receptive_field = find_receptive_field(graph)
     recipe = _public(checkpoint.recipe)
-    if checkpoint.step < recipe.get("steps", 0):
+    steps = recipe.get("steps")
+    if isinstance(steps, int) and checkpoint.step < steps:
         _log.warning(
-            "the training was interrupted: this is the style after %d of %d steps",
-            checkpoint.step,
-            recipe["steps"],
+            "the training was interrupted: this is the style after %d of %d steps", checkpoint.step, steps
         )
         recipe["steps_taken"] = checkpoint.step
-    return replace(
+    metadata = replace(
         given,
-        name=given.name or checkpoint.style.get("name", "") or output.stem,
+        name=_text(given.name or checkpoint.style.get("name", "") or output.stem),
+        author=_text(given.author),
+        licence=_text(given.licence),
         recipe=recipe,
         checkpoint_sha256=checkpoint.weights_sha256(),
         receptive_field=(receptive_field.radius, receptive_field.stride) if receptive_field else None,
     )
+    try:
+        metadata.to_props()
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"the checkpoint's recipe cannot be written into a style file: {error}") from error
+    return metadata
+
+
+def _text(name: str) -> str:
+    """What ONNX can hold of a name: those of files may have bytes that are no UTF-8."""
+    return name.encode(errors="replace").decode()
 
 
 def _public(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """``recipe`` without the folders of the machine it was trained on."""
-    return {**recipe, **{key: Path(recipe[key]).name for key in ("start", "teacher") if key in recipe}}
+    return {**recipe, **{key: Path(str(recipe[key])).name for key in ("start", "teacher") if key in recipe}}
 
 
 def _write(model: onnx.ModelProto, metadata: StyleMetadata, file: ExportedFile) -> ExportedFile:

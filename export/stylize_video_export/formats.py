@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from stylize_video_train.checkpoint import (
@@ -44,9 +45,9 @@ def load_any_checkpoint(path: Path) -> Checkpoint:
             if isinstance(content.get(key), Mapping):
                 content = content[key]
                 break
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise CheckpointError(f"{path} holds no network weights (expected a state dict of tensors)")
-    weights = {str(k).removeprefix("module."): v.float() for k, v in content.items()}
+    if not isinstance(content, Mapping) or not all(_is_plain(v) for v in content.values()):
+        raise CheckpointError(f"{path} holds no network weights (expected a state dict of plain tensors)")
+    weights = {str(k).removeprefix("module."): v for k, v in content.items()}
     weights = {k: v for k, v in weights.items() if not _UNUSED.search(k)}
     if _FIRST_LAYER not in weights:
         some = ", ".join(sorted(weights)[:3]) or "nothing"
@@ -55,6 +56,15 @@ def load_any_checkpoint(path: Path) -> Checkpoint:
             f" fast_neural_style TransformerNet (with {_FIRST_LAYER}), found {some}"
         )
     return _transformer_checkpoint(path, weights)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether ``value`` is a tensor that holds all of its numbers, which are real ones."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not (value.is_meta or value.is_quantized or value.is_nested or value.is_complex())
+    )
 
 
 def _transformer_checkpoint(path: Path, weights: Mapping[str, Tensor]) -> Checkpoint:
@@ -69,7 +79,8 @@ def _transformer_checkpoint(path: Path, weights: Mapping[str, Tensor]) -> Checkp
         config = NetworkConfig(kind="transformer", width=len(first), blocks=len(blocks), pixel_range=255)
     except ValueError as error:
         raise CheckpointError(f"{path} is no TransformerNet: {error}") from error
-    expected = build_network(config).state_dict()
+    with torch.device("meta"):  # a file of a few bytes may claim to be as wide as it likes
+        expected = build_network(config).state_dict()
     differences = [
         *(f"{key} is missing" for key in expected if key not in weights),
         *(f"{key} is not part of it" for key in weights if key not in expected),
@@ -85,4 +96,5 @@ def _transformer_checkpoint(path: Path, weights: Mapping[str, Tensor]) -> Checkp
             f"{path} is not the TransformerNet of width {config.width} with {config.blocks} residual"
             f" blocks that it looks like: {'; '.join(differences[:2])}{more}"
         )
-    return Checkpoint(config, dict(weights), recipe={}, style={"name": path.stem}, step=0)
+    floats = {name: weight.float() for name, weight in weights.items()}
+    return Checkpoint(config, floats, recipe={}, style={"name": path.stem}, step=0)

@@ -102,13 +102,17 @@ class StyleMetadata:
     contract: int = CONTRACT_VERSION
 
     def to_props(self) -> dict[str, str]:
-        """As ``metadata_props`` of an ONNX file; empty fields are left out."""
+        """As ``metadata_props`` of an ONNX file; empty fields are left out.
+
+        Raises:
+            TypeError, ValueError: the recipe holds what JSON cannot: an object, or no finite number.
+        """
         values = {
             "contract": str(self.contract),
             "name": self.name,
             "author": self.author,
             "licence": self.licence,
-            "recipe": json.dumps(self.recipe, sort_keys=True) if self.recipe else "",
+            "recipe": json.dumps(self.recipe, sort_keys=True, allow_nan=False) if self.recipe else "",
             "checkpoint_sha256": self.checkpoint_sha256,
             "golden": self.golden.to_json() if self.golden else "",
             "thumbnail": base64.b64encode(self.thumbnail).decode(),

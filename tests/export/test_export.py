@@ -151,10 +151,30 @@ def test_a_wrong_export_is_not_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_network_of_nans_is_not_written(toy: Checkpoint, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="differs from torch"):
-        export_checkpoint(replace(toy, weights=with_nans(toy.weights)), tmp_path / "toy.onnx")
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(value: float, toy: Checkpoint, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"up2\.bias has values that are no numbers"):
+        export_checkpoint(replace(toy, weights=with_biases(toy.weights, value)), tmp_path / "toy.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), torch.zeros(2)])
+def test_a_recipe_that_no_style_file_can_hold(value: object, toy: Checkpoint, tmp_path: Path) -> None:
+    strange = replace(toy, recipe={**toy.recipe, "noise": value})
+    with pytest.raises(ExportError, match="recipe cannot be written into a style file"):
+        export_checkpoint(strange, tmp_path / "toy.onnx", verify=False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_text_becomes_text(toy: Checkpoint, tmp_path: Path) -> None:
+    """As names of files are that no encoding fits."""
+    strange = replace(toy, style={"name": "caf\udce9"}, recipe={**toy.recipe, "start": "caf\udce9.pth"})
+    export_checkpoint(
+        strange, tmp_path / "toy.onnx", metadata=StyleMetadata(author="Jos\udce9"), verify=False
+    )
+    metadata = Style.load(tmp_path / "toy.onnx").metadata
+    assert metadata is not None
+    assert (metadata.name, metadata.author) == ("caf?", "Jos?")
 
 
 def test_a_nan_in_any_row_of_the_proof_counts(
@@ -174,8 +194,9 @@ def test_a_nan_in_any_row_of_the_proof_counts(
 def test_a_golden_pair_of_nans_is_not_written(
     precisions: Sequence[Precision], toy: Checkpoint, tmp_path: Path
 ) -> None:
-    broken = replace(toy, weights=with_nans(toy.weights))
-    with pytest.raises(ExportError, match="no numbers"):
+    large = torch.full_like(toy.weights["stem.conv.weight"], 3e38)  # and sums of those are infinite
+    broken = replace(toy, weights={**toy.weights, "stem.conv.weight": large})
+    with pytest.raises(ExportError, match="comes out with values that are no numbers"):
         export_checkpoint(
             broken, tmp_path / "toy.onnx", verify=False, precisions=precisions, pictures=PICTURES
         )
@@ -192,7 +213,8 @@ def test_a_style_that_gives_no_numbers_fails_its_check(
     assert metadata is not None
     assert metadata.golden is not None
     assert check_style(path, device="cpu") == [f"{path}: golden pair right on cpu"]
-    graph = quick_to_onnx(ContractNetwork(replace(toy, weights=with_nans(toy.weights)).build()))
+    broken = replace(toy, weights=with_biases(toy.weights, float("nan")))
+    graph = quick_to_onnx(ContractNetwork(broken.build()))
     black = replace(metadata.golden, stylized=np.zeros_like(metadata.golden.stylized))
     path.write_bytes(with_metadata(graph, replace(metadata, golden=black)).SerializeToString())
     assert golden_problem(StyleSession(Style.load(path), "cpu")) is None
@@ -201,8 +223,9 @@ def test_a_style_that_gives_no_numbers_fails_its_check(
     assert any("no numbers" in line for line in describe_style(path) if line.startswith("golden"))
 
 
-def with_nans(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {**weights, "up2.bias": torch.full_like(weights["up2.bias"], float("nan"))}
+def with_biases(weights: Mapping[str, Tensor], value: float) -> dict[str, Tensor]:
+    """With these in the last layer."""
+    return {**weights, "up2.bias": torch.full_like(weights["up2.bias"], value)}
 
 
 def test_every_file_carries_its_proof_and_its_story(checkpoint: Checkpoint, exported: Exported) -> None:
@@ -382,7 +405,7 @@ def test_variants_below_the_gate_are_refused(
 def test_a_variant_of_nans_is_refused(
     toy: Checkpoint, quick_to_onnx: ToOnnx, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = quick_to_onnx(ContractNetwork(replace(toy, weights=with_nans(toy.weights)).build()))
+    broken = quick_to_onnx(ContractNetwork(replace(toy, weights=with_biases(toy.weights, np.nan)).build()))
     monkeypatch.setattr("stylize_video_export.export.to_half", lambda _: broken)
     export = export_checkpoint(toy, tmp_path / "toy.onnx", precisions=("fp32", "fp16"))
     assert [file.precision for file in export.files] == ["fp32"]

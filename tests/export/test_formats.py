@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,32 @@ def test_another_network_says_what_was_expected(tmp_path: Path) -> None:
 def test_files_without_weights(content: Any, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"candy\.pth"):
         load_any_checkpoint(save(content, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "of_another_kind",
+    [
+        Tensor.to_sparse,
+        lambda weight: weight.to("meta"),
+        lambda weight: weight.to(torch.complex64),
+        lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")
+def test_weights_that_are_no_plain_tensors(
+    of_another_kind: Callable[[Tensor], Tensor], tmp_path: Path
+) -> None:
+    state = public_state(8)
+    state["in2.weight"] = of_another_kind(state["in2.weight"])
+    with pytest.raises(CheckpointError, match="expected a state dict of plain tensors"):
+        load_any_checkpoint(save(state, tmp_path))
+
+
+def test_a_small_file_that_claims_a_large_network_takes_no_memory(tmp_path: Path) -> None:
+    wide = torch.zeros(1, dtype=torch.half).expand(10**6, 3, 9, 9)  # stored as one value
+    path = save({**public_state(8), "conv1.conv2d.weight": wide}, tmp_path)
+    with pytest.raises(CheckpointError, match=r"(no|not the) TransformerNet"):
+        load_any_checkpoint(path)
 
 
 class Bomb:
