@@ -17,7 +17,14 @@ from stylize_video.frame import resized
 from stylize_video.inputs import Source, parse_source
 from stylize_video.look import Look
 from stylize_video.options import Options
-from stylize_video.pictures import PICTURES, is_animation, read_picture, write_picture
+from stylize_video.pictures import (
+    PICTURES,
+    color_profile,
+    is_animation,
+    read_picture,
+    tell_if_lost,
+    write_picture,
+)
 from stylize_video.pipeline import Hooks, Result, stylize_source
 from stylize_video.pipes import STANDARD
 from stylize_video.sequences import PictureSequence, is_pattern, name_of_pattern
@@ -270,12 +277,14 @@ def stylize_picture(
         raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(PICTURES)})")
     check_output(output, source, overwrite=overwrite)
     frame, alpha = read_picture(source)
+    profile = color_profile(source)
+    tell_if_lost(profile, source, output)
     if scale:
         width, height = scale.size_of(frame.shape[1], frame.shape[0])
         frame = resized(frame, height, width)
         alpha = None if alpha is None else resized(alpha, height, width)
     stylized = Stylizer(session, look, working_size=working_size).stylize(frame)
-    write_picture(output, stylized, alpha)
+    write_picture(output, stylized, alpha, profile=profile)
     return Result(output, 1)
 
 

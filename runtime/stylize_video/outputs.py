@@ -10,6 +10,7 @@ from stylize_video.encoding import ANIMATIONS, Encoding
 from stylize_video.frame import TimedFrame
 from stylize_video.inputs import FrameSource
 from stylize_video.journal import Journal
+from stylize_video.pictures import tell_if_lost
 from stylize_video.pipes import STANDARD, UNTIMED_PIPES, PipeSink, StreamSource
 from stylize_video.sequences import SequenceSink, SequenceSource, is_pattern
 from stylize_video.sink import VideoSink, check_output
@@ -98,6 +99,7 @@ def open_sink(
     holds_others = not is_pattern(output) and not (is_pipe and encoding.pipe in UNTIMED_PIPES)
     if isinstance(source, StreamSource) and not holds_others:
         source.others.want(())  # nobody will take them
+    tell_if_lost(info.color_profile, info.path, output, is_video=not is_pattern(output))
     sources = source.files if isinstance(source, SequenceSource) else (info.path,)
     if is_pattern(output):
         return SequenceSink(output, info, sources=sources, overwrite=overwrite)

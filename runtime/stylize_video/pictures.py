@@ -1,4 +1,4 @@
-"""Picture files: frames of 8 bits, with their transparency."""
+"""Picture files: frames of 8 bits, with their transparency and their colour profile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from stylize_video.frame import Alpha, Frame
 _log = logging.getLogger(__name__)
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-
 """The endings of picture files, in small letters."""
 
 _MOST_BYTES = 2**31 - 1
@@ -38,6 +37,16 @@ _HEAD = 2**16
 _WEBP_FLAGS, _WEBP_ANIMATION = 20, 0x02
 
 _WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
+
+_WITH_PROFILE = (".jpg", ".jpeg", ".png", ".webp")
+"""Endings of pictures in which OpenCV reads and writes colour profiles."""
+
+_LONGEST_IN_JPEG = 2**16 - 17
+"""Bytes of a profile that fit into one segment; OpenCV writes no more."""
+
+_PROFILE_MARKS = (b"ICC_PROFILE", b"iCCP", b"ICCP")
+_SIGNATURE, _SIGNATURE_AT, _SPACE = b"acsp", 36, slice(16, 20)
+"""What every profile begins with (ICC.1:2010, 7.2): its length in four bytes, then what its numbers are."""
 
 
 def read_pixels(path: Path, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
@@ -72,6 +81,31 @@ def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     return np.ascontiguousarray(_eight_bits(picture)), alpha
 
 
+def color_profile(path: Path) -> bytes | None:
+    """The ICC profile that says which colours a picture's numbers are; None where they are sRGB's."""
+    content = _content_of(path)
+    profile = None
+    if path.suffix.lower() in _WITH_PROFILE:
+        if any(mark in content for mark in _PROFILE_MARKS):
+            small = cv2.IMREAD_REDUCED_GRAYSCALE_8
+            with contextlib.suppress(cv2.error):
+                _, kinds, data = cv2.imdecodeWithMetadata(np.frombuffer(content, np.uint8), small)
+                of_kind = dict(zip(np.ravel(kinds).tolist(), data, strict=True))
+                profile = of_kind.get(cv2.IMAGE_METADATA_ICCP)
+    elif (at := content.find(_SIGNATURE) - _SIGNATURE_AT) >= 0:  # in a TIFF, as it is
+        profile = content[at : at + int.from_bytes(content[at : at + 4], "big")]
+    return None if profile is None or b"sRGB" in (found := bytes(profile)).replace(b"\0", b"") else found
+
+
+def tell_if_lost(profile: bytes | None, source: Path, output: Path, *, is_video: bool = False) -> None:
+    """Warn where the result will look different, because it holds no such profile, as no video does."""
+    if profile and (is_video or not _is_held(profile, output)):
+        _log.warning(
+            "%s has a colour profile that cannot be kept in %s: its colours will look different",
+            source, output,
+        )  # fmt: skip
+
+
 def is_animation(path: Path) -> bool:
     """Whether a picture file is a PNG or WebP that moves."""
     try:
@@ -86,14 +120,22 @@ def is_animation(path: Path) -> bool:
 
 
 def write_picture(
-    path: Path, image: Frame, alpha: Alpha | None = None, *, parameters: Sequence[int] = ()
+    path: Path,
+    image: Frame,
+    alpha: Alpha | None = None,
+    *,
+    profile: bytes | None = None,
+    parameters: Sequence[int] = (),
 ) -> None:
-    """Write a picture that appears when it is whole; formats without transparency leave it out.
+    """Write a picture that appears when it is whole.
+
+    Formats without transparency leave that out, and those without profiles, see :func:`tell_if_lost`, these.
 
     Args:
         path: where, its ending chooses the format.
         image: uint8 ``[H, W, 3]`` BGR.
         alpha: its transparency.
+        profile: of its colours, see :func:`color_profile`.
         parameters: of ``cv2.imencode``, such as a JPEG's quality.
 
     Raises:
@@ -102,7 +144,11 @@ def write_picture(
     if alpha is not None and path.suffix.lower() in _WITH_ALPHA:
         image = np.dstack([image, alpha])
     try:
-        encoded, data = cv2.imencode(path.suffix, image, parameters)
+        if profile and _is_held(profile, path):
+            kinds, held = [cv2.IMAGE_METADATA_ICCP], [np.frombuffer(profile, np.uint8)]
+            encoded, data = cv2.imencodeWithMetadata(path.suffix, image, kinds, held, parameters)
+        else:
+            encoded, data = cv2.imencode(path.suffix, image, parameters)
         if not encoded:
             raise SinkError(f"cannot write {path}: {path.suffix} files hold no picture of this size")
         with replacing(path) as temporary:
@@ -110,6 +156,12 @@ def write_picture(
     except (OSError, cv2.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise SinkError(f"cannot write {path}: {reason}") from error
+
+
+def _is_held(profile: bytes, output: Path) -> bool:
+    suffix = output.suffix.lower()
+    is_short = suffix not in (".jpg", ".jpeg") or len(profile) <= _LONGEST_IN_JPEG
+    return suffix in _WITH_PROFILE and is_short and profile[_SPACE] == b"RGB "  # as results are
 
 
 def _content_of(path: Path) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from stylize_video.edit import Edit
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.frame import TimedFrame
-from stylize_video.pictures import PICTURES, read_picture, write_picture
+from stylize_video.pictures import PICTURES, color_profile, read_picture, write_picture
 from stylize_video.source import VideoInfo
 
 _NUMBER = re.compile(r"%(0?)(\d{0,2})d")
@@ -129,6 +129,7 @@ class SequenceSource:
             rate=rate,
             frame_count=len(self._pictures),
             first_number=first + self._pictures[0][0],
+            color_profile=color_profile(self._pictures[0][1]),
         )
 
     def __iter__(self) -> Iterator[TimedFrame]:
@@ -197,7 +198,7 @@ class SequenceSink:
         self._check_no_source(path)
         if path.exists() and not self._overwrite:
             raise SinkError(f"{path} already exists; pass -y to replace it or -o to write elsewhere")
-        write_picture(path, frame.image, frame.alpha)
+        write_picture(path, frame.image, frame.alpha, profile=self._info.color_profile)
         self.frames += 1
 
     def finish(self, *, whole: bool = True) -> Path:

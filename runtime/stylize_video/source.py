@@ -66,7 +66,8 @@ class VideoInfo:
     frames seem to be, None where that is unknown; ``frame_count`` an estimate, None where
     unknown; ``pixel_aspect`` is the width of a pixel over its height. ``window``
     is the part of the file that is taken; its shift is off all time stamps already.
-    ``first_number`` is that of the first picture, where the video is numbered pictures.
+    ``first_number`` is that of the first picture and ``color_profile`` its ICC profile, where the
+    video is numbered pictures.
     """
 
     path: Path
@@ -81,6 +82,7 @@ class VideoInfo:
     base_rate: Fraction | None = None
     window: Window = field(default_factory=Window)
     first_number: int | None = None
+    color_profile: bytes | None = field(default=None, repr=False)
     ending: Ending = field(default_factory=Ending, compare=False, repr=False)
 
     @property

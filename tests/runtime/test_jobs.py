@@ -26,7 +26,8 @@ from stylize_video.jobs import (
 )
 from stylize_video.look import Look
 from stylize_video.options import Options
-from stylize_video.pictures import read_picture
+from stylize_video.pictures import color_profile, read_picture
+from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
@@ -180,6 +181,77 @@ def test_transparency_and_sixteen_bits(invert: StyleSession, tmp_path: Path) -> 
     stylize_picture(tmp_path / "b.png", tmp_path / "out.png", invert, overwrite=True)
     deep = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(deep, 255 - picture)
+
+
+def profile_of(space: bytes = b"RGB ") -> bytes:
+    """An ICC profile: its header, and one tag with a text."""
+    date, illuminant = bytes(12), bytes.fromhex("0000f6d6 00010000 0000d32d")
+    head = [b"none", b"\2\x40\0\0", b"mntr", space, b"XYZ ", date, b"acsp", bytes(28), illuminant, bytes(48)]
+    text = b"text" + bytes(4) + bytes(range(1, 201))
+    tags = b"".join(number.to_bytes(4, "big") for number in (1, 0x63707274, 144, len(text)))
+    body = b"".join(head) + tags + text
+    return (len(body) + 4).to_bytes(4, "big") + body
+
+
+def write_with_profile(path: Path, profile: bytes) -> Path:
+    picture, data = draw_picture(0, 64, 48), np.frombuffer(profile, np.uint8)
+    if path.suffix == ".tif":  # as a tag of a TIFF points to it, which is read wherever it is
+        path.write_bytes(cv2.imencode(".tif", picture)[1].tobytes() + profile)
+    else:
+        encoded = cv2.imencodeWithMetadata(path.suffix, picture, [cv2.IMAGE_METADATA_ICCP], [data])[1]
+        path.write_bytes(encoded.tobytes())
+    return path
+
+
+@pytest.mark.parametrize("after", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize("before", [".jpg", ".png", ".webp", ".tif"])
+def test_a_colour_profile_is_kept(before: str, after: str, invert: StyleSession, tmp_path: Path) -> None:
+    source = write_with_profile(tmp_path / f"in{before}", profile_of())
+    result = stylize_picture(source, tmp_path / f"out{after}", invert).output
+    assert color_profile(result) == profile_of()
+    kept = cv2.imdecodeWithMetadata(np.frombuffer(result.read_bytes(), np.uint8), cv2.IMREAD_COLOR)[2]
+    assert [bytes(np.asarray(one)) for one in kept] == [profile_of()]
+
+
+def test_numbered_pictures_keep_their_colour_profile(
+    invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in (1, 2):
+        write_with_profile(tmp_path / f"{number}.png", profile_of())
+    stylize_file(tmp_path / "%d.png", tmp_path / "out" / "%d.jpg", invert)
+    assert [color_profile(path) for path in (tmp_path / "out").iterdir()] == [profile_of()] * 2
+    assert not caplog.records
+    stylize_file(tmp_path / "%d.png", tmp_path / "out.mp4", invert)
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path / '%d.png'} has a colour profile that cannot be kept in {tmp_path / 'out.mp4'}:"
+        " its colours will look different"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("profile", "after", "is_lost"),
+    [
+        (profile_of(), ".bmp", True),
+        (profile_of(), ".tif", True),
+        (profile_of(b"CMYK"), ".jpg", True),
+        (profile_of() + bytes(2**16), ".jpg", True),
+        (profile_of() + b"sRGB IEC61966-2.1", ".bmp", False),
+    ],
+)
+def test_a_colour_profile_that_is_lost_is_told(
+    profile: bytes,
+    after: str,
+    is_lost: bool,
+    invert: StyleSession,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = write_with_profile(tmp_path / "in.tif", len(profile).to_bytes(4, "big") + profile[4:])
+    result = stylize_picture(source, tmp_path / f"out{after}", invert).output
+    assert color_profile(result) is None
+    assert ["has a colour profile that cannot" in record.message for record in caplog.records] == [
+        True
+    ] * is_lost
 
 
 def test_a_picture_of_another_size(invert: StyleSession, tmp_path: Path) -> None:
