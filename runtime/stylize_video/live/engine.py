@@ -185,7 +185,11 @@ class Engine:
         height, width = self._frame.image.shape[:2] if self._frame else (0, 0)
         small = self._stylist.working_size.size_for(height, width) if self._frame else (0, 0)
         return self._monitor.report(
-            self._capture.captured, self._capture.fps, (width, height), (small[1], small[0])
+            self._capture.captured,
+            self._capture.fps,
+            (width, height),
+            (small[1], small[0]),
+            state=self._capture.state,
         )
 
     def _close(self) -> None:

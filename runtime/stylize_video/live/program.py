@@ -140,7 +140,9 @@ class Program:
             capture = stack.enter_context(Capture(open_reader, clock=clock, loop=self.loop))
             stylist = stack.enter_context(Stylist(first, session, open_style, clock=clock))
             statistics_file = (
-                stack.enter_context(StatisticsFile(self.statistics, clock)) if self.statistics else None
+                stack.enter_context(StatisticsFile(self.statistics, clock, on_failure=controls.say))
+                if self.statistics
+                else None
             )
             engine = Engine(
                 capture,
