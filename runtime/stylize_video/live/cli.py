@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from stylize_video.session import StyleSession
 
 _ADDRESS = re.compile(r"(\[.*\]|[\w.-]*):\d+")
+_TOKEN_VARIABLE = "STYLIZE_VIDEO_TOKEN"
 
 
 def _list_cameras(wanted: bool) -> None:
@@ -69,6 +71,7 @@ def stylize_camera(
         str | None,
         typer.Option(
             help="What requests to the page must bring, 8 characters or more; needed beyond this machine."
+            f"  [env: {_TOKEN_VARIABLE}, which no list of processes shows]"
         ),
     ] = None,
     virtual_camera: Annotated[
@@ -120,7 +123,7 @@ def stylize_camera(
             target_fps=target_fps,
             window=not no_window,
             serve=serve,
-            token=token,
+            token=os.environ.get(_TOKEN_VARIABLE) or None if token is None else token,
             virtual_camera=virtual_camera,
             record=record,
             microphone=microphone,

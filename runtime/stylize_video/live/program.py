@@ -144,6 +144,7 @@ class Program:
                 if self.statistics
                 else None
             )
+            on_start(session)
             engine = Engine(
                 capture,
                 stylist,
@@ -154,7 +155,6 @@ class Program:
                 statistics_file=statistics_file,
                 clock=clock,
             )
-            on_start(session)
             try:
                 statistics = engine.run(seconds=self.seconds)
             except KeyboardInterrupt:
@@ -185,26 +185,35 @@ class Program:
     def _outputs(
         self, controls: Controls, capture: Capture, styles: dict[str, Path], clock: Clock
     ) -> list[Output]:
+        """Every output that is wanted; where one fails, those that had begun end."""
         source = Path(self.source)
-        recorder = Recorder(
-            controls,
-            self.folder,
-            first=self.record,
-            source=source if source.is_file() else None,
-            encoding=self.encoding,
-            overwrite=self.overwrite,
-            fps=capture.source_fps,
-            microphone=Microphone(self.microphone, on_notice=controls.say) if self.microphone else None,
-            clock=clock,
-        )
-        # The window first: what is seen is not to wait for what is kept.
-        outputs: list[Output] = [Window(controls)] if self.window else []
-        if self.virtual_camera:
-            outputs.append(VirtualCamera(controls, fps=capture.source_fps))
-        if self.serve is not None:
-            page = PageServer(controls, self.serve, token=self.token, styles=styles)
-            controls.say(f"the page is at {page.url}")
-            outputs.append(page)
+        outputs: list[Output] = []
+        with ExitStack() as begun:
+            microphone = Microphone(self.microphone, on_notice=controls.say) if self.microphone else None
+            if microphone:
+                begun.callback(microphone.close)
+            recorder = Recorder(
+                controls,
+                self.folder,
+                first=self.record,
+                source=source if source.is_file() else None,
+                encoding=self.encoding,
+                overwrite=self.overwrite,
+                fps=capture.source_fps,
+                microphone=microphone,
+                clock=clock,
+            )
+            # The window first: what is seen is not to wait for what is kept.
+            if self.window:
+                outputs.append(Window(controls))
+            if self.virtual_camera:
+                outputs.append(VirtualCamera(controls, fps=capture.source_fps))
+            if self.serve is not None:
+                page = PageServer(controls, self.serve, token=self.token, styles=styles)
+                # Who sees the window or the page, as in a broadcast, must not read the token.
+                controls.say(f"the page is at {page.address}", secretly=f"the page is at {page.url}")
+                outputs.append(page)
+            begun.pop_all()  # the engine closes them
         return [*outputs, recorder]
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 import re
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -29,6 +31,8 @@ from stylize_video.live.address import DEFAULT_ADDRESS, is_loopback, parse_addre
 from stylize_video.live.controls import CONTROLS, Controls, page_controls
 from stylize_video.live.picture import LivePicture
 from stylize_video.style import read_metadata, read_model
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_BODY = 4096
 _JPEG_QUALITY = 85
@@ -81,9 +85,9 @@ class PageServer:
         self._thread.start()
         shown = reachable(host)
         shown = f"[{shown}]" if ":" in shown else shown
-        self.url = f"http://{shown}:{self._server.server_address[1]}/"
-        if token:
-            self.url += f"?token={quote(token, safe='')}"
+        self.address = f"http://{shown}:{self._server.server_address[1]}/"
+        self.url = self.address + (f"?token={quote(token, safe='')}" if token else "")
+        """The address with the token in it, where there is one."""
 
     def show(self, picture: LivePicture) -> None:
         """Offer a picture; it is encoded only where somebody asks for it."""
@@ -195,7 +199,11 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Browsers hang up whenever they like."""
+        """Browsers hang up and networks go whenever they like; what else goes wrong is our fault."""
+        error = sys.exception()
+        # What goes wrong with a file has its name, what goes wrong with a connection none.
+        if not isinstance(error, OSError) or error.filename is not None:
+            _log.error("the page could not answer", exc_info=error)
 
     def hang_up(self) -> None:
         with self._lock:
@@ -209,7 +217,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     """One connection. Reading changes nothing; what changes something is posted as JSON."""
 
-    protocol_version = "HTTP/1.1"
+    protocol_version = default_request_version = "HTTP/1.1"
     server_version = "stylize-camera"
     sys_version = ""
     timeout = _IDLE_SECONDS
@@ -261,7 +269,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not self._may(parse_qs(url.query)):
             return
         # Pages of other sites cannot send this type without asking first, and are never allowed to.
-        if self.headers.get("Content-Type", "").split(";")[0] != "application/json":
+        if self.headers.get("Content-Type", "").split(";")[0].strip().lower() != "application/json":
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "send application/json")
             return
         origin = self.headers.get("Origin")
@@ -271,21 +279,30 @@ class _Handler(BaseHTTPRequestHandler):
         if url.path not in ("/set", "/press"):
             self._text(HTTPStatus.NOT_FOUND, "there is nothing here")
             return
-        page = self.server.page
         try:
-            asked = json.loads(self._body)
-            if not isinstance(asked, dict):
-                raise ValueError("send one JSON object")
-            if any(c.name == asked["name"] and getattr(c, "window", False) for c in CONTROLS):
-                raise StylizeError("that is for the window alone")
-            if url.path == "/set":
-                page.controls.set(asked["name"], asked["value"])
-            else:
-                page.controls.press(asked["name"])
-        except (StylizeError, ValueError, KeyError, TypeError, RecursionError) as error:
+            self._obey(url.path, json.loads(self._body))
+        except (StylizeError, ValueError, RecursionError) as error:
             self._text(HTTPStatus.BAD_REQUEST, str(error))
             return
-        self._json(page.state())
+        self._json(self.server.page.state())
+
+    def _obey(self, path: str, asked: object) -> None:
+        wanted = ("name", "value") if path == "/set" else ("name",)
+        if not (isinstance(asked, dict) and asked.keys() >= {*wanted} and isinstance(asked["name"], str)):
+            raise ValueError(f"send one JSON object with {' and '.join(wanted)}")
+        name = asked["name"]
+        if any(c.name == name and c.window for c in CONTROLS):
+            raise StylizeError("that is for the window alone")
+        controls = self.server.page.controls
+        if path == "/set":
+            controls.set(name, asked["value"])
+        else:
+            controls.press(name)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """What the standard library refuses, such as other methods, with the headers of all answers."""
+        status = HTTPStatus(code)
+        self._refuse(status, message or status.phrase)
 
     def log_message(self, format: str, *args: object) -> None:
         """Nothing: the terminal belongs to the live picture."""
@@ -308,7 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _frame(self, query: Mapping[str, list[str]]) -> None:
         after = query.get("after", ["0"])[0]
-        picture = self.server.page.wait_for(int(after) if after.isdecimal() else 0)
+        picture = self.server.page.wait_for(int(after) if re.fullmatch(r"[0-9]{1,18}", after) else 0)
         if picture is None:
             self._answer(HTTPStatus.NO_CONTENT, "image/jpeg", b"")
             return
@@ -384,7 +401,8 @@ class _Handler(BaseHTTPRequestHandler):
                 **(headers or {}),
             },
         )
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def _start(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
         self.send_response(status)

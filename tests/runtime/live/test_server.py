@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
+import struct
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +26,10 @@ from live_support import MjpegServer, live_threads, serving, wait_until
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame
 from stylize_video.live.address import parse_address, reachable
+from stylize_video.live.capture import State
 from stylize_video.live.cli import with_address
 from stylize_video.live.controls import Controls, Settings
-from stylize_video.live.picture import LivePicture
+from stylize_video.live.picture import AWAY, LivePicture
 from stylize_video.live.program import find_styles
 from stylize_video.live.server import PageServer
 from stylize_video.live.statistics import Monitor
@@ -45,10 +49,10 @@ class Page:
         )
         self.port = urlsplit(self.server.url).port
 
-    def give(self, number: int, source: Frame, stylized: Frame) -> None:
+    def give(self, number: int, source: Frame, stylized: Frame, *, state: State = "live") -> None:
         statistics = Monitor(time.perf_counter).report(number, 30.0, (64, 48), (64, 48))
         self.server.show(
-            LivePicture(number, source, stylized, 0.0, self.controls.settings, "ink", "live", statistics)
+            LivePicture(number, source, stylized, 0.0, self.controls.settings, "ink", state, statistics)
         )
 
     def ask(
@@ -215,6 +219,73 @@ def test_what_makes_no_sense_changes_nothing(path: str, body: object) -> None:
         assert served.post(path, body)[0] == 400
         assert served.controls.settings == Settings(style="ink")
         assert served.controls.take_pressed() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "sentence"),
+    [
+        ("/press", {}, "send one JSON object with name"),
+        ("/set", {"name": "strength"}, "send one JSON object with name and value"),
+        ("/set", ["strength", 1], "send one JSON object with name and value"),
+        ("/set", {"name": ["strength"], "value": 1}, "send one JSON object with name and value"),
+    ],
+)
+def test_what_is_missing_is_told(path: str, body: object, sentence: str) -> None:
+    with page() as served:
+        assert served.post(path, body) == (400, sentence.encode())
+
+
+@pytest.mark.parametrize("kind", ["Application/JSON", "application/json ; charset=utf-8"])
+def test_types_are_read_as_others_write_them(kind: str) -> None:
+    with page() as served:
+        assert served.post("/press", {"name": "mirror"}, Content_Type=kind)[0] == 200
+
+
+def test_a_number_beyond_all_pictures_gets_an_answer() -> None:
+    with page() as served:
+        served.give(1, *(np.full((48, 64, 3), v, np.uint8) for v in (40, 200)))
+        assert served.ask("GET", f"/frame.jpg?after={'9' * 5000}")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"HEAD / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", 501),
+        (b"OPTIONS /set HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n", 501),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+        (b"GET / HTTP/1.1 or so\r\n\r\n", 400),
+    ],
+)
+def test_what_is_not_spoken_here_is_refused_like_all_else(request_: bytes, status: int) -> None:
+    with page() as served, served.connect(request_) as connection:
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+    head, _, body = received.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    for header in (b"Content-Security-Policy: ", b"X-Content-Type-Options: nosniff", b"Connection: close"):
+        assert header in head
+    assert b"<" not in body
+    assert bool(body) is not request_.startswith(b"HEAD")
+
+
+def test_a_fault_of_ours_is_told_and_a_client_that_leaves_is_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with page() as served:
+        served.give(1, *(np.full((48, 64, 3), v, np.uint8) for v in (40, 200)))
+        before = threading.active_count()
+        with served.connect(STREAM) as connection:
+            connection.recv(1)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wait_until(lambda: threading.active_count() <= before, seconds=15)
+        assert not caplog.records
+        monkeypatch.setattr(served.server, "state", lambda: 1 + "1")  # type: ignore[operator]
+        with pytest.raises(http.client.RemoteDisconnected):
+            served.ask("GET", "/state.json")
+        wait_until(lambda: bool(caplog.records))
+    assert caplog.records[0].exc_info is not None
+    assert caplog.records[0].exc_info[0] is TypeError
 
 
 def test_reading_changes_nothing_and_paths_lead_nowhere_else() -> None:
@@ -417,8 +488,9 @@ def test_in_a_browser(invert_style: Path, swap_style: Path, tmp_path: Path) -> N
             [
                 *command_line("stylize_video.live.cli:main"),
                 *(camera.url, "-s", str(invert_style), "-s", str(swap_style), "--no-window"),
-                *("--serve", "127.0.0.1:0", "--token", TOKEN),
+                *("--serve", "127.0.0.1:0"),
             ],
+            env={**os.environ, "STYLIZE_VIDEO_TOKEN": TOKEN},
             stderr=subprocess.PIPE,
             cwd=tmp_path,
             text=True,
@@ -430,6 +502,10 @@ def test_in_a_browser(invert_style: Path, swap_style: Path, tmp_path: Path) -> N
                 line = process.stderr.readline()
                 assert line
             url = line.split("the page is at ")[1].strip()
+            with urllib.request.urlopen(url.replace("?", "state.json?"), timeout=20) as answer:
+                notice = json.load(answer)["notice"]["text"]  # seen by all who see the picture
+            assert TOKEN in url
+            assert notice == f"the page is at {url.split('?')[0]}"
             with Browser(url, tmp_path / "profile") as browser:
                 wait_until(lambda: int(browser.run("document.body?.dataset.frame || 0")) > 2)
                 inverted = colour(browser, "stylized")
@@ -440,7 +516,7 @@ def test_in_a_browser(invert_style: Path, swap_style: Path, tmp_path: Path) -> N
                 wait_until(lambda: text(browser, "#name") == "swap")
                 browser.click("#strength")  # in its middle
                 wait_until(
-                    lambda: "50 %" in browser.run("document.querySelector('.slider output').textContent")
+                    lambda: "50 %" in browser.run("document.querySelector('.slider .value').textContent")
                 )
                 browser.click("#snapshot")
                 wait_until(lambda: bool(list(tmp_path.glob("camera-*.png"))))
@@ -452,6 +528,57 @@ def test_in_a_browser(invert_style: Path, swap_style: Path, tmp_path: Path) -> N
             process.terminate()
             process.communicate(timeout=30)
     assert process.returncode == 143
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
+def test_the_page_speaks_and_fits(tmp_path: Path) -> None:
+    """Names for screen readers, words for colours, the picture in sight on a phone, and a second try."""
+    frames = [np.full((360, 640, 3), v, np.uint8) for v in (40, 200)]
+    with page() as served:
+        served.give(1, *frames)
+        with Browser(served.server.url, tmp_path / "profile") as browser:
+            wait_until(lambda: int(browser.run("document.body?.dataset.frame || 0")) == 1)
+            wait_until(lambda: text(browser, "#numbers") != "")
+            nodes = [n for n in browser.call("Accessibility.getFullAXTree")["nodes"] if "name" in n]
+            names = {(n["role"]["value"], n["name"]["value"]) for n in nodes}
+            assert ("slider", "Strength") in names
+            assert {("image", "the picture in its style"), ("image", "source: live")} <= names
+            assert not browser.run(
+                "document.querySelector('#numbers[role], output')"
+            )  # read aloud with each change
+            tops = "[...document.querySelectorAll('.tile')].map(t => t.querySelector('i').offsetTop)"
+            assert len(set(browser.run(tops))) == 1
+
+            served.give(2, *frames, state="lost")
+            wait_until(lambda: text(browser, "#away") == AWAY)
+            served.give(3, *frames)
+            wait_until(lambda: text(browser, "#away") == "")
+
+            served.controls.set("strokes", 16.0)
+            wait_until(lambda: browser.run("+document.querySelector('#strokes').value") == 4)  # its logarithm
+            browser.run("$('strokes').value = 1; $('strokes').dispatchEvent(new Event('input'))")
+            wait_until(lambda: abs(served.controls.settings.strokes - 2) < 1e-6)
+
+            browser.call("Network.enable")
+            browser.call("Network.setBlockedURLs", urls=["*/press"])
+            browser.click("#mirror")
+            wait_until(lambda: text(browser, "#notice").startswith("that was not done"))
+            browser.call("Network.setBlockedURLs", urls=["*/controls.json"])
+            browser.call("Page.reload")
+            wait_until(lambda: browser.run("document.querySelector('#source')?.className") == "gone")
+            browser.call("Network.setBlockedURLs", urls=[])
+            wait_until(lambda: browser.run("document.querySelectorAll('.tile').length") == 2)
+
+            phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+            browser.call("Emulation.setDeviceMetricsOverride", **phone)
+            browser.run("document.querySelector('#record').scrollIntoView()")
+            wait_until(lambda: browser.run("scrollY") > 100)
+            top, bottom = (
+                browser.run(f"document.querySelector('#stylized').getBoundingClientRect().{side}")
+                for side in ("top", "bottom")
+            )
+            assert 0 <= top < bottom
+            assert bottom <= browser.run("document.querySelector('#record').getBoundingClientRect().top")
 
 
 def text(browser: Browser, selector: str) -> str:
