@@ -28,6 +28,8 @@ BACKENDS = {
 _DEVICES = Path("/dev")
 _DESCRIPTIONS = Path("/sys/class/video4linux")
 _FIRST_INDICES = range(6)
+_LONGEST_NUMBER = 9
+"""Digits; what is longer does not fit into OpenCV's indices."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,21 @@ class CameraReader:
 
     def close(self) -> None:
         self._capture.release()
+
+
+def parse_camera(source: str) -> int | str | None:
+    """The camera that ``source`` names, by its number or device; None where it names none.
+
+    Raises:
+        SourceError: no machine has a camera of that number.
+    """
+    if source.isdecimal():
+        if len(source) > _LONGEST_NUMBER:
+            raise SourceError(f"there is no camera {source}: see --list-cameras")
+        return int(source)
+    path = Path(source)
+    is_device = path.is_char_device() or (source.startswith("/dev/") and not path.is_file())
+    return source if is_device and sys.platform.startswith("linux") else None
 
 
 def list_cameras(

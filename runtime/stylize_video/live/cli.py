@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,7 @@ import typer
 
 from stylize_video.bounds import limit_libraries, parse_size
 from stylize_video.console import errors_as_sentences, interruption_code, printable, run_command, say
+from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_termination
 from stylize_video.live.address import DEFAULT_ADDRESS
 from stylize_video.usage import with_value
@@ -105,6 +107,8 @@ def stylize_camera(
         limit_libraries()
         for handler in logging.getLogger().handlers:
             handler.addFilter(_Once())
+        if token is not None and serve is None:
+            raise StylizeError("--token is for the page: add --serve")
         camera_size = parse_size(size) if size else None
         from stylize_video.live.cameras import CameraRequest
         from stylize_video.live.program import Program
@@ -138,7 +142,8 @@ def stylize_camera(
 
         def tell(text: str) -> None:
             if not quiet:
-                say(text)
+                with suppress(OSError):  # the terminal may be gone; what goes on does not need it
+                    say(text)
 
         def tell_start(session: StyleSession) -> None:
             tell(

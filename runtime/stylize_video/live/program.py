@@ -15,7 +15,7 @@ from stylize_video.encoding import Encoding
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.guard import try_out
 from stylize_video.live.address import parse_address
-from stylize_video.live.cameras import CameraRequest
+from stylize_video.live.cameras import CameraRequest, parse_camera
 from stylize_video.live.capture import Capture
 from stylize_video.live.controls import Controls, Settings
 from stylize_video.live.display import require_display
@@ -173,6 +173,7 @@ class Program:
             raise StylizeError(f"the seconds to run must be above 0, got {self.seconds:g}")
         if self.target_fps < 0:
             raise StylizeError(f"the frame rate to hold must be 0 or more, got {self.target_fps:g}")
+        self._refuse_what_does_nothing()
         if self.window:
             require_display()
         if self.serve is not None:
@@ -181,6 +182,15 @@ class Program:
             raise StylizeError(
                 "without a window nothing would come out: add --serve, --record FILE or --stats FILE"
             )
+
+    def _refuse_what_does_nothing(self) -> None:
+        is_camera = parse_camera(self.source) is not None
+        if self.camera != CameraRequest() and not is_camera:
+            raise StylizeError("--size, --fps, --pixel-format and --backend are for cameras alone")
+        if self.loop and is_camera:
+            raise StylizeError("--loop is for videos: a camera has no end")
+        if self.overwrite and self.record is None:
+            raise StylizeError("-y replaces the file of --record FILE, and there is none")
 
     def _outputs(
         self, controls: Controls, capture: Capture, styles: dict[str, Path], clock: Clock

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import sys
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +18,7 @@ from av.video.reformatter import VideoReformatter
 from stylize_video.decoding import quarter_turns
 from stylize_video.errors import SourceError
 from stylize_video.frame import Frame
-from stylize_video.live.cameras import CameraReader, CameraRequest
+from stylize_video.live.cameras import CameraReader, CameraRequest, parse_camera
 from stylize_video.pipes import without_password
 from stylize_video.probe import reason
 from stylize_video.source import VideoSource
@@ -173,8 +172,9 @@ def reader_opener(source: str, request: CameraRequest = CameraRequest()) -> Call
     Raises:
         SourceError: ``source`` is none of these.
     """
-    if source.isdecimal():
-        return lambda: CameraReader(int(source), request)
+    camera = parse_camera(source)
+    if camera is not None:
+        return lambda: CameraReader(camera, request)
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source):
         return lambda: StreamReader(source)
     path = Path(source)

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from stylize_video.errors import SourceError
-from stylize_video.live.cameras import Camera, CameraRequest, camera_problem, list_cameras
+from stylize_video.live.cameras import (
+    Camera,
+    CameraRequest,
+    camera_problem,
+    list_cameras,
+    parse_camera,
+)
 
 
 @pytest.fixture
@@ -57,6 +65,22 @@ def test_a_camera_that_may_not_be_used(machine: tuple[Path, Path]) -> None:
     devices, _ = machine
     (devices / "video0").chmod(0)
     assert "usermod -aG video" in camera_problem(0, devices=devices, platform="linux")
+
+
+@pytest.mark.parametrize("number", ["9999999999", "9" * 5000])
+def test_a_number_that_no_camera_has(number: str) -> None:
+    with pytest.raises(SourceError, match=f"there is no camera {number}"):
+        parse_camera(number)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="cameras are no files here")
+def test_cameras_are_numbers_and_devices() -> None:
+    assert parse_camera("0") == 0
+    assert parse_camera("/dev/video9") == "/dev/video9"
+    for other in ("clip.mp4", "rtsp://host/stream", "-1", "1.5"):
+        assert parse_camera(other) is None
+    with tempfile.NamedTemporaryFile(dir="/dev/shm") as in_memory:
+        assert parse_camera(in_memory.name) is None
 
 
 def test_elsewhere_privacy_settings_are_named() -> None:

@@ -101,9 +101,31 @@ def test_stopping_finishes_the_recording(name: str, invert_style: Path, tmp_path
     assert sorted(p.name for p in tmp_path.iterdir()) == ["live.mp4", "stats.jsonl"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_a_terminal_that_is_gone_ends_no_recording(
+    make_clip: MakeClip, invert_style: Path, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / "clip.mp4", frames=30, sound=False)
+    read, write = os.pipe()
+    os.close(read)
+    process = subprocess.Popen(
+        [
+            *command_line("stylize_video.live.cli:main"),
+            *(str(source), "-s", str(invert_style), "--no-window", "--record", "live.mp4", "--device", "cpu"),
+        ],
+        stderr=write,
+        cwd=tmp_path,
+    )
+    os.close(write)
+    assert process.wait(60) == 0
+    assert frames_of(tmp_path / "live.mp4") >= 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["9999999999"], "there is no camera 9999999999"),
+        (["IN", "--token", "12345678"], "--token is for the page: add --serve"),
         (["977"], "there is no camera 977"),
         (["missing.mp4"], "missing.mp4 is no camera, URL or file"),
         (["http://127.0.0.1:9/x"], "cannot be opened"),

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import socket
 from pathlib import Path
 
-from stylize_video.live.program import find_styles
+import pytest
+
+from live_support import live_threads
+from stylize_video.errors import SinkError, StylizeError
+from stylize_video.live.cameras import CameraRequest
+from stylize_video.live.program import Program, find_styles
 from stylize_video.style import find_style
 from stylize_video_assets.catalog import bundled_styles
 
@@ -28,3 +34,43 @@ def test_a_bundled_style_is_there_once() -> None:
     assert list(styles)[:2] == ["scream", "photo"]
     assert len(styles) == len(bundled_styles())
     assert styles["scream"] == find_style("scream")
+
+
+def test_where_one_output_fails_those_that_began_end(clip: Path, invert_style: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        program = Program(
+            source=str(clip),
+            styles=(str(invert_style),),
+            window=False,
+            serve=f"127.0.0.1:{taken.getsockname()[1]}",
+            record=tmp_path / "live.mp4",
+            microphone="lavfi:sine=frequency=440:sample_rate=48000,arealtime",
+            folder=tmp_path,
+        )
+        with pytest.raises(SinkError, match="try another port"):
+            program.run()
+    assert not live_threads()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        (
+            {"camera": CameraRequest(size=(640, 360))},
+            "--size, --fps, --pixel-format and --backend are for cameras",
+        ),
+        ({"camera": CameraRequest(fps=30)}, "are for cameras"),
+        ({"source": "rtsp://127.0.0.1/x", "camera": CameraRequest(pixel_format="MJPG")}, "are for cameras"),
+        ({"source": "0", "loop": True}, "a camera has no end"),
+        ({"overwrite": True}, "-y replaces the file of --record"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(
+    asked: dict[str, object], sentence: str, clip: Path, tmp_path: Path
+) -> None:
+    given = {"source": str(clip), "window": False, "statistics": tmp_path / "s", "folder": tmp_path, **asked}
+    with pytest.raises(StylizeError, match=sentence):
+        Program(**given).run()  # type: ignore[arg-type]
