@@ -178,8 +178,6 @@ def reader_opener(source: str, request: CameraRequest = CameraRequest()) -> Call
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", source):
         return lambda: StreamReader(source)
     path = Path(source)
-    if sys.platform.startswith("linux") and (source.startswith("/dev/") or path.is_char_device()):
-        return lambda: CameraReader(source, request)
     if not path.exists():
         raise SourceError(
             f"{source} is no camera, URL or file: name a camera's number (--list-cameras), http://… or rtsp://…,"
