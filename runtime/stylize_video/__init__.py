@@ -27,12 +27,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from stylize_video.edit import Edit, Scale
     from stylize_video.encoding import Encoding
-    from stylize_video.errors import DeviceError, SinkError, SourceError, StyleError, StylizeError
+    from stylize_video.errors import (
+        DeviceError,
+        JobInterrupted,
+        SinkError,
+        SourceError,
+        StyleError,
+        StylizeError,
+    )
     from stylize_video.frame import Frame, TimedFrame
     from stylize_video.guard import try_out
     from stylize_video.jobs import stylize_picture
     from stylize_video.look import Look
-    from stylize_video.pipeline import Hooks, InterruptedJobError, Result, stylize_file, stylize_frames
+    from stylize_video.pipeline import Hooks, Result, stylize_file, stylize_frames
     from stylize_video.pipes import RawFormat
     from stylize_video.session import StyleSession
     from stylize_video.sink import VideoSink
@@ -50,7 +57,7 @@ __all__ = [
     "Encoding",
     "Frame",
     "Hooks",
-    "InterruptedJobError",
+    "JobInterrupted",
     "Look",
     "RawFormat",
     "Result",
@@ -77,12 +84,12 @@ __all__ = [
 _HOMES = {
     "edit": ("Edit", "Scale"),
     "encoding": ("Encoding",),
-    "errors": ("DeviceError", "SinkError", "SourceError", "StyleError", "StylizeError"),
+    "errors": ("DeviceError", "JobInterrupted", "SinkError", "SourceError", "StyleError", "StylizeError"),
     "frame": ("Frame", "TimedFrame"),
     "guard": ("try_out",),
     "jobs": ("stylize_picture",),
     "look": ("Look",),
-    "pipeline": ("Hooks", "InterruptedJobError", "Result", "stylize_file", "stylize_frames"),
+    "pipeline": ("Hooks", "Result", "stylize_file", "stylize_frames"),
     "pipes": ("RawFormat",),
     "session": ("StyleSession",),
     "sink": ("VideoSink",),

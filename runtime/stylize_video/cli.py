@@ -315,7 +315,7 @@ def _stylize_here(batch: Batch, session: StyleSession, options: Options, *, quie
         try:
             _stylize_one(source, target, session, options, quiet=quiet)
         except StylizeError as error:
-            if debug or not batch.many or isinstance(error.__cause__, KeyboardInterrupt):
+            if debug or not batch.many:
                 raise
             failures.append(Path(label_of(source)).name)
             say(f"failed: {error}")

@@ -6,25 +6,25 @@ interrupted run goes on with ``--resume``, on a cluster or not, and the join is 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import socket
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from stylize_video.errors import StylizeError, first_line
+from stylize_video.errors import JobInterrupted, StylizeError, first_line
 from stylize_video.inputs import Source
-from stylize_video.interrupts import uninterrupted
+from stylize_video.interrupts import interruptible, let_through, uninterrupted
 from stylize_video.jobs import is_picture, stylize_any
 from stylize_video.options import Options
-from stylize_video.pipeline import Hooks, InterruptedJobError, Job, Result, run_job
+from stylize_video.pipeline import Hooks, Job, Result, run_job
 from stylize_video.pipes import STANDARD
 from stylize_video.resume import fingerprint
 from stylize_video.segment import (
@@ -161,7 +161,7 @@ class Cluster:
                 if content:
                     frames = job.sink.add_run(content)
                     job.frames_read += frames
-                    hooks.tell_frames(frames)
+                    interruptible(partial(hooks.tell_frames, frames))
 
         return run_job(source, output, session, stylize_there, options, hooks=hooks)
 
@@ -184,7 +184,7 @@ class Cluster:
         file's result, or why it failed. ``hooks`` are called by one thread at a time.
 
         Raises:
-            InterruptedJobError, KeyboardInterrupt: Ctrl-C; what was done of each file is kept.
+            JobInterrupted, KeyboardInterrupt: Ctrl-C; what was done of each file is kept.
         """
         shared, stop = _one_at_a_time(hooks), self._stop
 
@@ -194,32 +194,26 @@ class Cluster:
                 raise KeyboardInterrupt
             try:
                 return self._stylize_file(source, output, session, options, shared, stop)
-            except InterruptedJobError:
-                raise
             except StylizeError as error:
                 return error
 
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="file") as pool:
+        with uninterrupted(), ThreadPoolExecutor(self.workers, thread_name_prefix="file") as pool:
             futures = [pool.submit(work, file) for file in files]
             try:
-                return [future.result() for future in futures]
+                return [_outcome(future) for future in futures]
             except KeyboardInterrupt as interruption:
                 self.stop()
-                told = None
-                # A second Ctrl-C asks for what is being done already.
-                with contextlib.suppress(KeyboardInterrupt), uninterrupted():
-                    told = self._stop_all(futures)
-                raise told or interruption from interruption
+                raise self._stop_all(futures) or interruption from interruption
             except BaseException:
                 self.stop()  # the pool waits for its threads, whatever happened
                 raise
 
-    def _stop_all(self, futures: Sequence[Future[Result | StylizeError]]) -> InterruptedJobError | None:
+    def _stop_all(self, futures: Sequence[Future[Result | StylizeError]]) -> JobInterrupted | None:
         """Wait until all files are stopped; what one of them has to say about it."""
         for future in futures:
             future.cancel()
         ended = [future.exception() for future in futures if not future.cancelled()]
-        told = [error for error in ended if isinstance(error, InterruptedJobError)]
+        told = [error for error in ended if isinstance(error, JobInterrupted)]
         return min(told, key=lambda error: error.part is None, default=None)
 
     def _in_order(self, jobs: Iterator[SegmentJob], stop: threading.Event) -> Iterator[bytes]:
@@ -245,6 +239,7 @@ class Cluster:
             try:
                 content: bytes = self._ray.get(reference, timeout=_POLL_SECONDS)
             except errors.GetTimeoutError:
+                let_through()
                 continue
             except errors.RayTaskError as error:
                 if isinstance(error.cause, StylizeError):
@@ -274,6 +269,12 @@ def why_here(source: Source, output: Path, options: Options) -> str | None:
     if is_pattern(output) or str(output) == STANDARD or output.suffix.lower() in (".gif", ".webp"):
         return "only video files can be made of parts"
     return why_whole(options, output.suffix.lower())
+
+
+def _outcome(future: Future[Result | StylizeError]) -> Result | StylizeError:
+    while wait([future], _POLL_SECONDS).not_done:
+        let_through()
+    return future.result()
 
 
 def _ending_with(stop: threading.Event, hooks: Hooks) -> Hooks:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, TextIO
 
-from stylize_video.errors import StylizeError, first_line
+from stylize_video.errors import JobInterrupted, StylizeError, first_line
 from stylize_video.interrupts import Terminated, noted_interrupts
 
 EXIT_ERROR = 2
@@ -62,7 +62,9 @@ class _PrintableFormatter(logging.Formatter):
 
 def interruption_code(interruption: KeyboardInterrupt) -> int:
     """130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, as shells expect."""
-    return 128 + interruption.number if isinstance(interruption, Terminated) else EXIT_INTERRUPTED
+    if isinstance(interruption, Terminated | JobInterrupted):
+        return 128 + interruption.signal_number
+    return EXIT_INTERRUPTED
 
 
 def run_command(command: Callable[..., None]) -> None:
@@ -129,10 +131,10 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
     except StylizeError as error:
         if debug:
             raise
-        cause = error.__cause__
-        fail(str(error), interruption_code(cause) if isinstance(cause, KeyboardInterrupt) else EXIT_ERROR)
+        fail(str(error))
     except KeyboardInterrupt as interruption:
-        fail(_what_was_kept(interruption) or "interrupted", interruption_code(interruption))
+        told = _first_that_tells(interruption)
+        fail(str(told) or "interrupted", interruption_code(told))
     except (ImportError, SystemError) as error:
         if interrupted.is_set():
             fail("interrupted", EXIT_INTERRUPTED)
@@ -154,14 +156,14 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
         fail(_sentence_on(error))
 
 
-def _what_was_kept(interruption: KeyboardInterrupt) -> str | None:
-    """What an interrupted job had to say when one more Ctrl-C interrupted that."""
-    error = interruption.__context__
+def _first_that_tells(interruption: KeyboardInterrupt) -> KeyboardInterrupt:
+    """What an interrupted job has to say, also where one more Ctrl-C interrupted that."""
+    error: BaseException | None = interruption
     while error:
-        if isinstance(error, StylizeError) and isinstance(error.__cause__, KeyboardInterrupt):
-            return str(error)
+        if isinstance(error, KeyboardInterrupt) and str(error):
+            return error
         error = error.__context__
-    return None
+    return interruption
 
 
 class ProgressLine:

@@ -1,15 +1,24 @@
-"""Everything that can go wrong and has a sentence for the user.
+"""Everything that can go wrong and has a sentence for the user, and what stops a job.
 
 ::
 
     StylizeError
-    ├── SourceError        a video or picture cannot be read
-    ├── SinkError          a result cannot be written
-    ├── StyleError         a style is missing, broken, or no style
-    └── DeviceError        the device asked for cannot run the style
+    ├── ClusterError              a cluster cannot be reached, or lost a part for good
+    ├── ControlError              the live window's controls cannot take a value
+    ├── DeviceError               the device asked for cannot run the style
+    ├── SinkError                 a result cannot be written
+    │   └── StaleJournalError     an interrupted run is there, of another job or not asked for
+    ├── SourceError               a video or picture cannot be read
+    └── StyleError                a style is missing, broken, or no style
+        └── OutOfMemoryError      there is no memory to run it
+
+Training and exporting derive errors of their own. What stops a job is none: a KeyboardInterrupt.
 """
 
 from __future__ import annotations
+
+import signal
+from pathlib import Path
 
 
 class StylizeError(Exception):
@@ -30,6 +39,19 @@ class StyleError(StylizeError):
 
 class DeviceError(StylizeError):
     """The device asked for cannot run the style."""
+
+
+class JobInterrupted(KeyboardInterrupt):
+    """Ctrl-C or another signal stopped a job. No StylizeError: a loop that goes on after errors ends.
+
+    ``part`` is the playable file with what was done, None where that was nothing.
+    """
+
+    def __init__(
+        self, sentence: str, *, part: Path | None = None, signal_number: int = signal.SIGINT
+    ) -> None:
+        super().__init__(sentence)
+        self.part, self.signal_number = part, signal_number
 
 
 def first_line(error: BaseException) -> str:

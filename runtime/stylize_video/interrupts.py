@@ -1,4 +1,10 @@
-"""Ctrl-C, SIGTERM and SIGHUP: when they may stop a job, and when they have to wait."""
+"""Ctrl-C, SIGTERM and SIGHUP: when they may stop a job, and when they have to wait.
+
+Python raises KeyboardInterrupt between any two instructions of the main thread: also where a lock
+of :mod:`threading` or :mod:`queue` was just taken, which nobody releases then, so that other threads
+wait for ever. While a job's threads work, signals therefore wait (:func:`uninterrupted`) and are let
+through at points where nothing is half done.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,8 @@ import _thread
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,11 +25,11 @@ _AGAIN_SECONDS = 0.02
 
 
 class Terminated(KeyboardInterrupt):  # not an error: somebody asked for it
-    """SIGTERM or SIGHUP, its ``number``: ends a job as cleanly as Ctrl-C does."""
+    """SIGTERM or SIGHUP, its ``signal_number``: ends a job as cleanly as Ctrl-C does."""
 
-    def __init__(self, number: int = signal.SIGTERM) -> None:
+    def __init__(self, signal_number: int = signal.SIGTERM) -> None:
         super().__init__()
-        self.number = number
+        self.signal_number = signal_number
 
 
 def interrupt_on_termination() -> None:
@@ -39,40 +46,111 @@ def interrupt_on_termination() -> None:
             signal.signal(number, interrupt)
 
 
+class _Block:
+    """Signals that wait during one :func:`uninterrupted` block, and who would get them without it."""
+
+    def __init__(self) -> None:
+        self.waiting: list[int] = []
+        self.lets_through = False
+        self._before: dict[int, Any] = {}
+
+    def take_over(self) -> None:
+        for number in _STOPPING:
+            handler = signal.getsignal(number)
+            if handler not in (signal.SIG_IGN, None):  # None: a handler that Python cannot give back
+                self._before[number] = handler
+                signal.signal(number, self._handle)
+
+    def give_back(self) -> None:
+        # One that comes meanwhile raises here; those that are not given back go on to whom they belong.
+        self.lets_through = True
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def deliver(self) -> None:
+        """Pass on what waits. The first that raises stands for all: people press Ctrl-C twice."""
+        try:
+            while self.waiting:
+                self._pass_on(self.waiting.pop(0))
+        finally:
+            self.waiting.clear()
+
+    def _handle(self, number: int, frame: object) -> None:
+        if self.lets_through:
+            self._pass_on(number)
+        else:
+            self.waiting.append(number)
+
+    def _pass_on(self, number: int) -> None:
+        handler = self._before[number]
+        if callable(handler):
+            handler(number, None)
+        else:  # the system's own: it ends the process
+            signal.signal(number, handler)
+            signal.raise_signal(number)
+
+
+_innermost: _Block | None = None
+
+
 @contextmanager
 def uninterrupted() -> Iterator[Sequence[int]]:
     """Ctrl-C, SIGTERM and SIGHUP wait for the end of the block, and stop the caller there.
 
-    Completing a file takes a moment, and people who press Ctrl-C press it twice.
-    An error of the block comes first. The block gets the signals that wait, to be quicker then.
+    :func:`let_through` and :func:`interruptible` let them stop the block before. An error of the block
+    comes first. The block gets the signals that wait, to be quicker then. Only the main thread is ever
+    interrupted; in others this does nothing.
     """
-    waiting: list[int] = []
+    global _innermost
     if threading.current_thread() is not threading.main_thread():
-        yield waiting
+        yield ()
         return
-
-    def wait(number: int, frame: object) -> None:
-        waiting.append(number)
-
-    before = {n: handler for n in _STOPPING if (handler := signal.getsignal(n)) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, wait)
+    block, outer = _Block(), _innermost
     try:
-        yield waiting
+        block.take_over()
+        _innermost = block
+        yield block.waiting
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-    if waiting:
-        signal.raise_signal(waiting[0])
+        _innermost = outer
+        block.give_back()
+    block.deliver()
+
+
+def let_through() -> None:
+    """Let signals that wait stop an :func:`uninterrupted` block here; where none waits, do nothing."""
+    if (block := _block_of_this_thread()) is not None:
+        block.deliver()
+
+
+def interruptible(call: Callable[[], None]) -> None:
+    """Let signals stop an :func:`uninterrupted` block at any moment of ``call``, which may take long."""
+    block = _block_of_this_thread()
+    if block is None:
+        call()
+        return
+    block.lets_through = True
+    try:
+        block.deliver()
+        call()
+    finally:
+        block.lets_through = False
+
+
+def _block_of_this_thread() -> _Block | None:
+    return _innermost if threading.current_thread() is threading.main_thread() else None
+
+
+def _interrupt_soon(number: signal.Signals) -> None:
+    time.sleep(_AGAIN_SECONDS)
+    _thread.interrupt_main(number)
 
 
 @contextmanager
 def noted_interrupts() -> Iterator[threading.Event]:
     """The event is set as soon as Ctrl-C raises KeyboardInterrupt.
 
-    Extension modules that are being imported turn it into an ImportError; with the event
-    one can tell. Callbacks of the interpreter, of a collected object say, swallow it; it comes
-    again a moment later then.
+    Ctrl-C during the import of an extension module surfaces as ImportError: the event tells. In a
+    ``__del__`` Python only reports it, so it is raised again 20 ms later.
     """
     interrupted = threading.Event()
     if (
@@ -92,9 +170,8 @@ def noted_interrupts() -> Iterator[threading.Event]:
             tell_of_others(swallowed)
             return
         number = signal.SIGTERM if issubclass(swallowed.exc_type, Terminated) else signal.SIGINT
-        again = threading.Timer(_AGAIN_SECONDS, _thread.interrupt_main, [number])
-        again.daemon = True
-        again.start()
+        # Without waiting for the thread, as threading does: it may be there sooner than we are gone.
+        _thread.start_new_thread(_interrupt_soon, (number,))
 
     signal.signal(signal.SIGINT, note)
     sys.unraisablehook = come_again

@@ -32,7 +32,7 @@ from typing import Any
 import av
 from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
-from stylize_video.errors import SinkError, StylizeError
+from stylize_video.errors import JobInterrupted, SinkError, StylizeError
 from stylize_video.files import hidden_name
 
 _log = logging.getLogger(__name__)
@@ -345,7 +345,7 @@ def open_journal(
         raise SinkError(f"cannot write {output}: {error.strerror}") from error
     try:
         yield journal
-    except StylizeError as error:
+    except (StylizeError, JobInterrupted) as error:
         if kept := journal.settle():
             error.args = (f"{error}; {kept}",)
         raise

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from stylize_video.edit import Edit
 from stylize_video.encoding import Encoding
-from stylize_video.errors import SinkError, SourceError, StylizeError
+from stylize_video.errors import JobInterrupted, SinkError, SourceError, StylizeError
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.inputs import FrameSource, Source, open_source, parse_source
+from stylize_video.interrupts import Terminated, interruptible, uninterrupted
 from stylize_video.journal import open_journal
 from stylize_video.look import Look
 from stylize_video.options import Options
@@ -31,20 +33,6 @@ from stylize_video.working_size import WorkingSize
 
 _LONGEST_GAP = Fraction(10)
 """Seconds that a frame may be on screen, when a run at another rate is resumed."""
-
-
-class InterruptedJobError(StylizeError):
-    """Ctrl-C stopped a job; ``part`` is the playable file with what was done, if anything was."""
-
-    def __init__(self, part: Path | None) -> None:
-        where = "went to standard output" if part == Path(STANDARD) else f"is in {part}"
-        kept = f"what was done {where}" if part else "nothing was written"
-        super().__init__(f"interrupted: {kept}")
-        self.part = part
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # By itself an exception is made again of its sentence, as if that were the part.
-        return type(self), (self.part,), {"args": self.args}
 
 
 @dataclass(frozen=True)
@@ -156,7 +144,7 @@ def stylize_file(
     Raises:
         StylizeError: the source, the style or the output fails. If frames were written,
             they are kept for ``resume``, and the sentence says so.
-        InterruptedJobError: Ctrl-C; likewise, and a playable part file is left.
+        JobInterrupted: Ctrl-C; likewise, and a playable part file is left.
     """
 
     options = Options(
@@ -190,7 +178,7 @@ def stylize_source(
         ):
             for frame in stylized:
                 encoder.put(frame)
-                hooks.on_frame()
+                interruptible(hooks.on_frame)
                 job.frames_read += 1
 
     return run_job(source, output, session, stylize_here, options, hooks=hooks)
@@ -234,7 +222,7 @@ def run_job(
         check_target(output, video.info.path, encoding=encoding, overwrite=overwrite)
         frames, info = edit.apply(video, video.info)
         frames, info = retimed_for(frames, info, output, encoding)
-        with ExitStack() as stack:
+        with uninterrupted(), ExitStack() as stack:
             journal = None
             if is_resumable(video, output):
                 facts = job_facts(video.info.path, session, options)
@@ -245,9 +233,9 @@ def run_job(
                 raise SinkError(f"{output} cannot be resumed: only videos made of video files can")
             sink = open_sink(output, info, video, overwrite=overwrite, encoding=encoding, journal=journal)
             try:
-                hooks.on_start(info)
+                interruptible(partial(hooks.on_start, info))
                 if journal and journal.frames:
-                    hooks.on_resume(journal.frames)
+                    interruptible(partial(hooks.on_resume, journal.frames))
                 done = journal.last_pts if journal else None
                 left = max_frames and max(0, max_frames - sink.frames)
                 job = Job(video, frames, info, sink, done, left, sink.frames)
@@ -257,12 +245,19 @@ def run_job(
                 if not sink.frames:
                     raise SourceError(f"{video.info.path} has no frame in the part asked for")
             except KeyboardInterrupt as interruption:
-                raise InterruptedJobError(sink.keep_part()) from interruption
+                raise _told(interruption, part=sink.keep_part()) from interruption
             except BaseException:
                 sink.discard()
                 raise
             path = sink.finish(whole=max_frames is None or job.frames_read < max_frames)
     return Result(path, sink.frames)
+
+
+def _told(interruption: KeyboardInterrupt, *, part: Path | None) -> JobInterrupted:
+    where = "went to standard output" if part == Path(STANDARD) else f"is in {part}"
+    kept = f"what was done {where}" if part else "nothing was written"
+    number = interruption.signal_number if isinstance(interruption, Terminated) else signal.SIGINT
+    return JobInterrupted(f"interrupted: {kept}", part=part, signal_number=number)
 
 
 def frames_after(

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from stylize_video.interrupts import let_through
+
 _INPUT, _OUTPUT = 0, 1
 _POLL_SECONDS = 0.1
 _PATIENCE_SECONDS = 2.0
@@ -118,4 +120,5 @@ class StandardOutput:
         while _CAN_WAIT and not select.select([], [_OUTPUT], [], _POLL_SECONDS)[1]:
             if self._until is not None and time.monotonic() >= self._until:
                 raise BrokenPipeError("nobody reads")
+            let_through()
         return _CHUNK

@@ -1,24 +1,26 @@
 """Stages that run beside the caller: one reads ahead, one writes behind, one works on several at once.
 
 Queues are bounded, so memory does not grow; an exception in a thread is raised in
-the caller; and leaving the ``with`` block always ends the thread. OpenCV has threads of
-its own, which get no more cores than one frame of several has.
+the caller; and leaving the ``with`` block always ends the thread, also where Ctrl-C comes at a bad moment:
+threads meet in :class:`queue.SimpleQueue` alone, which no signal leaves half done, and are started and
+awaited while signals wait. OpenCV has threads of its own, which get no more cores than one frame
+of several has.
 """
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Generic, TypeVar
 
 import cv2
 
-from stylize_video.interrupts import uninterrupted
+from stylize_video.interrupts import let_through, uninterrupted
 from stylize_video.machine import cores
 
 T = TypeVar("T")
@@ -38,13 +40,12 @@ class ReadAhead(Generic[T]):
         self, items: Iterable[T], *, depth: int = 4, stop_waiting: Callable[[], None] = lambda: None
     ) -> None:
         self._items, self._stop_waiting = items, stop_waiting
-        self._queue: queue.Queue[object] = queue.Queue(depth)
-        self._stop = threading.Event()
+        self._queue = _BoundedQueue(depth)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="read-ahead", daemon=True)
 
     def __enter__(self) -> ReadAhead[T]:
-        self._thread.start()
+        _start([self._thread])
         return self
 
     def __iter__(self) -> Iterator[T]:
@@ -56,18 +57,19 @@ class ReadAhead(Generic[T]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop.set()
-        self._stop_waiting()
-        self._thread.join()
+        self._queue.close()
+        with uninterrupted():
+            self._stop_waiting()
+            self._thread.join()
 
     def _work(self) -> None:
         try:
             for item in self._items:
-                if not _put(self._queue, item, self._stop):
+                if not self._queue.put(item):
                     return
         except BaseException as error:  # raised again in the caller
             self._error = error
-        _put(self._queue, _END, self._stop)
+        self._queue.put_last(_END)
 
 
 class WriteBehind(Generic[T]):
@@ -87,39 +89,36 @@ class WriteBehind(Generic[T]):
         stop_waiting: Callable[[], None] = lambda: None,
     ) -> None:
         self._write, self._stop_waiting = write, stop_waiting
-        self._queue: queue.Queue[object] = queue.Queue(depth)
-        self._failed = threading.Event()
+        self._queue = _BoundedQueue(depth)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="write-behind", daemon=True)
 
     def __enter__(self) -> WriteBehind[T]:
-        self._thread.start()
+        _start([self._thread])
         return self
 
     def put(self, item: T) -> None:
         """Queue one item; raises what an earlier one raised."""
-        if not _put(self._queue, item, self._failed) and self._error:
+        if not self._queue.put(item) and self._error:
             raise self._error
+
+    def offer(self, item: T) -> bool:
+        """Queue one item if there is room, without waiting; raises what an earlier one raised."""
+        if self._error:
+            raise self._error
+        return self._queue.offer(item)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._queue.put_last(_END)
         with uninterrupted() as signals:
-            self._end(signals, hurry=error is not None)
+            while self._thread.is_alive():
+                if signals or error is not None:
+                    self._stop_waiting()
+                self._thread.join(_POLL_SECONDS)
         if self._error and error is None:
             raise self._error
-
-    def _end(self, signals: Sequence[int], *, hurry: bool) -> None:
-        is_told = False
-        while self._thread.is_alive():
-            if signals or hurry:
-                self._stop_waiting()
-            if is_told:
-                self._thread.join(_POLL_SECONDS)
-                continue
-            with suppress(queue.Full):
-                self._queue.put(_END, timeout=_POLL_SECONDS)
-                is_told = True
 
     def _work(self) -> None:
         try:
@@ -127,7 +126,7 @@ class WriteBehind(Generic[T]):
                 self._write(item)  # type: ignore[arg-type]  # as above
         except BaseException as error:  # raised again in the caller
             self._error = error
-            self._failed.set()
+            self._queue.close()
 
 
 def in_order(
@@ -142,31 +141,135 @@ def in_order(
         for item in items:
             yield item, function(item)
         return
-    waiting: deque[tuple[T, Future[R]]] = deque()
+    waiting: deque[tuple[T, _Task[T, R]]] = deque()
     failed: Exception | None = None
     source = iter(items)
-    with ThreadPoolExecutor(at_once, thread_name_prefix="at-once") as pool:
+    tasks: queue.SimpleQueue[_Task[T, R] | None] = queue.SimpleQueue()
+    with _workers(tasks, at_once):
+        while True:
+            try:
+                item = next(source)
+            except StopIteration:
+                break
+            except Exception as error:  # raised again, in its turn
+                failed = error
+                break
+            task = _Task(function, item)
+            waiting.append((item, task))
+            tasks.put(task)
+            if len(waiting) > at_once:  # one more than in the works, so that no thread is idle
+                item, task = waiting.popleft()
+                yield item, task.result()
+        while waiting:
+            item, task = waiting.popleft()
+            yield item, task.result()
+        if failed:
+            raise failed
+
+
+class _Task(Generic[T, R]):
+    """A call for another thread."""
+
+    def __init__(self, function: Callable[[T], R], item: T) -> None:
+        self._function, self._item = function, item
+        self._outcome: queue.SimpleQueue[tuple[BaseException | None, R | None]] = queue.SimpleQueue()
+
+    def run(self) -> None:
         try:
+            self._outcome.put((None, self._function(self._item)))
+        except BaseException as error:  # raised again by result()
+            self._outcome.put((error, None))
+
+    def result(self) -> R:
+        """What the function returned or raised, once it has; ask once."""
+        error, value = _next_of(self._outcome)
+        if error:
+            raise error
+        return value  # type: ignore[return-value]  # there is one where there is no error
+
+
+@contextmanager
+def _workers(tasks: queue.SimpleQueue[_Task[T, R] | None], count: int) -> Iterator[None]:
+    """So many threads run ``tasks``. At the end of the block what none has begun is dropped."""
+
+    def work() -> None:
+        while (task := tasks.get()) is not None:
+            task.run()
+
+    threads = [threading.Thread(target=work, name=f"at-once_{n}", daemon=True) for n in range(count)]
+    try:
+        _start(threads)
+        yield
+    finally:
+        with contextlib.suppress(queue.Empty):
             while True:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    break
-                except Exception as error:  # raised again, in its turn
-                    failed = error
-                    break
-                waiting.append((item, pool.submit(function, item)))
-                if len(waiting) > at_once:  # one more than in the works, so that no thread is idle
-                    item, result = waiting.popleft()
-                    yield item, result.result()
-            while waiting:
-                item, result = waiting.popleft()
-                yield item, result.result()
-            if failed:
-                raise failed
-        finally:
-            for _, result in waiting:
-                result.cancel()
+                tasks.get_nowait()
+        for _ in threads:
+            tasks.put(None)
+        with uninterrupted():
+            for thread in threads:
+                if thread.ident is not None:  # it was started
+                    thread.join()
+
+
+class _BoundedQueue:
+    """A queue whose giver waits while ``depth`` items are in it; one thread gives, one takes."""
+
+    def __init__(self, depth: int) -> None:
+        self._items: queue.SimpleQueue[object] = queue.SimpleQueue()
+        self._room: queue.SimpleQueue[None] = queue.SimpleQueue()
+        for _ in range(depth):
+            self._room.put(None)
+        self._is_closed = False
+
+    def put(self, item: object) -> bool:
+        """Wait for room and give ``item``; False once the queue is closed."""
+        _next_of(self._room)
+        if self._is_closed:
+            self._room.put(None)  # for the next one that asks
+            return False
+        self._items.put(item)
+        return True
+
+    def offer(self, item: object) -> bool:
+        """Give ``item`` if there is room; False where there is none."""
+        try:
+            self._room.get_nowait()
+        except queue.Empty:
+            return False
+        self._items.put(item)
+        return True
+
+    def put_last(self, item: object) -> None:
+        """Give ``item`` without waiting for room."""
+        self._items.put(item)
+
+    def get(self) -> object:
+        """Wait for the next item."""
+        item = _next_of(self._items)
+        self._room.put(None)
+        return item
+
+    def close(self) -> None:
+        """Take no more; whoever waits for room waits no longer."""
+        self._is_closed = True
+        self._room.put(None)
+
+
+def _start(threads: Iterable[threading.Thread]) -> None:
+    with uninterrupted():
+        for thread in threads:
+            thread.start()
+
+
+def _next_of(items: queue.SimpleQueue[T]) -> T:
+    """Wait for the next item; in the main thread signals that wait are let through meanwhile."""
+    if threading.current_thread() is not threading.main_thread():
+        return items.get()
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return items.get(timeout=_POLL_SECONDS)
+        let_through()
 
 
 class _OpenCVThreads:
@@ -211,14 +314,3 @@ def opencv_threads_for(at_once: int) -> AbstractContextManager[None]:
     more than it had.
     """
     return _opencv_threads.shared(at_once)
-
-
-def _put(target: queue.Queue[object], item: object, stop: threading.Event) -> bool:
-    """Put ``item``, waiting for room; False once ``stop`` is set, so that nobody waits forever."""
-    while not stop.is_set():
-        try:
-            target.put(item, timeout=_POLL_SECONDS)
-        except queue.Full:
-            continue
-        return True
-    return False

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from stylize_video.console import EXIT_INTERRUPTED, errors_as_sentences
-from stylize_video.errors import StylizeError
+from stylize_video.errors import JobInterrupted
 from stylize_video.interrupts import Terminated, interrupt_on_termination, noted_interrupts, uninterrupted
 
 TERMINATING = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -152,8 +152,8 @@ def test_one_more_ctrl_c_does_not_hide_what_was_kept(capsys: pytest.CaptureFixtu
     def interrupted_twice() -> None:
         with errors_as_sentences(debug=False):
             try:
-                raise StylizeError("interrupted: what was done is in out.part.mp4") from KeyboardInterrupt()
-            except StylizeError:
+                raise JobInterrupted("interrupted: what was done is in out.part.mp4")
+            except JobInterrupted:
                 signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(SystemExit) as ended:

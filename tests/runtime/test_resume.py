@@ -26,12 +26,12 @@ from hypothesis import strategies as st
 from stylize_video.decoding import OpenCvReader, PyAvReader
 from stylize_video.edit import Edit
 from stylize_video.encoding import ANIMATIONS, CODECS, Encoding
-from stylize_video.errors import SinkError, StyleError
+from stylize_video.errors import JobInterrupted, SinkError, StyleError
 from stylize_video.frame import Frame
 from stylize_video.journal import Journal, StaleJournalError, journal_path
 from stylize_video.look import Look
 from stylize_video.options import Options
-from stylize_video.pipeline import Hooks, InterruptedJobError, stylize_file
+from stylize_video.pipeline import Hooks, stylize_file
 from stylize_video.probe import probe
 from stylize_video.resume import job_facts
 from stylize_video.session import StyleSession
@@ -301,7 +301,7 @@ def interrupted_run(source: Path, output: Path, session: StyleSession, *, after:
         if not left:
             raise KeyboardInterrupt
 
-    with pytest.raises(InterruptedJobError) as caught:
+    with pytest.raises(JobInterrupted) as caught:
         stylize_file(source, output, session, hooks=Hooks(on_frame=press), **how)  # type: ignore[arg-type]
     assert caught.value.part
     return caught.value.part

@@ -5,9 +5,13 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import sys
+import threading
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import av
 import cv2
@@ -16,10 +20,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stylize_video.errors import SinkError, SourceError, StyleError
+from stylize_video.errors import JobInterrupted, SinkError, SourceError, StyleError
 from stylize_video.frame import TimedFrame
 from stylize_video.look import Look
-from stylize_video.pipeline import Hooks, InterruptedJobError, stylize_file
+from stylize_video.pipeline import Hooks, stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoSource
@@ -297,7 +301,7 @@ def test_an_existing_file_survives_a_failure(clip: Path, tmp_path: Path) -> None
 def test_an_interruption_leaves_a_playable_part(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "out.mp4").write_bytes(b"precious")
     session = FailingSession(KeyboardInterrupt(), after=7)
-    with pytest.raises(InterruptedJobError, match=r"what was done is in .*out\.part\.mp4") as caught:
+    with pytest.raises(JobInterrupted, match=r"what was done is in .*out\.part\.mp4") as caught:
         stylize_file(clip, tmp_path / "out.mp4", session, overwrite=True)
     assert caught.value.part == tmp_path / "out.part.mp4"
     assert len(pictures(tmp_path / "out.part.mp4")) == 7
@@ -329,11 +333,51 @@ def test_ctrl_c_pressed_again_and_again_leaves_the_same_part(
 
     monkeypatch.setattr(VideoSink, "write", slow_write)
     monkeypatch.setattr(VideoSink, "_complete", impatient_complete)
-    with pytest.raises(InterruptedJobError, match=r"what was done is in .*out\.part\.mp4"):
+    with pytest.raises(JobInterrupted, match=r"what was done is in .*out\.part\.mp4"):
         stylize_file(clip, tmp_path / "out.mp4", session)
     assert len(presses) > 1
     assert len(pictures(tmp_path / "out.part.mp4")) == 7
     assert_nothing_left_but(tmp_path, "out.part.mp4", ".out.mp4.resume")
+
+
+def test_ctrl_c_anywhere_leaves_a_whole_file_or_a_part_or_nothing(
+    clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    session = StyleSession(Style.load(invert_style), "cpu", at_once=2)
+    events, left = 0, 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal events, left
+        events, left = events + 1, left - 1
+        if left == 0:
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    def ends_by(folder: Path) -> type[BaseException] | None:
+        try:
+            sys.settrace(trace)
+            stylize_file(clip, folder / "out.mp4", session, smooth=0.5)
+        except KeyboardInterrupt as interruption:
+            return type(interruption)
+        finally:
+            sys.settrace(None)
+        return None
+
+    stylize_file(clip, tmp_path / "warm.mp4", session, smooth=0.5)
+    events = 0
+    folder = tmp_path / "whole"
+    folder.mkdir()
+    assert ends_by(folder) is None
+    threads, ends = threading.active_count(), set()
+    for place in range(events // 40, events, events // 20):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        left = place
+        ends.add(ends_by(folder))
+        assert threading.active_count() == threads
+        kept = sorted(path.name for path in folder.iterdir())
+        assert kept in ([], ["out.mp4"], [".out.mp4.resume", "out.part.mp4"])
+    assert {KeyboardInterrupt, JobInterrupted} <= ends
 
 
 def test_ctrl_c_while_a_file_is_completed_does_not_undo_it(
@@ -365,7 +409,7 @@ def test_ctrl_c_while_a_file_is_opened_leaves_nothing(
 
 
 def test_an_interruption_before_the_first_frame_leaves_nothing(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(InterruptedJobError, match="nothing was written"):
+    with pytest.raises(JobInterrupted, match="nothing was written"):
         stylize_file(clip, tmp_path / "out.mp4", FailingSession(KeyboardInterrupt(), after=0))
     assert_nothing_left_but(tmp_path)
 

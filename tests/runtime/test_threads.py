@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import pytest
@@ -76,6 +79,28 @@ def test_errors_of_the_writer_reach_the_caller() -> None:
             time.sleep(0.001)
     with pytest.raises(OSError, match="disk full"), WriteBehind(full) as sink:
         sink.put(1)  # the error comes when the block ends
+
+
+def test_what_is_offered_does_not_wait() -> None:
+    written: list[int] = []
+    may_write = threading.Event()
+
+    def slow(n: int) -> None:
+        may_write.wait(20)
+        if n == 99:
+            raise OSError("disk full")
+        written.append(n)
+
+    with pytest.raises(OSError, match="disk full"), WriteBehind(slow, depth=2) as sink:  # noqa: PT012
+        taken = [n for n in range(10) if sink.offer(n)]
+        assert 2 <= len(taken) <= 3  # one is in the works
+        may_write.set()
+        while not sink.offer(99):
+            time.sleep(0.001)
+        while True:  # until it is told
+            sink.offer(100)
+            time.sleep(0.001)
+    assert written == taken
 
 
 def test_an_interruption_still_writes_what_was_queued() -> None:
@@ -183,3 +208,11 @@ def test_opencv_never_gets_more_threads_than_it_had() -> None:
         assert cv2.getNumThreads() == 1
     finally:
         cv2.setNumThreads(usual)
+
+
+@pytest.mark.parametrize("held", ["held", ""])
+def test_ctrl_c_at_any_moment_leaves_nobody_waiting(held: str) -> None:
+    program = Path(__file__).with_name("interruption_sweep.py")
+    command = [sys.executable, str(program), held]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
