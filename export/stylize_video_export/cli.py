@@ -92,6 +92,7 @@ def export_onnx(
 
         from stylize_video_export.export import export_checkpoint
         from stylize_video_export.formats import load_any_checkpoint
+        from stylize_video_export.inspect import unused_variants
 
         export = export_checkpoint(
             load_any_checkpoint(checkpoint),
@@ -103,6 +104,8 @@ def export_onnx(
             devices=devices,
             verify=verify,
         )
+        for reason in unused_variants(target).values():
+            say(f"WARNING: {reason}; it is not used until it is exported again")
         if not quiet:
             _print_report(export)
         if export.refused:

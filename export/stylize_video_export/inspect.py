@@ -11,8 +11,9 @@ from stylize_video.contract import StyleMetadata
 from stylize_video.device import PROVIDERS
 from stylize_video.errors import StyleError
 from stylize_video.golden import golden_problem
+from stylize_video.guard import try_out
 from stylize_video.session import StyleSession
-from stylize_video.style import Style, find_style, find_variants
+from stylize_video.style import Style, find_style, find_variants, read_metadata, read_model
 from stylize_video_export.parity import runner
 
 _RECIPE_KEYS = ("features", "style_layers", "content_layer", "style_weight", "steps", "batch", "image_size")
@@ -57,13 +58,44 @@ def describe_style(name_or_path: Path) -> Iterator[str]:
         yield f"golden     {_golden_problem(StyleSession(style, 'cpu')) or 'right on cpu'}"
     else:
         yield "made by    another tool (no stylize-video metadata)"
-    variants = [f"{p} {v.stat().st_size / 1e6:.2f} MB" for p, v in find_variants(style.path).items()]
+    unused = unused_variants(style.path)
+    variants = [
+        f"{precision} {path.stat().st_size / 1e6:.2f} MB{' (not used)' if path in unused else ''}"
+        for precision, path in find_variants(style.path).items()
+    ]
     yield f"variants   {', '.join(variants) or 'none'}"
+    yield from (f"not used   {reason}" for reason in unused.values())
     yield f"opset      {opset}"
     for role, values in (("input", style.model.graph.input), ("output", style.model.graph.output)):
         value = values[0]
         dims = ", ".join(str(d.dim_param or d.dim_value or "?") for d in value.type.tensor_type.shape.dim)
         yield f"{role:10} {value.name} float32 [{dims}]"
+
+
+def unused_variants(path: Path) -> dict[Path, str]:
+    """The variants of a style that the runtime leaves out, and why: damaged, or of another training.
+
+    Raises:
+        StyleError: the fp32 file of the style is damaged.
+    """
+    variants = dict(find_variants(path))
+    fp32 = variants.pop("fp32", None)
+    if fp32 is None:
+        return {}
+    weights, unused = _weights_of(fp32), {}
+    for variant in variants.values():
+        try:
+            if _weights_of(variant) != weights:
+                unused[variant] = f"{variant} is of another training than {fp32}"
+        except StyleError as error:
+            unused[variant] = str(error)
+    return unused
+
+
+def _weights_of(path: Path) -> str:
+    try_out(path)
+    metadata = read_metadata(read_model(path), path)
+    return metadata.checkpoint_sha256 if metadata else ""
 
 
 def _recipe_of(metadata: StyleMetadata) -> Mapping[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import cv2
 import onnx
 import pytest
 
-from stylize_video.style import Style
+from stylize_video.style import Style, find_style
 from support import Command, draw_picture
 
 
@@ -48,6 +49,21 @@ def test_one_command_writes_every_variant(
     checked = command_here("export-onnx", "--check", tmp_path / "sea.fp16.onnx", "--device", "cpu")
     assert checked.returncode == 0
     assert "golden pair right on cpu" in checked.stdout
+
+
+def test_variants_of_another_training_are_told(
+    command_here: Command, checkpoint_file: Path, tmp_path: Path
+) -> None:
+    shutil.copy(find_style("photo"), tmp_path / "sea.int8.onnx")
+    (tmp_path / "sea.fp16.onnx").write_bytes(b"no style")
+    result = command_here("export-onnx", checkpoint_file, "-o", tmp_path / "sea.onnx", "--no-verify", "-q")
+    assert result.returncode == 0
+    for line in ("sea.fp16.onnx is not an ONNX file", "sea.int8.onnx is of another training than"):
+        assert re.search(rf"WARNING: .*{line}.*; it is not used until it is exported again\n", result.stderr)
+
+    shown = command_here("export-onnx", "--show", tmp_path / "sea.onnx").stdout
+    assert re.search(r"variants   fp32 [\d.]+ MB, fp16 [\d.]+ MB \(not used\), int8 .* \(not used\)\n", shown)
+    assert re.search(r"not used   .*sea\.int8\.onnx is of another training than .*sea\.onnx\n", shown)
 
 
 def test_checking_and_showing_need_no_torch() -> None:
