@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -61,6 +62,12 @@ def command_here(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[s
         return subprocess.CompletedProcess(line, int(ended.value.code or 0), printed, said)
 
     return run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c_is_heard() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, and with it all that is started by that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
