@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,25 @@ def test_half_a_checkpoint_is_an_error(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
+def test_weights_that_have_changed_since_are_an_error(tmp_path: Path) -> None:
+    """A bad disk, or a bad copy: torch itself reads them as they are."""
+    path, saved = tmp_path / "a.pth", checkpoint()
+    saved.save(path)
+    content = bytearray(path.read_bytes())
+    at = content.index(saved.weights["stem.conv.weight"].numpy().tobytes())
+    content[at + 40 : at + 44] = b"\x7f\x7f\x7f\x7f"
+    path.write_bytes(content)
+    assert isinstance(torch.load(path, weights_only=True), dict)
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(path)
+
+
+def test_settings_of_a_newer_release_hinder_nobody_who_only_exports(tmp_path: Path) -> None:
+    saved = checkpoint()
+    replace(saved, recipe={**saved.recipe, "sparkle": 3}).save(tmp_path / "a.pth")
+    assert load_checkpoint(tmp_path / "a.pth").recipe["sparkle"] == 3
+
+
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist"):
         load_checkpoint(tmp_path / "none.pth")
@@ -98,6 +119,20 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         ({"step": None}, "damaged"),
         ({"weights": ["none"]}, "damaged"),
         ({"weights": {"stem.conv.weight": torch.zeros(4, 3, 12, 12)}}, "train it again"),
+        ({"weights": {"stem.conv.weight": torch.eye(4).to_sparse()}}, "damaged.*no plain tensor"),
+        ({"weights": {"stem.conv.weight": torch.empty(4, device="meta")}}, "damaged.*no plain tensor"),
+        ({"weights": None}, "damaged"),
+        ({"network": {"width": 32.0}}, "damaged.*width must be a whole number"),
+        ({"network": {"width": 10**9}}, "damaged.*width must be"),
+        ({"network": {"blocks": 3_000_000}}, "damaged.*blocks must be"),
+        ({"recipe": None}, "damaged.*recipe is no table"),
+        ({"recipe": ["steps"]}, "damaged.*recipe is no table"),
+        ({"recipe": {"steps": "many"}}, "damaged.*steps must be a whole number"),
+        ({"recipe": {"start": torch.zeros(1)}}, "damaged"),
+        ({"recipe": {"noise": math.nan}}, "damaged"),
+        ({"style": None}, "damaged.*style is no table"),
+        ({"style": {"name": 3}}, "damaged.*no text"),
+        ({"state": [1]}, "damaged.*state is no table"),
     ],
 )
 def test_checkpoints_of_another_kind_are_errors(

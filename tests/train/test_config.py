@@ -70,6 +70,9 @@ def test_every_field_can_be_set_from_what_a_recipe_stores() -> None:
         ({"network": {"kind": "unet"}}, "unet"),
         ({"network": {"wdth": 3}}, "did you mean width"),
         ({"network": {"width": 0}}, "at least 1"),
+        ({"network": {"blocks": 10**6}}, "at most 128"),
+        ({"width": 16}, r"no width outside of the table \[network\]"),
+        ({"content": "photos"}, "no content in a recipe; it is an option"),
     ],
 )
 def test_mistakes_name_the_file_and_the_value(values: dict[str, Any], words: str) -> None:

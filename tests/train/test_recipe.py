@@ -80,7 +80,12 @@ def test_recipes_from_before_a_choice_are_read_as_what_they_were(
         ({"seed": -1}, "seed must be from 0"),
         ({"seed": 20240101123456}, "seed must be from 0"),
         ({"style_layers": ("relu1_2", "relu1_2")}, "named twice"),
-        ({"contrast": (0.5, math.inf)}, "contrast must be two numbers"),
+        ({"contrast": (0.5, math.inf)}, "contrast must be finite"),
+        ({"style_weight": math.inf}, "style_weight must be finite"),
+        ({"content_weight": math.nan}, "content_weight must be finite"),
+        ({"style_weight": 5.0, "style_balance": math.inf}, "style_balance must be finite"),
+        ({"optimizer": "adam", "muon_learning_rate": math.inf}, "muon_learning_rate must be finite"),
+        ({"layer_weights": (math.inf, 1.0, 1.0)}, "layer_weights must be finite"),
         ({"content_scale": 0.25}, "one of style_scales"),
         ({"style_scales": ()}, "style_scales"),
     ],
@@ -100,6 +105,22 @@ def test_values_out_of_range_are_errors(values: dict[str, Any], words: str) -> N
 )
 def test_a_recipe_survives_json(recipe: Recipe) -> None:
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"sparkle": 3}, "settings that this release does not know: sparkle"),
+        ({"network": None}, "cannot be used"),
+        ({"network": {"kind": "unet"}}, "unknown network 'unet'"),
+        ({"steps": "many"}, "steps must be a whole number"),
+    ],
+)
+def test_a_stored_recipe_that_is_none_of_ours_is_one_sentence(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=rf"^a\.pth .*{words}"):
+        Recipe.from_dict({**Recipe().to_dict(), **change}, source="a.pth")
+    with pytest.raises(RecipeError, match="the recipe does not say which network it is for"):
+        Recipe.from_dict({})
 
 
 def test_the_recipe_does_not_import_torch() -> None:

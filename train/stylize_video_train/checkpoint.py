@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +18,7 @@ from torch import Tensor
 from stylize_video.errors import StylizeError
 from stylize_video.files import replacing
 from stylize_video_train.networks import StyleNetwork, build_network
-from stylize_video_train.recipe import NetworkConfig
+from stylize_video_train.recipe import NetworkConfig, RecipeError, typed_settings
 
 _PICKLE_STARTS = (b"PK", b"\x80")
 """First bytes of what torch.save writes (a zip archive, before torch 1.6 a pickle) and of any pickle."""
@@ -102,8 +104,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
             step=int(content["step"]),
             state=content.get("state", {}),
         )
+        _check_kinds(checkpoint)
         shapes = {name: tuple(value.shape) for name, value in checkpoint.weights.items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, RecipeError) as error:
         raise CheckpointError(f"{path} is a damaged stylize-video checkpoint ({error})") from error
     with torch.device("meta"):
         expected = build_network(checkpoint.network).state_dict()
@@ -113,6 +116,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
             " train it again, or export it with the release that trained it"
         )
     return checkpoint
+
+
+def _check_kinds(checkpoint: Checkpoint) -> None:
+    """Raise TypeError, ValueError or RecipeError where a part of a checkpoint is not what it should be.
+
+    Settings that this release does not know are no error: the style can be exported all the same.
+    """
+    for name in ("weights", "recipe", "style", "state"):
+        if not isinstance(getattr(checkpoint, name), Mapping):
+            raise TypeError(f"its {name} is no table")
+    json.dumps(checkpoint.recipe, allow_nan=False)
+    typed_settings(checkpoint.recipe)
+    if not all(isinstance(value, str) for value in checkpoint.style.values()):
+        raise TypeError("what it says of the style is no text")
+    for name, value in checkpoint.weights.items():
+        plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+        if not plain or value.is_quantized or value.is_complex():
+            raise TypeError(f"its {name} is no plain tensor")
 
 
 def read_torch_file(path: Path, *, kind: str = "checkpoint") -> Any:
@@ -126,6 +147,8 @@ def read_torch_file(path: Path, *, kind: str = "checkpoint") -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that are refused anyway
+            if zipfile.is_zipfile(path):
+                _check_sums(path)
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds, down to UnpicklingError and EOFError
         with path.open("rb") as file:
@@ -136,3 +159,10 @@ def read_torch_file(path: Path, *, kind: str = "checkpoint") -> Any:
                 " save its state_dict() instead"
             ) from error
         raise CheckpointError(f"{path} is damaged or no torch {kind}") from error
+
+
+def _check_sums(path: Path) -> None:
+    """Raise ValueError where a part of an archive is not what was written, which torch does not look at."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise ValueError(f"{damaged} has another checksum")

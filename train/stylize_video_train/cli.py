@@ -273,7 +273,7 @@ def _recipe(given: dict[str, Any], *, config: Path | None, resumed: Path | None)
     if resumed is not None:
         from stylize_video_train.checkpoint import load_checkpoint
 
-        recipe = Recipe.from_dict(load_checkpoint(resumed).recipe)
+        recipe = Recipe.from_dict(load_checkpoint(resumed).recipe, source=str(resumed))
     if config is not None:
         recipe = with_values(recipe, read_config(config), source=str(config))
     return with_values(recipe, given, source="the command")

@@ -20,13 +20,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from stylize_video_train.recipe import NetworkConfig, Recipe, RecipeError
+from stylize_video_train.recipe import NetworkConfig, Recipe, RecipeError, typed
 
-_NONE = ("auto", "none")
-_NUMBERS_OR_NONE = frozenset({"style_weight", "style_memory", "identity_share", "content_scale"})
-_LISTS_OF_TEXT = frozenset({"style_layers"})
-_LISTS_OF_NUMBERS = frozenset({"layer_weights", "style_scales", "zoom", "contrast"})
 _TRANSFORMER_BLOCKS = 5
+_OPTIONS_ALONE = frozenset({"content", "output", "feature_weights", "device", "report", "tensorboard"})
+"""What train-style is told about a training that is no part of its recipe."""
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -56,7 +54,7 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], *, source: str) -> Re
         if name == "network":
             changes[name] = _network(recipe.network, value, source)
         else:
-            changes[name] = _converted(name, value, getattr(defaults, name), source)
+            changes[name] = _typed(name, value, getattr(defaults, name), source)
     return replace(recipe, **changes)
 
 
@@ -67,7 +65,7 @@ def _network(network: NetworkConfig, values: object, source: str) -> NetworkConf
     changes: dict[str, Any] = {}
     for name, value in values.items():
         _known(name, [field.name for field in fields(NetworkConfig)], source)
-        changes[name] = _converted(name, value, getattr(defaults, name), source)
+        changes[name] = _typed(name, value, getattr(defaults, name), source)
     if changes.get("kind", network.kind) == "transformer" != network.kind:
         changes.setdefault("blocks", _TRANSFORMER_BLOCKS)
     try:
@@ -76,42 +74,19 @@ def _network(network: NetworkConfig, values: object, source: str) -> NetworkConf
         raise RecipeError(f"{source}: {error}") from error
 
 
+def _typed(name: str, value: object, default: object, source: str) -> Any:
+    try:
+        return typed(name, value, default)
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error}") from error
+
+
 def _known(name: str, names: list[str], source: str) -> None:
     if name not in names:
         close = difflib.get_close_matches(name, names, n=1)
         hint = f"; did you mean {close[0]}?" if close else f"; known: {', '.join(names)}"
+        if name in _OPTIONS_ALONE:
+            hint = " in a recipe; it is an option of the command"
+        elif name in {field.name for field in fields(NetworkConfig)}:
+            hint = " outside of the table [network]"
         raise RecipeError(f"{source}: there is no {name}{hint}")
-
-
-def _converted(name: str, value: object, default: object, source: str) -> Any:
-    """``value`` as the type of the field ``name``; numbers may lack their decimal point."""
-    if name in _LISTS_OF_TEXT or name in _LISTS_OF_NUMBERS:
-        text = name in _LISTS_OF_TEXT
-        if isinstance(value, list | tuple) and all(
-            isinstance(v, str) if text else _is_number(v) for v in value
-        ):
-            return tuple(value) if text else tuple(float(v) for v in value)
-        wanted = "a list of " + ("names" if text else "numbers")
-    elif name in _NUMBERS_OR_NONE:
-        if value is None or value in _NONE:
-            return None
-        if _is_number(value):
-            return float(value)  # type: ignore[arg-type]
-        wanted = f"a number or {_NONE[0]!r}"
-    elif isinstance(default, float):
-        if _is_number(value):
-            return float(value)  # type: ignore[arg-type]
-        wanted = "a number"
-    elif isinstance(default, int):
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-        wanted = "a whole number"
-    else:
-        if isinstance(value, str):
-            return value
-        wanted = "text in quotes"
-    raise RecipeError(f"{source}: {name} must be {wanted}, got {value!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -6,8 +6,8 @@ Plain values only; torch is not imported, so that commands can show defaults at 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from stylize_video.errors import StylizeError
@@ -17,6 +17,15 @@ Precision = Literal["auto", "fp32", "bf16"]
 OptimizerKind = Literal["muon", "adam"]
 Schedule = Literal["cosine", "constant"]
 StyleStatistics = Literal["moments", "gram"]
+
+
+_NONE = ("auto", "none")
+_NUMBERS_OR_NONE = frozenset({"style_weight", "style_memory", "identity_share", "content_scale"})
+_LISTS_OF_TEXT = frozenset({"style_layers"})
+_LISTS_OF_NUMBERS = frozenset({"layer_weights", "style_scales", "zoom", "contrast"})
+
+_MOST_CHANNELS, _MOST_BLOCKS = 1024, 128
+"""Networks beyond are the work of a slip, or of a file that wants all memory."""
 
 
 class RecipeError(StylizeError):
@@ -43,8 +52,13 @@ class NetworkConfig:
     def __post_init__(self) -> None:
         if self.kind not in ("realtime", "transformer"):
             raise ValueError(f"unknown network {self.kind!r}; known: realtime, transformer")
-        if min(self.width, self.blocks, self.head) < 1:
-            raise ValueError(f"width, blocks and head must be at least 1, got {self}")
+        sizes = {"width": _MOST_CHANNELS, "blocks": _MOST_BLOCKS, "head": _MOST_CHANNELS}
+        for name, most in sizes.items():
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= most:
+                raise ValueError(
+                    f"{name} must be a whole number of at least 1 and at most {most}, got {value}"
+                )
         if self.pixel_range not in (1, 255):
             raise ValueError(f"pixel_range must be 1 or 255, got {self.pixel_range}")
 
@@ -216,6 +230,9 @@ class Recipe:
         return recipe
 
     def _check_ranges(self) -> None:
+        for name, value in self._floats():
+            if not math.isfinite(value):
+                raise RecipeError(f"{name} must be finite, got {value}")
         rates = ("learning_rate", "muon_learning_rate")
         for name in ("steps", "batch", "accumulate", "style_size", "style_balance", "grain", *rates):
             if not getattr(self, name) > 0:
@@ -230,7 +247,7 @@ class Recipe:
             raise RecipeError(f"style_memory must be from 0 to below 1, got {self.style_memory}")
         for name in ("zoom", "contrast"):
             limits = getattr(self, name)
-            if len(limits) != 2 or not 0 < limits[0] <= limits[1] < math.inf:
+            if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
                 raise RecipeError(f"{name} must be two numbers above 0, the lower one first, got {limits}")
         if self.zoom[0] < 1 or self.zoom[1] > _LARGEST_ZOOM:
             raise RecipeError(f"zoom must be from 1 to {_LARGEST_ZOOM}, got {self.zoom}")
@@ -269,19 +286,81 @@ class Recipe:
         if self.image_size < 64:
             raise RecipeError(f"image_size must be at least 64, got {self.image_size}")
 
+    def _floats(self) -> Iterator[tuple[str, float]]:
+        """Every float of the recipe, those in lists too, with its field's name."""
+        for name, value in asdict(self).items():
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, float):
+                    yield name, number
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, as checkpoints and ONNX metadata hold them."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """A recipe from what :meth:`to_dict` gave, or from a style's metadata.
+    def from_dict(cls, values: Mapping[str, Any], *, source: str = "the recipe") -> Recipe:
+        """A recipe from what :meth:`to_dict` gave, or from a style's metadata; ``source`` names it in errors.
 
         Those of an interrupted training hold ``steps_taken`` too, which is no choice.
+
+        Raises:
+            RecipeError: a setting is unknown or of the wrong type, or the network is missing.
         """
-        fields: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v
-            for k, v in values.items()
-            if k not in ("network", "steps_taken")
-        }
-        return cls(network=NetworkConfig(**values["network"]), **{**_BEFORE_CHOICES, **fields})
+        given = {name: value for name, value in values.items() if name not in ("network", "steps_taken")}
+        if unknown := sorted(map(str, given.keys() - {field.name for field in fields(cls)})):
+            raise RecipeError(f"{source} has settings that this release does not know: {', '.join(unknown)}")
+        if "network" not in values:
+            raise RecipeError(f"{source} does not say which network it is for")
+        try:
+            network = NetworkConfig(**values["network"])
+            return cls(network=network, **{**_BEFORE_CHOICES, **typed_settings(given)})
+        except (TypeError, ValueError, RecipeError) as error:
+            raise RecipeError(f"{source} cannot be used: {error}") from error
+
+
+def typed_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``values`` that are settings of a :class:`Recipe`, each as its type; not the network.
+
+    Raises:
+        RecipeError: one is of another type.
+    """
+    known = {field.name: field.default for field in fields(Recipe) if field.name != "network"}
+    return {name: typed(name, values[name], known[name]) for name in values if name in known}
+
+
+def typed(name: str, value: object, default: object) -> Any:
+    """``value`` as the type of the field ``name``; numbers may lack their decimal point.
+
+    Raises:
+        RecipeError: it is of another type.
+    """
+    if name in _LISTS_OF_TEXT or name in _LISTS_OF_NUMBERS:
+        text = name in _LISTS_OF_TEXT
+        if isinstance(value, list | tuple) and all(
+            isinstance(v, str) if text else _is_number(v) for v in value
+        ):
+            return tuple(value) if text else tuple(float(v) for v in value)
+        wanted = "a list of " + ("names" if text else "numbers")
+    elif name in _NUMBERS_OR_NONE:
+        if value is None or value in _NONE:
+            return None
+        if _is_number(value):
+            return float(value)  # type: ignore[arg-type]
+        wanted = f"a number or {_NONE[0]!r}"
+    elif isinstance(default, float):
+        if _is_number(value):
+            return float(value)  # type: ignore[arg-type]
+        wanted = "a number"
+    elif isinstance(default, int):
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        wanted = "a whole number"
+    else:
+        if isinstance(value, str):
+            return value
+        wanted = "text in quotes"
+    raise RecipeError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
