@@ -204,15 +204,10 @@ class Journal:
                 yield packet
 
     def add_part(self, part: Path) -> None:
-        """Note the playable file that an interrupted run makes of its frames, beside the journal.
-
-        All that is known of earlier ones is noted again: a run that goes on forgets what it
-        finds behind the last whole frame.
-        """
+        """Note the playable file that an interrupted run makes of its frames, beside the journal."""
         with contextlib.suppress(OSError):  # then it stays, as a file of nobody
             self._parts.append(_identity(part))
-            for content in self._parts:
-                self._append(_Record(_PART, content=content))
+            self._append(_Record(_PART, content=self._parts[-1]))
 
     def remove_parts(self) -> None:
         """Remove those playable files that nobody has touched since: what is in them is done."""
@@ -295,6 +290,7 @@ class Journal:
                 self.frames, self.last_pts = found.frames, found.last_pts
                 self._extradata = found.extradata
                 self._file.truncate(found.end)
+                self._note_parts()
                 return
             if found.frames and not replace:
                 if resume:
@@ -312,6 +308,12 @@ class Journal:
         self._file.truncate(0)
         self._file.write(_MAGIC)
         self._append(_Record(_JOB, content=json.dumps(job, sort_keys=True).encode()))
+        self._note_parts()
+
+    def _note_parts(self) -> None:
+        """Note the parts of earlier runs again: what was behind the last whole frame is gone."""
+        for content in self._parts:
+            self._append(_Record(_PART, content=content))
 
     def _append(self, record: _Record) -> None:
         content = memoryview(record.to_bytes())
@@ -413,7 +415,7 @@ def _read(file: io.RawIOBase | io.BytesIO) -> _Contents:
             early.clear()
         elif record.kind == _FRAME:
             shown.append(record.pts)
-        elif record.kind == _PART:
+        elif record.kind == _PART and record.content not in parts:
             parts.append(record.content)
         elif record.kind == _PACKET:
             early.add(record.pts)

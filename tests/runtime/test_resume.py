@@ -35,7 +35,7 @@ from stylize_video.pipeline import Hooks, stylize_file
 from stylize_video.probe import probe
 from stylize_video.resume import job_facts
 from stylize_video.session import StyleSession
-from stylize_video.source import VideoSource
+from stylize_video.source import VideoInfo, VideoSource
 from stylize_video.style import Style
 from stylize_video.working_size import WorkingSize
 from support import Command, MakeClip, command_line, file_size_limit
@@ -316,6 +316,24 @@ def test_parts_of_interrupted_runs_go_when_the_whole_is_there(
     parts += [interrupted_run(source, output, invert, after=30, resume=True)]
     assert [part.name for part in parts] == ["out.part.mp4", "out.part2.mp4"]
     stylize_file(source, output, invert, resume=not anew, overwrite=anew)
+    assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_parts_are_known_after_a_kill_too(anew: bool, invert: StyleSession, tmp_path: Path) -> None:
+    source, output = numbered_clip(tmp_path / "in.mp4", 120), tmp_path / "out.mp4"
+    interrupted_run(source, output, invert, after=50)
+
+    def as_if_killed(_: VideoInfo) -> None:
+        shutil.copy(journal_path(output), tmp_path / "left")
+        raise StyleError("killed")
+
+    with pytest.raises(StyleError, match="killed"):
+        stylize_file(
+            source, output, invert, resume=not anew, overwrite=anew, hooks=Hooks(on_start=as_if_killed)
+        )
+    (tmp_path / "left").replace(journal_path(output))
+    stylize_file(source, output, invert, resume=True)
     assert sorted(os.listdir(tmp_path)) == ["in.mp4", "out.mp4"]
 
 
