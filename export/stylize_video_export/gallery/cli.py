@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_command
+from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_command, say
 
 if TYPE_CHECKING:
     from stylize_video_export.gallery.build import Workshop
@@ -120,12 +119,12 @@ def _make(
     try:
         export = export_style(recipe, checkpoint, workshop, styles, device=prove_on)
     finally:
-        # Figures are true as long as the weights are there that they are of, and no longer.
+        # The figures describe the old weights: drop them once the new file is there.
         if not was_made_of_it and is_made_of(style, checkpoint):
             forget_figures(catalogue, recipe.name)
     for file in export.files if not quiet else ():
         quality = "" if file.psnr is None else f", {file.psnr:.1f} dB against fp32"
-        print(f"{file.path}: {file.path.stat().st_size / 1e6:.2f} MB{quality}", file=sys.stderr)
+        say(f"{file.path}: {file.path.stat().st_size / 1e6:.2f} MB{quality}")
     update_catalogue(catalogue, recipe, style, ())
     return [f"{recipe.name}: {reason}" for reason in export.refused]
 

@@ -229,20 +229,21 @@ def test_a_bad_recipe_is_one_sentence(folder: Path, tmp_path: Path, text: str, s
 def test_the_command_makes_the_folders_that_it_writes_to(
     command_here: Command, folder: Path, tmp_path: Path
 ) -> None:
+    new = tmp_path / "\x1b[31mnew"
     weights = tmp_path / "features.pth"
     torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
     result = command_here(
         *("train-gallery", "toy", "--content", folder / "photos", "--feature-weights", weights),
         *("--recipes", folder / "recipes", "--pictures", folder / "pictures", "--device", "cpu"),
-        *("--output", tmp_path / "new" / "styles", "--checkpoints", tmp_path / "new" / "runs"),
-        *("--catalogue", tmp_path / "new" / "catalogue" / "catalog.json"),
+        *("--output", new / "styles", "--checkpoints", new / "runs"),
+        *("--catalogue", new / "catalogue" / "catalog.json"),
     )
     assert result.returncode == 0, result.stderr
-    assert Style.load(tmp_path / "new" / "styles" / "toy.onnx").metadata
-    assert (tmp_path / "new" / "runs" / "toy.pth").is_file()
-    assert (
-        json.loads((tmp_path / "new" / "catalogue" / "catalog.json").read_text())["toy"]["title"] == "Stripes"
-    )
+    assert Style.load(new / "styles" / "toy.onnx").metadata
+    assert (new / "runs" / "toy.pth").is_file()
+    assert json.loads((new / "catalogue" / "catalog.json").read_text())["toy"]["title"] == "Stripes"
+    assert "\\x1b[31mnew" in result.stderr
+    assert "\x1b" not in result.stderr
 
 
 def test_an_unknown_name_lists_what_there_is(command_here: Command, folder: Path) -> None:
