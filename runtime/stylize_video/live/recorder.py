@@ -12,12 +12,9 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, StylizeError
-from stylize_video.frame import Frame, TimedFrame
+from stylize_video.frame import Frame, TimedFrame, letterboxed
 from stylize_video.live.controls import Controls
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
@@ -30,15 +27,22 @@ from stylize_video.threads import WriteBehind
 _log = logging.getLogger(__name__)
 
 _TIME_BASE = Fraction(1, 90_000)
+_GIF_STEP = 1800
+"""Players take frames of GIFs that follow sooner, within 1/50 s, for ones that last 1/10 s."""
 _USUAL_FPS = 30
 _STILL_SECONDS = 1.0
 """A picture that stays is written again after so long: the file grows, and takes its sound."""
+_QUEUED_FRAMES = 15
+_QUEUED_BYTES = 64 * 2**20
+"""Frames that wait for the encoder, half a second or so; beyond that they are left out."""
+_QUEUED_SNAPSHOTS = 8
 
 
 class Recorder:
     """Writes a video while ``record`` is on, through the sink that files are written with.
 
     Frames carry the times of their capture, so a recording plays as fast as things were.
+    The live picture never waits: where encoder or disk are too slow, frames are left out, which is told.
     A recording that fails is told and ended; the live picture goes on, and so does the next recording.
 
     Args:
@@ -53,7 +57,7 @@ class Recorder:
         clock: seconds; that of the pictures.
 
     Raises:
-        SinkError: ``first`` cannot be written.
+        SinkError: ``first`` cannot be written, or not while it grows, or holds no sound.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Recorder:
         if first:
             check_output(first, source or first.parent, overwrite=overwrite)
             encoding.resolved(first)
+            _check_is_recordable(first, sound=microphone is not None)
         self._controls, self._folder, self._first, self._source = controls, folder, first, source
         self._encoding, self._overwrite = encoding, overwrite
         self._fps, self._microphone = fps or _USUAL_FPS, microphone
@@ -95,7 +100,7 @@ class Recorder:
                 self._begin(picture.image, at)
                 self._written_at = now
             elif is_new or now - self._written_at >= _STILL_SECONDS:
-                self._recording.write(picture.image, at)
+                self._write(self._recording, picture.image, at)
                 self._written_at = now
         except StylizeError as error:
             self._failed(error)
@@ -124,8 +129,12 @@ class Recorder:
         self._recording = _Recording(
             path, info, self._encoding, at=at, overwrite=overwrite, microphone=self._microphone
         )
-        self._controls.say(f"recording {path.name}")
         self._recording.write(image, at)
+        self._controls.say(f"recording {path.name}")
+
+    def _write(self, recording: _Recording, image: Frame, at: float) -> None:
+        if not recording.write(image, at) and recording.left_out == 1:
+            self._controls.say(f"{recording.name} is written too slowly: frames are left out of it")
 
     def _end(self) -> None:
         """Finish in a thread: the last frames and the index of a long file take a while."""
@@ -141,7 +150,8 @@ class Recorder:
         except Exception as error:  # raised again in close; meanwhile another recording may go on
             self._note(error)
         else:
-            self._controls.say(f"recorded {path}")
+            left_out = f", without {recording.left_out} frames that came too fast" * bool(recording.left_out)
+            self._controls.say(f"recorded {path}{left_out}")
 
     def _failed(self, error: StylizeError) -> None:
         """End what is being recorded."""
@@ -157,7 +167,12 @@ class Recorder:
 
 
 class _Recording:
-    """One file that is being written."""
+    """One file that is being written.
+
+    Attributes:
+        name: of the file in the end.
+        left_out: frames that there was no room for.
+    """
 
     def __init__(
         self,
@@ -169,9 +184,11 @@ class _Recording:
         overwrite: bool,
         microphone: Microphone | None,
     ) -> None:
-        self._size = (info.width, info.height)
+        self.name, self.left_out = path.name, 0
+        self._shape = (info.height, info.width)
         self._started = at
-        self._last_pts = -1
+        self._step = _GIF_STEP if path.suffix.lower() == ".gif" else 1
+        self._last_pts = -self._step
         self._sink = VideoSink(
             path,
             info,
@@ -182,14 +199,19 @@ class _Recording:
             live=True,
         )
         self._threads = ExitStack()
-        self._writer = self._threads.enter_context(WriteBehind(self._sink.write))
+        depth = min(_QUEUED_FRAMES, max(4, _QUEUED_BYTES // (3 * info.width * info.height)))
+        self._writer = self._threads.enter_context(WriteBehind(self._sink.write, depth=depth))
 
-    def write(self, image: Frame, at: float) -> None:
-        if image.shape[1::-1] != self._size:  # the camera came back with another size
-            image = np.asarray(cv2.resize(image, self._size, interpolation=cv2.INTER_AREA), np.uint8)
-        pts = max(int((at - self._started) / _TIME_BASE), self._last_pts + 1)
-        self._last_pts = pts
-        self._writer.put(TimedFrame(pts, image))
+    def write(self, image: Frame, at: float) -> bool:
+        """Hand a picture to the encoder; False where that is behind and the picture is left out."""
+        image = letterboxed(image, *self._shape)  # the camera may have come back with another size
+        pts = max(int((at - self._started) / _TIME_BASE), self._last_pts + self._step)
+        taken = self._writer.offer(TimedFrame(pts, image))
+        if taken:
+            self._last_pts = pts
+        else:
+            self.left_out += 1
+        return taken
 
     def finish(self) -> Path:
         try:
@@ -213,11 +235,12 @@ class Snapshots:
     def __init__(self, controls: Controls, folder: Path) -> None:
         self._controls, self._folder = controls, folder
         self._threads = ExitStack()
-        self._writer = self._threads.enter_context(WriteBehind(self._save))
+        self._writer = self._threads.enter_context(WriteBehind(self._save, depth=_QUEUED_SNAPSHOTS))
 
     def take(self, image: Frame) -> None:
-        """Save ``image`` beside what goes on."""
-        self._writer.put(image.copy())
+        """Save ``image`` beside what goes on, unless too many wait already."""
+        if not self._writer.offer(image.copy()):
+            self._controls.say("no snapshot was taken: the last ones are still being saved")
 
     def close(self) -> None:
         self._threads.close()
@@ -239,6 +262,17 @@ def free_path(folder: Path, suffix: str, *, taken: Collection[Path] = ()) -> Pat
     while path.exists() or path in taken:
         path, number = folder / f"{stem}-{number}{suffix}", number + 1
     return path
+
+
+def _check_is_recordable(path: Path, *, sound: bool) -> None:
+    suffix = path.suffix.lower()
+    if suffix == ".webp":
+        raise SinkError(
+            f"{path} cannot be recorded: WebP is in memory to its end, and a crash would lose all of it;"
+            " record an .mp4, of which stylize-video --strength 0 makes a .webp"
+        )
+    if sound and suffix == ".gif":
+        raise SinkError(f"{path} holds no sound: name an .mp4, or leave out --microphone")
 
 
 def _live_info(path: Path, width: int, height: int, fps: float) -> VideoInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from live_support import ManualClock, SteppedReader, live_threads, numbered_frame, wait_until
 from stylize_video.colors import BT709
 from stylize_video.errors import SinkError
-from stylize_video.frame import Frame
+from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.capture import Capture
 from stylize_video.live.controls import Controls, Settings
 from stylize_video.live.engine import Engine
@@ -65,6 +66,18 @@ def test_frames_keep_the_times_of_their_capture(controls: Controls, tmp_path: Pa
     assert np.abs(first[:49, :65].astype(int) - draw_picture(1, 65, 49)).mean() < 4
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".gif"])
+def test_frames_may_come_close_upon_each_other(suffix: str, controls: Controls, tmp_path: Path) -> None:
+    """As they do after a computer was busy, closer than some files can tell."""
+    recorder = Recorder(controls, tmp_path, first=tmp_path / f"live{suffix}", clock=ManualClock())
+    controls.set("record", True)
+    for number, at in enumerate([5, 5.002, 5.004, 5.006, 5.3]):
+        show(recorder, controls, number + 1, at, draw_picture(number, 64, 48))
+    recorder.close()
+    times = times_of(tmp_path / f"live{suffix}")
+    assert times[-1] - times[0] == pytest.approx(0.3, abs=0.04)
+
+
 def test_every_recording_gets_a_file_of_its_own(controls: Controls, tmp_path: Path) -> None:
     recorder = Recorder(controls, tmp_path)
     for number in range(9):
@@ -83,7 +96,38 @@ def test_a_picture_of_another_size_goes_into_the_same_file(controls: Controls, t
         show(recorder, controls, number + 1, number / 30, numbered_frame(90, width=width))
     recorder.close()
     with VideoSource(tmp_path / "live.mkv") as video:
-        assert [frame.image.shape for frame in video] == [(48, 64, 3)] * 3
+        frames = [frame.image for frame in video]
+    assert [frame.shape for frame in frames] == [(48, 64, 3)] * 3
+    columns = frames[1].mean((0, 2))  # 32 of 48 pixels across fill the height
+    assert columns == pytest.approx([0] * 16 + [90] * 32 + [0] * 16, abs=8)
+    assert frames[2].mean((1, 2)) == pytest.approx([0] * 12 + [90] * 24 + [0] * 12, abs=8)
+
+
+def test_the_picture_does_not_wait_for_a_slow_recording(
+    controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, may_write = VideoSink.write, threading.Event()
+
+    def slow(sink: VideoSink, frame: TimedFrame) -> None:
+        may_write.wait(20)
+        write(sink, frame)
+
+    monkeypatch.setattr(VideoSink, "write", slow)
+    notices: list[str] = []
+    controls = Controls(controls.settings, ["ink"], on_notice=notices.append)
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4")
+    controls.set("record", True)
+    for number in range(40):
+        show(recorder, controls, number + 1, number / 30, numbered_frame(number))
+    may_write.set()
+    wait_until(lambda: (tmp_path / "live.part.mp4").stat().st_size > 0)
+    recorder.close()
+    times = times_of(tmp_path / "live.mp4")
+    assert 12 <= len(times) < 20
+    assert times[:12] == pytest.approx([n / 30 for n in range(12)], abs=0.001)
+    assert notices[1] == "live.mp4 is written too slowly: frames are left out of it"
+    assert f"recorded {tmp_path / 'live.mp4'}, without {40 - len(times)} frames" in notices[2]
+    assert len(notices) == 3
 
 
 def test_a_recording_that_fails_is_told_and_leaves_the_picture_alone(
@@ -185,6 +229,30 @@ def test_sound_begins_with_the_pictures(late: float, controls: Controls, tmp_pat
     assert late - 0.05 <= silent <= opened + 0.05
 
 
+def test_a_dead_microphone_keeps_no_picture_from_the_file(
+    controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a crash would leave of eight seconds."""
+    monkeypatch.setattr("stylize_video.live.microphone._RETRY_SECONDS", 60)
+    clock = ManualClock()
+    microphone = Microphone("lavfi:sine=duration=0.1", clock=clock)
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4", microphone=microphone, clock=clock)
+    controls.set("record", True)
+    began = clock.now
+    for number in range(160):
+        clock.now = began + number / 20
+        show(recorder, controls, number + 1, clock.now, draw_picture(number, 64, 48))
+        time.sleep(0.002)  # few are left out
+
+    def is_kept() -> bool:
+        with suppress(av.error.FFmpegError):
+            return max(times_of(tmp_path / "live.part.mp4"), default=0) > 5
+        return False
+
+    wait_until(is_kept)
+    recorder.close()
+
+
 class Broken:
     """An output that fails in the end, in a way that nobody expects."""
 
@@ -236,6 +304,12 @@ def test_outputs_are_checked_before_anything_starts(controls: Controls, tmp_path
         Recorder(controls, tmp_path, first=path, source=path, overwrite=True)
     with pytest.raises(SinkError, match="cannot write"):
         Recorder(controls, tmp_path, first=tmp_path / "live.xyz")
+    with pytest.raises(SinkError, match="WebP is in memory to its end"):
+        Recorder(controls, tmp_path, first=tmp_path / "live.webp")
+    microphone = Microphone("lavfi:sine,arealtime")
+    with pytest.raises(SinkError, match=r"live\.gif holds no sound"):
+        Recorder(controls, tmp_path, first=tmp_path / "live.gif", microphone=microphone)
+    microphone.close()
     assert path.read_bytes() == b"precious"
 
 
@@ -259,6 +333,22 @@ def test_a_snapshot_that_cannot_be_saved_is_told(controls: Controls, tmp_path: P
     wait_until(lambda: controls.notice[0] > 0)
     snapshots.close()
     assert "was not saved" in controls.notice[1]
+
+
+def test_snapshots_keep_nobody_waiting(
+    controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_write = threading.Event()
+    monkeypatch.setattr(
+        "stylize_video.live.recorder.write_picture", lambda path, image: may_write.wait(20) and path.touch()
+    )
+    snapshots = Snapshots(controls, tmp_path)
+    for number in range(30):
+        snapshots.take(numbered_frame(number))
+    assert "no snapshot was taken" in controls.notice[1]
+    may_write.set()
+    snapshots.close()
+    assert 4 <= len(list(tmp_path.iterdir())) < 15
 
 
 def test_names_are_free(tmp_path: Path) -> None:
