@@ -29,7 +29,8 @@ _OPEN_SECONDS = 10.0
 _READ_SECONDS = 5.0
 """A stream that gives nothing for so long counts as lost."""
 
-_LIVE_OPTIONS = {"flags": "low_delay", "rtsp_transport": "tcp"}
+_LIVE_OPTIONS = {"flags": "low_delay", "rtsp_transport": "tcp", "reconnect": "1"}
+"""To reconnect is to go on in the middle of a file; FFmpeg does it where the server can."""
 _DAMAGED_IN_A_ROW = 100
 _MOST_ASPECT = 4
 """Pixels that are said to be wider or higher than that are not."""
@@ -37,6 +38,9 @@ _MOST_ASPECT = 4
 _IN_SEGMENTS = {"hls", "applehttp", "dash"}
 _JUMP_SECONDS = 10.0
 """Time stamps of a live stream that are so far apart do not belong together."""
+_FILES = {"mpegts", "mpeg", "flv", "matroska", "webm", "mov", "mp4", "nut"}
+"""Formats with time stamps: where a server says how large such a file is, it is no live stream."""
+_SHORT_SECONDS = 1.0
 
 
 class Reader(Protocol):
@@ -54,7 +58,11 @@ class Reader(Protocol):
     end: float | None
 
     def read(self) -> tuple[Frame, float | None] | None:
-        """The next frame and when it is due, in seconds; None at the end or once the source is lost."""
+        """The next frame and when it is due, in seconds; None at the end or once the source is lost.
+
+        Raises:
+            SourceError: it has an end and broke off before.
+        """
 
     def close(self) -> None: ...
 
@@ -101,7 +109,7 @@ class StreamReader:
     end: float | None = None
 
     def __init__(self, url: str) -> None:
-        shown = without_password(url)
+        self._shown = shown = without_password(url)
         try:
             self._container = av.open(url, options=_LIVE_OPTIONS, timeout=(_OPEN_SECONDS, _READ_SECONDS))
         except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -115,22 +123,28 @@ class StreamReader:
         self._reformatter = VideoReformatter()  # kept, or every frame would start threads and fill tables
         # Decoding in several threads would hold frames back.
         stream.thread_type = "SLICE"
-        self.live = not self._container.duration
+        names = set(self._container.format.name.split(","))
+        is_file = not names.isdisjoint(_FILES) and self._container.size > 0
+        self.live = not self._container.duration and not is_file
         rate = stream.average_rate
         self.fps = float(rate) if rate and not self.live else None
-        self._timed = not self.live or not _IN_SEGMENTS.isdisjoint(self._container.format.name.split(","))
+        self._timed = not self.live or not _IN_SEGMENTS.isdisjoint(names)
+        self._lasts = float((stream.duration or 0) * (stream.time_base or 0))
         self._pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
         self._start: float | None = None
-        self._due = 0.0
+        self._due = self._over = 0.0
         self._frames = self._decoded(stream)
 
     def read(self) -> tuple[Frame, float | None] | None:
+        frame, failed = None, False
         try:
             frame = next(self._frames, None)
         except (av.error.FFmpegError, OSError) as error:
             _log.debug("the stream is lost: %s", error)
-            return None
+            failed = True
         if frame is None:
+            if not self.live and (failed or self._over < self._lasts - _SHORT_SECONDS):
+                raise SourceError(f"{self._shown} broke off after {self._over:.1f} seconds")
             return None
         picture = self._reformatter.reformat(frame, format="bgr24", threads=1)
         pixels = np.asarray(picture.to_ndarray(), np.uint8)
@@ -145,6 +159,7 @@ class StreamReader:
         if self.live and abs(frame.time - self._start - self._due) > _JUMP_SECONDS:
             self._start = frame.time - self._due  # another programme, with a clock of its own
         self._due = frame.time - self._start
+        self._over = self._due + float(frame.duration * (frame.time_base or 0))
         return self._due
 
     def close(self) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
@@ -118,19 +119,64 @@ def test_a_live_stream_in_segments_is_played_at_its_own_speed(
     make_clip: MakeClip, tmp_path: Path, served_folder: str
 ) -> None:
     clip = make_clip(tmp_path / "clip.mp4", frames=60, sound=False)
-    with av.open(str(clip)) as source, av.open(str(tmp_path / "live.m3u8"), "w", format="hls") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
     playlist = tmp_path / "live.m3u8"
+    remuxed(clip, playlist, options={})
     playlist.write_text(playlist.read_text().replace("#EXT-X-ENDLIST", ""))  # as while it goes on
     reader = StreamReader(f"{served_folder}/live.m3u8")
     assert reader.live
     due = [item[1] for _ in range(30) if (item := reader.read())]
     assert due == pytest.approx([n / 30 for n in range(30)], abs=1e-3)
     reader.close()
+
+
+def test_a_file_without_a_duration_is_played_at_its_own_speed_to_its_end(
+    make_clip: MakeClip, tmp_path: Path, served_folder: str
+) -> None:
+    """A transport stream from a server that cannot give its end first."""
+    make_clip(tmp_path / "clip.ts", frames=20, sound=False)
+    reader = StreamReader(f"{served_folder}/clip.ts")
+    assert not reader.live
+    due = [item[1] for item in iter(reader.read, None)]
+    assert due == pytest.approx([n / 30 for n in range(20)], abs=1e-3)
+    reader.close()
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_video_whose_connection_breaks(ranges: bool, make_clip: MakeClip, tmp_path: Path) -> None:
+    """It goes on where the server can, and is no whole one where it cannot."""
+    clip, loads_first = make_clip(tmp_path / "clip.mp4", frames=90, sound=False), tmp_path / "first.mp4"
+    remuxed(clip, loads_first, options={"movflags": "+faststart"})
+    content = loads_first.read_bytes()
+
+    class Breaking(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked = self.headers.get("Range") if ranges else None
+            start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+            self.send_response(206 if asked else 200)
+            if asked:
+                self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.send_header("Content-Length", str(len(content) - start))
+            self.end_headers()
+            self.wfile.write(content[start : start + len(content) * 2 // 3])
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with serving_with(Breaking) as url:
+        reader = StreamReader(f"{url}/clip.mp4")
+        times: list[float | None] = []
+
+        def read_all() -> None:
+            times.extend(item[1] for item in iter(reader.read, None))
+
+        if ranges:
+            read_all()
+            assert len(times) == 90
+        else:
+            with pytest.raises(SourceError, match=rf"^{url}/clip\.mp4 broke off after [12]\.\d seconds"):
+                read_all()
+            assert 20 < len(times) < 85
+        reader.close()
 
 
 def test_another_programme_in_a_live_stream_goes_on_at_once() -> None:
@@ -182,6 +228,16 @@ def test_pictures_have_square_pixels(tmp_path: Path) -> None:
         reader.close()
 
 
+def remuxed(clip: Path, path: Path, *, options: dict[str, str]) -> None:
+    """The video of a clip in another file."""
+    with av.open(str(clip)) as source, av.open(str(path), "w", options=options) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+
+
 @pytest.fixture
 def served_folder(tmp_path: Path) -> Iterator[str]:
     """The address at which ``tmp_path`` is served."""
@@ -190,10 +246,19 @@ def served_folder(tmp_path: Path) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path)))
+    with serving_with(partial(Quiet, directory=str(tmp_path))) as url:
+        yield url
+
+
+@contextmanager
+def serving_with(handler: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server whose requests ``handler`` answers."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
