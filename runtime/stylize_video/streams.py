@@ -7,6 +7,7 @@ cannot hold is left out with one warning line each.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -22,10 +23,15 @@ from stylize_video.files import for_ffmpeg
 from stylize_video.joins import Joins, is_joined
 from stylize_video.probe import TIMES_MAY_JUMP, all_packets, is_cover, reason, video_stream
 from stylize_video.shared_packets import SharedPackets
+from stylize_video.timecode import later
+from stylize_video.timing import ROUNDING
 
 _log = logging.getLogger(__name__)
 
-_OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+_TIME_CODE = "timecode"
+_WITH_TIME_CODE = ("mp4", "mov", "matroska", "webm", "nut")
+"""Containers that hold one, as a track of its own or as text."""
+_OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", _TIME_CODE)
 _OF_VIDEO = ("language", "title", "creation_time")
 _LATE = Fraction(4, 100)
 _COPIED = ("audio", "subtitle")
@@ -42,7 +48,7 @@ class StreamCopier:
 
     Create it after the video stream was added and before anything is written. Of
     ``window`` those packets are taken that begin in it: sound is cut at their borders,
-    some 20 ms apart.
+    some 20 ms apart. Subtitles are cut at those of the window.
     """
 
     def __init__(
@@ -65,6 +71,9 @@ class StreamCopier:
         for stream in self._source.streams:
             if main is None or stream.index != main.index:
                 self._consider(stream)
+        code = _time_code(self._source, main)
+        if code and not self._keep_time_code(code, main):
+            _log.warning("the time code, %s, is not kept", code)
         if data := [str(stream.index) for stream in self._source.streams if _is_lost(stream)]:
             _log.warning("data (stream %s) is not kept", ", ".join(data))
         self._describe(main)
@@ -87,6 +96,9 @@ class StreamCopier:
             if seconds is not None and start is not None and start - self._window.shift >= seconds:
                 self._waiting = packet
                 return
+            if packet.stream.type == "subtitle":
+                self._cut(packet)
+                start = None if packet.pts is None else packet.pts * packet.time_base
             if start is not None and not self._window.holds(start):
                 continue
             if start is not None and self._target.format.name == "avi":
@@ -95,6 +107,19 @@ class StreamCopier:
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
             self._mux(packet)
+
+    def _cut(self, packet: av.Packet[Any]) -> None:
+        """Show a subtitle that reaches into the part from its start on, and none beyond its end."""
+        if packet.pts is None or not packet.duration:
+            return
+        start, end = packet.pts, packet.pts + packet.duration
+        if self._window.start is not None:
+            start = max(start, math.ceil(self._window.start / packet.time_base))
+        if self._window.end is not None:
+            end = min(end, round(self._window.end / packet.time_base))
+        if start < end:
+            packet.pts = packet.dts = start
+            packet.duration = end - start
 
     def _mux(self, packet: av.Packet[Any]) -> None:
         """Sound that cannot be written costs a warning, never the pictures."""
@@ -174,6 +199,22 @@ class StreamCopier:
         if main:
             of_video = {key: main.metadata[key] for key in _OF_VIDEO if key in main.metadata}
             self._target.streams.video[0].metadata.update(of_video)
+
+    def _keep_time_code(self, code: str, main: av.VideoStream | None) -> bool:
+        """Give the result the code of its first frame; False where it holds none or counts other frames."""
+        copy = self._target.streams.video[0]
+        rate, rates = copy.average_rate, (main.average_rate, main.guessed_rate) if main else ()
+        counts_the_same = rate and any(other and abs(other - rate) < rate / 100 for other in rates)
+        if not (rate and main and counts_the_same) or self._target.format.name not in _WITH_TIME_CODE:
+            return False
+        passed = Fraction(0)
+        if self._window.start is not None:
+            first = (main.start_time or 0) * (main.time_base or 0)
+            passed = max(passed, self._window.start - first)
+        found = later(code, math.floor((passed + ROUNDING) * rate), rate)
+        if found:
+            copy.metadata[_TIME_CODE] = found
+        return found is not None
 
     def _add(self, stream: Any) -> None:
         codec = stream.codec_context.name if stream.codec_context else "unknown"
@@ -257,7 +298,16 @@ class StreamCopier:
 
 def _is_lost(stream: Any) -> bool:
     """Whether there is data that nobody keeps; of chapters FFmpeg reads itself what is in an MP4's track."""
-    return bool(stream.type == "data" and stream.discard != Discard.all)
+    is_time_code = _TIME_CODE in stream.metadata  # which is looked at by itself
+    return bool(stream.type == "data" and stream.discard != Discard.all and not is_time_code)
+
+
+def _time_code(source: av.container.InputContainer, main: av.VideoStream | None) -> str | None:
+    """The time code of the first frame, wherever a kind of container has it."""
+    for metadata in (main.metadata if main else {}, source.metadata):
+        if code := {key.lower(): value for key, value in metadata.items()}.get(_TIME_CODE):
+            return code
+    return None
 
 
 def _chapters(source: av.container.InputContainer, window: Window) -> list[Any]:

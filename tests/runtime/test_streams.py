@@ -148,6 +148,55 @@ def test_what_describes_the_video_is_kept_and_what_describes_its_container_is_no
         assert after.streams.video[0].metadata["language"] in ("deu", "ger")
 
 
+@pytest.fixture(scope="module")
+def timed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clip with a time code, in a track of its own."""
+    path = tmp_path_factory.mktemp("timed") / "timed.mov"
+    with av.open(str(clip)) as source, av.open(str(path), "w") as target:
+        copy = target.add_stream_from_template(source.streams.video[0])
+        copy.metadata["timecode"] = "01:00:00:00"
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("after", [".mov", ".mp4", ".mkv"])
+@pytest.mark.parametrize(("edit", "code"), [(Edit(), "01:00:00:00"), (Edit(start=0.2), "01:00:00:06")])
+def test_a_time_code_is_that_of_the_first_frame(
+    edit: Edit,
+    code: str,
+    after: str,
+    timed: Path,
+    invert: StyleSession,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    result = stylize_file(timed, tmp_path / f"out{after}", invert, edit=edit).output
+    with av.open(str(result)) as container:
+        found = {key.lower(): value for key, value in container.streams.video[0].metadata.items()}
+        assert found["timecode"] == code
+        assert "timecode" not in container.metadata
+        assert len(container.streams) == (1 if after == ".mkv" else 2)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(("name", "edit"), [("out.mov", Edit(fps=24)), ("out.avi", Edit())])
+def test_a_time_code_that_is_lost_is_told(
+    name: str,
+    edit: Edit,
+    timed: Path,
+    invert: StyleSession,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    result = stylize_file(timed, tmp_path / name, invert, edit=edit).output
+    with av.open(str(result)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+    assert [record.message for record in caplog.records] == ["the time code, 01:00:00:00, is not kept"]
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts", ".avi"])
 def test_sound_goes_into_every_container_that_holds_it(
     suffix: str, make_clip: MakeClip, invert: StyleSession, tmp_path: Path
@@ -209,24 +258,45 @@ def test_sound_goes_on_where_videos_were_joined(
         assert abs(later[0] - earlier[0] - earlier[1]) <= tick
 
 
-def test_one_subtitle_that_is_out_of_order_moves_no_other(
-    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
-) -> None:
-    source, times = tmp_path / "in.mkv", [200, 400, 600, 900]
-    lines = [f"00:00:00,{time:03d} --> 00:00:00,999\nline {time}\n" for time in times]
-    (tmp_path / "in.srt").write_text("\n".join(f"{n}\n{line}" for n, line in enumerate(lines)))
-    with (
-        av.open(str(make_clip(tmp_path / "in.mp4"))) as pictures,
-        av.open(str(tmp_path / "in.srt")) as subtitles,
-        av.open(str(source), "w") as target,
-    ):
-        streams: list[Any] = [subtitles.streams[0], pictures.streams.video[0]]
+def with_subtitles(pictures: Path, path: Path, spans: list[tuple[int, int]]) -> Path:
+    """A clip with a line from and to these milliseconds of its first second."""
+    lines = [f"00:00:00,{start:03d} --> 00:00:00,{end:03d}\nline {start}\n" for start, end in spans]
+    text = path.with_suffix(".srt")
+    text.write_text("\n".join(f"{n}\n{line}" for n, line in enumerate(lines)))
+    with av.open(str(pictures)) as video, av.open(str(text)) as subtitles, av.open(str(path), "w") as target:
+        streams: list[Any] = [subtitles.streams[0], video.streams.video[0]]
         copies = [target.add_stream_from_template(stream) for stream in streams]
         for stream, copy in zip(streams, copies, strict=True):
             for packet in stream.container.demux(stream):
                 if packet.dts is not None:
                     packet.stream = copy
                     target.mux(packet)
+    return path
+
+
+def test_subtitles_are_cut_at_the_borders_of_a_part(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    clip = make_clip(tmp_path / "in.mp4", frames=30)
+    spans = [(0, 100), (100, 500), (200, 600), (700, 950)]
+    source = with_subtitles(clip, tmp_path / "in.mkv", spans)
+    result = stylize_file(source, tmp_path / "out.mkv", invert, edit=Edit(start=0.3, end=0.8)).output
+    with av.open(str(result)) as container:
+        packets = [packet for packet in container.demux(subtitles=0) if packet.size]
+        assert [(packet.pts, packet.duration, bytes(packet)) for packet in packets] == [
+            (0, 200, b"line 100"),
+            (0, 300, b"line 200"),
+            (400, 100, b"line 700"),
+        ]
+
+
+def test_one_subtitle_that_is_out_of_order_moves_no_other(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    times = [200, 400, 600, 900]
+    source = with_subtitles(
+        make_clip(tmp_path / "in.mp4"), tmp_path / "in.mkv", [(time, 999) for time in times]
+    )
     assert subtitle_times(source) == times
     data = bytearray(source.read_bytes())
     at = data.index(b"line 200")
