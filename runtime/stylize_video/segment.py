@@ -150,21 +150,19 @@ def stylize_segment(job: SegmentJob) -> bytes:
         if end is not None:
             frames = takewhile(lambda frame: frame.pts < end, frames)
         output = Path(folder) / f"segment{job.suffix}"
-        journal = Journal(journal_path(output), {}, time_base=info.time_base)
-        sink = VideoSink(output, info, encoding=options.encoding, copy_streams=False, journal=journal)
-        try:
-            with closing(
-                frames_after(
-                    video, frames, info, session, options, done=job.segment.done, left=job.segment.left
-                )
-            ) as stylized:
-                for frame in stylized:
-                    sink.write(frame)
-        finally:
-            sink.discard()  # which leaves the journal whole
-        content = journal.content() if sink.frames else b""
-        journal.remove()
-    return content
+        with Journal(journal_path(output), {}, time_base=info.time_base) as journal:
+            sink = VideoSink(output, info, encoding=options.encoding, copy_streams=False, journal=journal)
+            try:
+                with closing(
+                    frames_after(
+                        video, frames, info, session, options, done=job.segment.done, left=job.segment.left
+                    )
+                ) as stylized:
+                    for frame in stylized:
+                        sink.write(frame)
+            finally:
+                sink.discard()  # which leaves the journal whole
+            return journal.content() if sink.frames else b""
 
 
 @lru_cache(maxsize=4)

@@ -23,7 +23,7 @@ import pytest
 from stylize_video.cli import with_ray_address
 from stylize_video.cluster import Cluster, ClusterError, why_here
 from stylize_video.edit import Edit
-from stylize_video.errors import JobInterrupted, SourceError, StylizeError
+from stylize_video.errors import JobInterrupted, SinkError, SourceError, StylizeError
 from stylize_video.inputs import Source
 from stylize_video.jobs import stylize_any
 from stylize_video.journal import journal_path
@@ -32,6 +32,7 @@ from stylize_video.pipeline import Hooks, Result, stylize_file
 from stylize_video.resume import fingerprint
 from stylize_video.segment import Segment, SegmentJob, StyleReference, plan_segments, stylize_segment
 from stylize_video.session import StyleSession
+from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
 from stylize_video.variants import open_session, parse_precision
@@ -229,6 +230,29 @@ def test_workers_check_that_they_see_the_same_source(
     other = long_clip(tmp_path / "other.mp4", 20)
     with pytest.raises(SourceError, match="is another file on this machine"):
         stylize_segment(replace(job, source=other))
+
+
+def test_a_segment_that_fails_leaves_no_file_open(
+    source: Path, invert_style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.exists():
+        pytest.skip("open files are found in /proc")
+
+    def full(sink: VideoSink, frame: object) -> None:
+        raise SinkError("the disk is full")
+
+    def files_open() -> list[str]:
+        return sorted(str(path.readlink()) for path in descriptors.iterdir() if path.is_symlink())
+
+    reference = StyleReference.of(StyleSession(Style.load(invert_style), "cpu"))
+    job = SegmentJob(source, fingerprint(source), ".mp4", reference, "cpu", Options(), Segment())
+    assert stylize_segment(job)
+    before = files_open()
+    monkeypatch.setattr(VideoSink, "write", full)
+    with pytest.raises(SinkError, match="the disk is full") as caught:
+        stylize_segment(job)
+    assert files_open() == before, caught
 
 
 def test_workers_open_the_file_that_was_named(
