@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from stylize_video.edit import Edit
+from stylize_video.encoding import Encoding
+from stylize_video.look import Look
 from stylize_video.options import Options
 from stylize_video.session import StyleSession
+from stylize_video.working_size import WorkingSize
 
 WARM_UP_FRAMES = 20
 """Frames that are stylized again, and dropped, so that smoothing has its past."""
@@ -20,17 +25,25 @@ _SAMPLES = 16
 def job_facts(source: Path, session: StyleSession, options: Options) -> Mapping[str, str]:
     """Everything that the pixels of a result depend on, by the names that users know it by.
 
-    The device is left out: a night that began on a GPU may end on a CPU.
+    Settings as usual are left out: what a later version adds to them makes no other job of this one. So
+    is the device: a night that began on a GPU may end on a CPU.
     """
     return {
         "source": fingerprint(source),
         "style": f"{session.style.sha256} in 0..{session.input_range}",
-        "look": f"{asdict(options.look)} {options.smooth}",
-        "style scale": str(asdict(options.working_size)),
-        "part, rate and size": str(asdict(options.edit)),
-        "encoding": str(asdict(options.encoding)),
+        "look": f"{_unusual(options.look)} {options.smooth}",
+        "style scale": _unusual(options.working_size),
+        "part, rate and size": _unusual(options.edit),
+        "encoding": _unusual(options.encoding),
         "number of frames": str(options.max_frames),
     }
+
+
+def _unusual(settings: Look | WorkingSize | Edit | Encoding) -> str:
+    """The settings that are not as they are by default."""
+    usual = asdict(type(settings)())
+    given = {name: str(value) for name, value in asdict(settings).items() if value != usual[name]}
+    return json.dumps(given, sort_keys=True)
 
 
 def fingerprint(path: Path) -> str:

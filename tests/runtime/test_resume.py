@@ -12,7 +12,7 @@ import sys
 import time
 import types
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -364,6 +364,16 @@ def test_every_option_of_a_job_is_part_of_what_it_is(clip: Path, invert: StyleSe
     usual = job_facts(clip, invert, Options())
     for name, value in others.items():
         assert job_facts(clip, invert, replace(Options(), **{name: value})) != usual
+
+
+def test_settings_that_later_versions_add_make_no_other_job(clip: Path, invert: StyleSession) -> None:
+    @dataclass(frozen=True)
+    class LaterLook(Look):
+        gloss: float = 0.0
+
+    before = job_facts(clip, invert, Options(look=Look(0.5)))
+    assert job_facts(clip, invert, Options(look=LaterLook(0.5))) == before
+    assert job_facts(clip, invert, Options(look=LaterLook(0.5, gloss=1.0))) != before
 
 
 def test_the_keywords_of_a_job_are_its_options() -> None:
