@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -226,6 +227,32 @@ def test_pool_gives_the_gradient_of_the_batch() -> None:
     y = leaf(2, 3, 4, 4)
     torch.autograd.backward((gram_matrix(y).mean(0, keepdim=True) * weight).sum())
     torch.testing.assert_close(x.grad, y.grad)
+
+
+def test_pool_of_covariances_is_their_mean() -> None:
+    """Not that of all pixels, in which pictures of different light would be rich in contrast."""
+    flat = torch.tensor([0.0, 3.0, 6.0]).double().view(3, 1, 1, 1).expand(3, 2, 4, 4)
+    features = flat + leaf(3, 2, 4, 4).detach()
+    covariances, _ = moments(features)
+    pool = PooledStatistic((2, 2), 0.0).double()
+    torch.testing.assert_close(pool(covariances)[0], covariances.mean(0))
+
+
+def test_a_loss_forgets_what_it_was_shown(model: FeatureModel) -> None:
+    """Even what was no number, which a mean would never get rid of."""
+    loss = perceptual(model, pictures(seed=1), memory=0.0, scales=(1.0, 0.5), statistics="moments").double()
+    frames = pictures(2, seed=2)
+    wanted = loss(frames, frames)
+    assert not torch.isfinite(loss(frames * torch.nan, frames)[1])
+    loss.forget()
+    assert loss(frames, frames) == wanted
+
+
+def test_a_loss_moves_with_all_its_targets(model: FeatureModel) -> None:
+    loss = perceptual(copy.deepcopy(model), pictures(seed=1), memory=0.5, statistics="moments").to("meta")
+    buffers = dict(loss.named_buffers())
+    assert {value.device.type for value in buffers.values()} == {"meta"}
+    assert sum("target" in name for name in buffers) == 4
 
 
 def test_pool_remembers_in_training_only() -> None:

@@ -68,9 +68,11 @@ class PooledStatistic(nn.Module):
     Johnson et al. ask each picture for the style's whole statistics, which only a network
     that sees the whole picture (instance normalisation) can give: one that does not
     turns bright pictures dark and dark ones bright. Asked of all pictures together, light
-    may stay light. An exponential mean remembers earlier batches; only the current one
-    carries a gradient, scaled to be as large as without memory. A long memory answers late
-    and makes the training swing: 0.9 diverged within 300 steps where 0 did not.
+    may stay light. Pooled is the mean of the pictures' own statistics: of a covariance, that about
+    each picture's mean, so that pictures of different light count as no contrast. An exponential
+    mean remembers earlier batches; only the current one carries a gradient, scaled to be as large
+    as without memory. A long memory answers late and makes the training swing: 0.9 diverged within
+    300 steps where 0 did not.
 
     Args:
         shape: of the statistic: (C, C) for Gram matrices of C channels.
@@ -95,12 +97,71 @@ class PooledStatistic(nn.Module):
             self.mean += (1 - self.memory) / self.weight * (new - self.mean)
         return self.mean + (batch - new)
 
+    def forget(self) -> None:
+        """Begin anew: the next batch is the first."""
+        self.mean.zero_()
+        self.weight.zero_()
+
 
 def total_variation(pictures: Tensor) -> Tensor:
     """Mean squared difference of neighbouring pixels (anisotropic, as in the paper)."""
     vertical = (pictures[..., 1:, :] - pictures[..., :-1, :]).square().mean()
     horizontal = (pictures[..., :, 1:] - pictures[..., :, :-1]).square().mean()
     return vertical + horizontal
+
+
+class StyleTerm(nn.Module):
+    """Style loss at one layer: the mean of its statistics' distances from those of the style picture.
+
+    Args:
+        target: activations ``[1, C, H, W]`` of the style picture.
+        statistics: which ones, see :func:`style_statistics`.
+        memory: see :class:`PooledStatistic`; None compares each picture's.
+    """
+
+    def __init__(self, target: Tensor, statistics: StyleStatistics, memory: float | None) -> None:
+        super().__init__()
+        self.statistics = statistics
+        self.pools = nn.ModuleList()
+        for index, (wanted,) in enumerate(style_statistics(target, statistics)):
+            self.register_buffer(f"target{index}", wanted, persistent=False)
+            self.pools.append(nn.Identity() if memory is None else PooledStatistic(wanted.shape, memory))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The loss of activations ``[N, C, H, W]``."""
+        found = style_statistics(features, self.statistics)
+        targets = (self.get_buffer(f"target{index}") for index in range(len(found)))
+        each = zip(self.pools, found, targets, strict=True)
+        return torch.stack([style_loss(pool(value), target) for pool, value, target in each]).mean()
+
+
+class StyleTerms(nn.Module):
+    """The style losses of one scale, a :class:`StyleTerm` a layer.
+
+    Args:
+        targets: activations of the style picture, by layer.
+        layers: where style is compared.
+        statistics, memory: as for :class:`StyleTerm`.
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[str, Tensor],
+        layers: Sequence[str],
+        statistics: StyleStatistics,
+        memory: float | None,
+    ) -> None:
+        super().__init__()
+        self._layers = tuple(layers)
+        self._terms = nn.ModuleList(StyleTerm(targets[layer], statistics, memory) for layer in layers)
+
+    @property
+    def pools(self) -> nn.ModuleList:
+        return nn.ModuleList(cast(StyleTerm, term).pools for term in self._terms)
+
+    def forward(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """The loss of activations at every layer, in order."""
+        return [term(features[layer]) for layer, term in zip(self._layers, self._terms, strict=True)]
 
 
 class PerceptualLoss(nn.Module):
@@ -150,27 +211,20 @@ class PerceptualLoss(nn.Module):
         if self.content_scale not in self.scales:
             raise ValueError(f"content_scale must be one of {self.scales}, got {content_scale}")
         self.window = window
-        self.statistics = statistics
         with torch.no_grad():
-            self._targets: list[Mapping[str, Sequence[Tensor]]] = []
-            for scale in self.scales:
-                features = model(_rescale(style_picture, scale))
-                self._targets.append(
-                    {
-                        layer: [found[0] for found in style_statistics(features[layer], statistics)]
-                        for layer in style_layers
-                    }
-                )
-        self.pools = nn.ModuleList(
-            nn.ModuleList(
-                nn.ModuleList(
-                    nn.Identity() if memory is None else PooledStatistic(target.shape, memory)
-                    for target in targets[layer]
-                )
-                for layer in style_layers
-            )
-            for targets in self._targets
-        )
+            looks = [model(_rescale(style_picture, scale)) for scale in self.scales]
+        self._terms = nn.ModuleList(StyleTerms(seen, style_layers, statistics, memory) for seen in looks)
+
+    @property
+    def pools(self) -> nn.ModuleList:
+        """What is remembered of earlier batches: by scale, layer and statistic."""
+        return nn.ModuleList(cast(StyleTerms, terms).pools for terms in self._terms)
+
+    def forget(self) -> None:
+        """Let the next batch be the first."""
+        for module in self.modules():
+            if isinstance(module, PooledStatistic):
+                module.forget()
 
     def forward(
         self, stylized: Tensor, frames: Tensor, generator: torch.Generator | None = None
@@ -181,7 +235,7 @@ class PerceptualLoss(nn.Module):
         """
         content = stylized.new_zeros(())
         style = stylized.new_zeros(())
-        for scale, targets, pools in zip(self.scales, self._targets, self.pools, strict=True):
+        for scale, terms in zip(self.scales, self._terms, strict=True):
             seen, source = stylized, frames
             if scale == self.scales[0] and self.window < 1:
                 rows, columns = _draw_window(stylized, self.window, generator)
@@ -191,13 +245,8 @@ class PerceptualLoss(nn.Module):
                 with torch.no_grad():
                     target = self._content_model(_rescale(source, scale))
                 content = content_loss(features[self.content_layer], target[self.content_layer])
-            for (layer, weight), pool in zip(
-                self.layer_weights.items(), cast(nn.ModuleList, pools), strict=True
-            ):
-                found = style_statistics(features[layer], self.statistics)
-                each = zip(cast(nn.ModuleList, pool), found, targets[layer], strict=True)
-                losses = [style_loss(pooled(value), target) for pooled, value, target in each]
-                style = style + weight * torch.stack(losses).mean()
+            for weight, loss in zip(self.layer_weights.values(), terms(features), strict=True):
+                style = style + weight * loss
         return content, style / (sum(self.layer_weights.values()) * len(self.scales))
 
 
