@@ -67,6 +67,18 @@ class StreamCopier:
         self._refused: set[int] = set()
         self._begun: set[int] = set()
         self._pictures: list[av.Packet[Any]] = []
+        try:
+            self._add_all()
+        except BaseException:
+            self.close()
+            raise
+        self._packets = self._demux()
+        self._waiting: av.Packet[Any] | None = None
+        self._behind: av.Packet[Any] | None = None
+        self._run_ins: dict[int, av.Packet[Any]] = {}
+
+    def _add_all(self) -> None:
+        """Add what the target holds of the source; the rest is told."""
         main = video_stream(self._source)
         for stream in self._source.streams:
             if main is None or stream.index != main.index:
@@ -77,14 +89,10 @@ class StreamCopier:
         if data := [str(stream.index) for stream in self._source.streams if _is_lost(stream)]:
             _log.warning("data (stream %s) is not kept", ", ".join(data))
         self._describe(main)
-        if chapters := _chapters(self._source, window):
-            target.set_chapters(chapters)
+        if chapters := _chapters(self._source, self._window):
+            self._target.set_chapters(chapters)
         if self._shared:
             self._shared.want(self._streams.keys())
-        self._packets = self._demux()
-        self._waiting: av.Packet[Any] | None = None
-        self._behind: av.Packet[Any] | None = None
-        self._run_ins: dict[int, av.Packet[Any]] = {}
 
     def copy_until(self, seconds: Fraction | None) -> None:
         """Copy packets that start before ``seconds`` of the result; None copies all that are left."""
@@ -222,17 +230,20 @@ class StreamCopier:
         held = codec in self._target.supported_codecs or codec in _UNLISTED.get(container, ())
         if codec == "aac" and container == "avi" and not stream.codec_context.extradata:
             held = False  # as in broadcasts; other muxers rewrite it
-        if held:
-            try:
-                copy = self._target.add_stream_from_template(stream)
-            except (av.error.FFmpegError, ValueError):
-                pass  # told below
-            else:
-                copy.metadata.update(stream.metadata)
-                copy.disposition = stream.disposition
-                self._streams[stream.index] = copy
-                return
-        self._not_kept(stream, f"{codec} {'sound' if stream.type == 'audio' else 'subtitles'}")
+        if held and (copy := self._copy_of(stream)):
+            copy.metadata.update(stream.metadata)
+            self._streams[stream.index] = copy
+        else:
+            self._not_kept(stream, f"{codec} {'sound' if stream.type == 'audio' else 'subtitles'}")
+
+    def _copy_of(self, stream: Any) -> Any:
+        """The same stream of the target, None where it holds no such codec."""
+        try:
+            copy = self._target.add_stream_from_template(stream)
+        except (av.error.FFmpegError, ValueError):
+            return None
+        copy.disposition = stream.disposition
+        return copy
 
     def _add_cover(self, stream: Any) -> None:
         """A picture of the whole: an attachment in Matroska, a stream with one packet elsewhere."""
@@ -249,9 +260,7 @@ class StreamCopier:
             name = stream.metadata.get("filename", f"cover.{ending}")
             kind = stream.metadata.get("mimetype", f"image/{'jpeg' if ending == 'jpg' else ending}")
             self._attach(stream, name, kind, bytes(packet))
-        elif container == "mp4":
-            copy = self._target.add_stream_from_template(stream)
-            copy.disposition = stream.disposition
+        elif container == "mp4" and (copy := self._copy_of(stream)):
             packet.stream, packet.pts, packet.dts = copy, 0, 0
             self._pictures.append(packet)
         else:
@@ -268,6 +277,8 @@ class StreamCopier:
     def _not_kept(self, stream: Any, what: str) -> None:
         container = self._target.format.name
         hint = "" if container == "matroska" else "; .mkv holds almost anything"
+        if stream.codec_context and stream.codec_context.name == "mov_text":
+            hint = "; .mp4 and .mov hold them"
         _log.warning("%s (stream %d) cannot be kept in %s files%s", what, stream.index, container, hint)
 
     def _demux(self) -> Iterator[av.Packet[Any]]:

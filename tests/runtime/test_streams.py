@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import shutil
+import subprocess
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -34,11 +36,11 @@ def cover() -> bytes:
     return bytes(cv2.imencode(".png", draw_picture(0, 32, 32))[1])
 
 
-def with_attachments(clip: Path, path: Path, cover: bytes) -> Path:
+def with_attachments(clip: Path, path: Path, cover: bytes, kind: str = "png") -> Path:
     with av.open(str(clip)) as source, av.open(str(path), "w") as container:
         video = container.add_stream_from_template(source.streams.video[0])
         container.add_attachment("font.ttf", "application/x-truetype-font", FONT)
-        container.add_attachment("cover.png", "image/png", cover)
+        container.add_attachment(f"cover.{kind}", f"image/{kind}", cover)
         for packet in source.demux(video=0):
             if packet.dts is not None:
                 packet.stream = video
@@ -235,6 +237,33 @@ def test_a_cover_that_a_mov_cannot_hold_is_told(
     ]
 
 
+def test_a_cover_that_an_mp4_cannot_hold_is_told(
+    clip: Path, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cover = bytes(cv2.imencode(".gif", draw_picture(0, 32, 32))[1])
+    source = with_attachments(clip, tmp_path / "in.mkv", cover, "gif")
+    caplog.clear()  # of what the source's own container says
+    result = stylize_file(source, tmp_path / "out.mp4", invert)
+    assert (result.frames, attachments(result.output)) == (12, {})
+    assert "cover (stream 2) cannot be kept in mp4 files; .mkv holds almost anything" in caplog.messages
+
+
+def test_subtitles_of_an_mp4_that_matroska_cannot_hold(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ffmpeg = shutil.which("ffmpeg")
+    if not ffmpeg:
+        pytest.skip("there is no ffmpeg here to write such subtitles")
+    text = with_subtitles(make_clip(tmp_path / "in.mp4"), tmp_path / "in.mkv", [(100, 300)])
+    source = tmp_path / "text.mp4"
+    command = [ffmpeg, "-v", "error", "-i", str(text), "-c:v", "copy", "-c:s", "mov_text", str(source)]
+    subprocess.run(command, check=True)
+    stylize_file(source, tmp_path / "out.mkv", invert)
+    assert caplog.messages == [
+        "mov_text subtitles (stream 1) cannot be kept in matroska files; .mp4 and .mov hold them"
+    ]
+
+
 def sound(path: Path) -> list[tuple[int, int, bytes]]:
     """Decoding time, duration and content of each packet that is heard."""
     with av.open(str(path)) as container:
@@ -331,6 +360,25 @@ def test_a_long_pause_of_the_sound_is_no_jump(
     assert max(later[0] - earlier[0] for earlier, later in pairwise(before)) > 50_000
     after = sound(stylize_file(source, tmp_path / "out.mkv", invert).output)
     assert [packet[0] - after[0][0] for packet in after] == [packet[0] - before[0][0] for packet in before]
+
+
+def test_a_source_that_cannot_be_copied_is_closed(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_files = Path("/proc/self/fd")
+    if not open_files.is_dir():
+        pytest.skip("this system does not say which files are open")
+
+    def fail(*_: object) -> None:
+        raise ValueError("no chapters")
+
+    monkeypatch.setattr("stylize_video.streams._chapters", fail)
+    with av.open(str(tmp_path / "out.mp4"), "w") as target:
+        target.add_stream("libx264", rate=30)
+        with pytest.raises(ValueError, match="no chapters") as raised:
+            StreamCopier(clip, target)
+    assert raised.traceback  # which keeps the half-made copier, and what it has open
+    assert clip.resolve() not in [link.resolve() for link in open_files.iterdir()]
 
 
 def test_sound_that_is_refused_costs_one_warning(
