@@ -10,7 +10,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from stylize_video.errors import StylizeError
+from stylize_video.errors import StyleError, StylizeError, first_line
 from stylize_video.frame import Frame
 from stylize_video.live.controls import Settings
 from stylize_video.live.statistics import Clock
@@ -140,12 +140,19 @@ class Stylist:
                 self._opening = style
             try:
                 network = self._open_style(style)
-            except StylizeError as error:
+            except Exception as error:  # raised again in turn_to; the thread has other styles to open
+                told = error if isinstance(error, StylizeError) else _cannot_open(style, error)
                 with self._changed:
-                    self._opening, self._failure = None, (style, error)
+                    self._opening, self._failure = None, (style, told)
                 continue
             with self._changed:
                 self._opening, self._open[style] = None, network
                 while len(self._open) > _KEPT_OPEN:
                     oldest = next(name for name in self._open if name not in (self.style, style))
                     del self._open[oldest]
+
+
+def _cannot_open(style: str, error: Exception) -> StyleError:
+    failure = StyleError(f"{style} cannot be opened: {first_line(error)}")
+    failure.__cause__ = error
+    return failure

@@ -42,6 +42,8 @@ class Shelf:
         self.opened.append(name)
         if name == "broken":
             raise StyleError("broken.onnx is damaged")
+        if name == "huge":
+            raise MemoryError
         return Flat(int(name))
 
 
@@ -134,6 +136,18 @@ def test_a_style_that_does_not_open_is_told_and_the_old_one_goes_on(stylist: Sty
     wait_until(lambda: stylist.turn_to("9"))
     wait_until(told)  # asked for again it is tried again
     assert shelf.opened == ["broken", "9", "broken"]
+
+
+def test_whatever_a_style_fails_with_the_next_one_opens(stylist: Stylist, shelf: Shelf) -> None:
+    def told() -> bool:
+        try:
+            stylist.turn_to("huge")
+        except StyleError as error:
+            return str(error) == "huge cannot be opened: MemoryError"
+        return False
+
+    wait_until(told)
+    wait_until(lambda: stylist.turn_to("9"))
 
 
 def test_the_network_works_smaller_and_the_picture_stays(shelf: Shelf, clock: ManualClock) -> None:
