@@ -15,7 +15,7 @@ from stylize_video.interrupts import uninterrupted
 from stylize_video.live.capture import Capture, CapturedFrame
 from stylize_video.live.controls import Controls, Settings
 from stylize_video.live.governor import Governor
-from stylize_video.live.picture import LivePicture, Output
+from stylize_video.live.picture import AWAY, LivePicture, Output
 from stylize_video.live.recorder import Snapshots
 from stylize_video.live.statistics import Clock, Monitor, Statistics, StatisticsFile
 from stylize_video.live.stylist import Stylist
@@ -23,6 +23,8 @@ from stylize_video.live.stylist import Stylist
 _TICK_SECONDS = 1 / 30
 """Without a new frame the outputs are called so often, so that windows stay alive."""
 _STATISTICS_SECONDS = 0.25
+_AWAY_SECONDS = 2.0
+"""A source that is back sooner is not told to have been away."""
 
 _MAKES_STYLIZED = ("strength", "keep_colors", "strokes", "smooth", "mirror")
 _MAKES_IMAGE = ("split", "divider")
@@ -63,6 +65,8 @@ class Engine:
         self._statistics = self._monitor.report(0, 0.0, (0, 0), (0, 0))
         self._statistics_due = clock()
         self._stylize_seconds = 0.0
+        self._lost_since: float | None = None
+        self._told_away = self._told_too_slow = False
 
     def run(self, *, seconds: float | None = None) -> Statistics:
         """Go on to the end of the source, until ``quit``, or for so many seconds.
@@ -83,6 +87,7 @@ class Engine:
         """Show one picture, new or not; False at the end."""
         settings = self._controls.settings
         frame = self._capture.newest(after=self._frame.index if self._frame else 0, timeout=_TICK_SECONDS)
+        self._tell_of_source()
         if frame is None and self._capture.state == "ended":
             if not settings.freeze:
                 return False
@@ -101,6 +106,19 @@ class Engine:
             output.show(picture)
         self._note(picture, start, fresh=fresh)
         return self._obey(picture)
+
+    def _tell_of_source(self) -> None:
+        now = self._clock()
+        if self._capture.state != "lost":
+            self._lost_since = None
+            if self._told_away and self._capture.state == "live":
+                self._told_away = False
+                self._controls.say("the source is back")
+        elif self._lost_since is None:
+            self._lost_since = now
+        elif not self._told_away and now - self._lost_since >= _AWAY_SECONDS:
+            self._told_away = True
+            self._controls.say(AWAY)
 
     def _with_style(self, settings: Settings) -> Settings:
         try:
@@ -159,8 +177,17 @@ class Engine:
                 self._governor.observe(
                     now - start, self._stylize_seconds, source_fps=self._capture.source_fps
                 )
+                self._tell_if_too_slow(self._governor)
         if self._statistics_file:
             self._statistics_file.write(self._recent())
+
+    def _tell_if_too_slow(self, governor: Governor) -> None:
+        if governor.is_too_slow and not self._told_too_slow:
+            self._told_too_slow = True
+            self._controls.say(
+                f"{governor.target_fps:g} fps cannot be held at any working size:"
+                " choose a smaller source (--size of a camera) or a lower --target-fps"
+            )
 
     def _obey(self, picture: LivePicture) -> bool:
         """Do what was pressed; False for ``quit``."""

@@ -18,6 +18,9 @@ _RAISE_AT = 0.78
 """Part that the next larger size may be expected to need for it to be tried."""
 _SAMPLES = 10
 _HELD = 6
+_FIRST_SAMPLES = 2
+_FAR_TOO_LONG = 3.0
+"""Times the time between two frames: where all of the first frames take longer, no more are waited for."""
 _RAISE_SECONDS = 1.0
 _REGRET_SECONDS = 10.0
 _LONGEST_WAIT = 600.0
@@ -51,6 +54,8 @@ class Governor:
         self._waits: dict[int, float] = {}  # before a level is tried that was given up
         self.changes = 0
         """How often the size was changed."""
+        self.is_too_slow = False
+        """Whether the rate is not held though the size is the smallest."""
 
     @property
     def scale(self) -> float:
@@ -66,14 +71,18 @@ class Governor:
             source_fps: what the source gives at most; holding more makes no sense.
         """
         self._samples.append((busy, stylize))
-        if len(self._samples) < _SAMPLES:
+        period = 1 / min(self.target_fps, source_fps or self.target_fps)
+        complete = len(self._samples) == _SAMPLES
+        if not complete and not self._is_far_too_slow(period):
             return
         if self._raised_at is not None and self._clock() - self._raised_at >= _REGRET_SECONDS:
             self._raised_at = None
             self._waits.pop(self._level, None)  # it lasted
-        period = 1 / min(self.target_fps, source_fps or self.target_fps)
-        # Above the median: a rate is held only when most frames make it.
-        busy, stylize = (sorted(values)[_HELD] for values in zip(*self._samples, strict=True))
+        # Above the median: a rate is held only when most frames make it. Of the first few one may have
+        # been the first of its size, which takes longer.
+        rank = _HELD if complete else 0
+        busy, stylize = (sorted(values)[rank] for values in zip(*self._samples, strict=True))
+        self.is_too_slow = busy > period and self._level == len(SCALES) - 1
         if busy > _LOWER_AT * period:
             self._roomy_since = None
             self._lower(busy, stylize, _AIM_AT * period)
@@ -81,6 +90,11 @@ class Governor:
             self._raise_in_time()
         else:
             self._roomy_since = None
+
+    def _is_far_too_slow(self, period: float) -> bool:
+        if len(self._samples) < _FIRST_SAMPLES or self._level == len(SCALES) - 1:
+            return False
+        return min(busy for busy, _ in self._samples) > _FAR_TOO_LONG * period
 
     def _expected(self, level: int, busy: float, stylize: float) -> float:
         """Seconds a frame would take there: what depends on the size grows with the pixels."""

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 
 from live_support import Collector, ManualClock, SteppedReader, live_threads, number_of, numbered_frame
-from stylize_video.errors import SinkError, StyleError
+from stylize_video.errors import SinkError, SourceError, StyleError
 from stylize_video.frame import Frame
 from stylize_video.live.capture import Capture
 from stylize_video.live.controls import Controls, Settings
 from stylize_video.live.engine import Engine
 from stylize_video.live.governor import Governor
-from stylize_video.live.picture import LivePicture, Output
+from stylize_video.live.picture import AWAY, LivePicture, Output
 from stylize_video.live.recorder import Recorder, Snapshots
 from stylize_video.live.statistics import Clock, Statistics, StatisticsFile
 from stylize_video.live.stylist import Stylist
@@ -290,6 +290,64 @@ def test_ten_minutes_keep_their_memory_and_their_delay(invert: StyleSession, tmp
     assert len(lines) == pytest.approx(600 / 1.2, abs=120)
     assert max(line["latency_p95_ms"] for line in lines) <= 200
     assert len(list(tmp_path.glob("camera-*.mp4"))) == 3
+
+
+class LiveReader(SteppedReader):
+    """One that may return once it is lost."""
+
+    live = True
+
+
+@pytest.mark.parametrize("seconds", [5.0, 0.0])
+def test_a_source_that_is_away_for_long_is_told_and_so_is_its_return(
+    seconds: float, invert: StyleSession, tmp_path: Path
+) -> None:
+    clock = ManualClock()
+    told: list[str] = []
+    controls = Controls(Settings(style="invert"), ["invert"], on_notice=told.append)
+    readers: list[LiveReader] = []
+    back_at = clock.now + seconds
+
+    def open_reader() -> LiveReader:
+        if readers and clock.now < back_at:
+            raise SourceError("it is away")
+        readers.append(LiveReader([numbered_frame(7)] * (1 if not readers else 50)))
+        return readers[-1]
+
+    def watch(picture: LivePicture) -> None:
+        if picture.state == "lost":
+            clock.now += 0.5 if seconds else 0
+        elif len(readers) > 1 and (not seconds or "the source is back" in told):
+            controls.press("quit")
+        else:
+            readers[-1].step()
+
+    with (
+        Capture(open_reader, clock=clock, retry_seconds=0.01) as capture,
+        Stylist("invert", invert, lambda _: invert, clock=clock) as stylist,
+    ):
+        outputs = [Collector(watch)]
+        Engine(
+            capture, stylist, controls, outputs=outputs, snapshots=Snapshots(controls, tmp_path), clock=clock
+        ).run()
+        for reader in readers:
+            reader.close()
+    assert told == ([AWAY, "the source is back"] if seconds else [])
+
+
+def test_a_rate_that_cannot_be_held_is_told_once(invert: StyleSession, tmp_path: Path) -> None:
+    clock = ManualClock()
+
+    class VerySlow:
+        def stylize(self, frame: Frame) -> Frame:
+            clock.now += 1.0
+            return invert.stylize(frame)
+
+    stage = Stage([numbered_frame(1)] * 60, {"slow": VerySlow()}, tmp_path, clock=clock)
+    stage.run(governor=Governor(30, clock))
+    number, notice = stage.controls.notice
+    assert number == 1
+    assert notice.startswith("30 fps cannot be held at any working size: choose a smaller source")
 
 
 def test_a_picture_that_is_frozen_past_the_end_costs_next_to_nothing(

@@ -88,6 +88,38 @@ def test_a_try_that_has_to_be_given_up_is_repeated_ever_later() -> None:
     assert (np.diff(waits) > 0).all()
 
 
+def test_frames_that_take_far_too_long_are_not_waited_for() -> None:
+    """4K on two cores: ten frames would be seventeen seconds."""
+    governor = Governor(30, ManualClock())
+    governor.observe(1.7, 1.6)
+    assert governor.scale == 1
+    governor.observe(1.5, 1.4)
+    assert governor.scale == SCALES[-1]
+
+
+def test_a_first_frame_that_takes_long_changes_nothing() -> None:
+    """It opens what the others find open; on a GPU one is recorded."""
+    governor = Governor(30, ManualClock())
+    governor.observe(2.0, 2.0)
+    for _ in range(20):
+        governor.observe(0.020, 0.018)
+    assert governor.changes == 0
+
+
+def test_a_rate_that_cannot_be_held_is_known() -> None:
+    governor = Governor(30, ManualClock())
+    for _ in range(5):
+        governor.observe(1.7, 1.6)
+    assert governor.scale == SCALES[-1]
+    assert not governor.is_too_slow  # of this size too few were seen
+    for _ in range(10):
+        governor.observe(0.4, 0.3)
+    assert governor.is_too_slow
+    for _ in range(10):
+        governor.observe(0.030, 0.020)
+    assert not governor.is_too_slow
+
+
 def test_a_slow_source_is_no_reason_to_work_smaller() -> None:
     clock = ManualClock()
     governor = Governor(30, clock)
