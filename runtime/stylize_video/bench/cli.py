@@ -88,6 +88,12 @@ def stylize_bench(
         asked: dict[str, object] = {
             "clip": str(clip),
             "style": str(path),
+            "sizes": [f"{width}x{height}" for width, height in sizes],
+            "device": device,
+            "precision": precision,
+            "against": str(against) if against else None,
+            "baseline": baseline,
+            "openvino": openvino,
             "frames": frames,
             "rounds": rounds,
             "seconds": seconds,
@@ -140,10 +146,11 @@ def _print_table(speeds: Sequence[Speed], process: ProcessCost) -> None:
     for other in speeds[1:]:
         print(_comparison(first, other))
     if first.stages and first.share:
-        print(f"end to end {_reached(first)}; the bottleneck is {first.stages.bottleneck}")
+        print(f"{_label(first)} end to end {_reached(first)}; the bottleneck is {first.bottleneck}")
     most = process.peak_megabytes
     print(
-        f"the command writes its first frame after {process.first_frame_seconds:.2f} s"
+        f"stylize-video --device {process.device} --precision {process.precision} writes its first frame"
+        f" after {process.first_frame_seconds:.2f} s"
         + (f" and uses at most {most:.0f} MB\n" if most is not None else "\n")
     )
     sys.stdout.flush()
@@ -175,10 +182,14 @@ def _comparison(first: Speed, other: Speed) -> str:
 
 def _print_costs(by_size: Sequence[Sequence[Speed]]) -> None:
     """What a megapixel costs at each size: where the numbers are alike, cost is linear in pixels."""
-    print("milliseconds of the network for a megapixel")
-    print(_row("", [f"{speeds[0].width}x{speeds[0].height}" for speeds in by_size]))
-    for contender in zip(*by_size, strict=True):
-        print(_row(_label(contender[0]), [f"{speed.megapixel_ms:.0f}" for speed in contender]))
+    contenders = list(zip(*by_size, strict=True))
+    for unit, of_cpu in (("processor time", True), ("the clock", False)):
+        rows = [contender for contender in contenders if (contender[0].device == "cpu") == of_cpu]
+        if rows:
+            print(f"milliseconds of {unit} for a megapixel that the network sees")
+            print(_row("", [f"{speed.width}x{speed.height}" for speed in rows[0]]))
+        for contender in rows:
+            print(_row(_label(contender[0]), [f"{speed.megapixel_ms:.0f}" for speed in contender]))
 
 
 def _label(speed: Speed) -> str:

@@ -34,7 +34,6 @@ class OpenVinoNetwork:
             raise StylizeError("OpenVINO is not installed (pip install openvino)") from error
         self.at_once = at_once
         self.device = Device("cpu")
-        self.precision = style.precision
         self._size = style.fixed_size
         pixel_range = 1 if style.metadata else probe_range(style)
         hint = {"PERFORMANCE_HINT": "LATENCY" if at_once == 1 else "THROUGHPUT"}
@@ -45,6 +44,10 @@ class OpenVinoNetwork:
         except RuntimeError as error:
             reason = [type(error).__name__, *str(error).strip().splitlines()][-1]
             raise StylizeError(f"OpenVINO cannot run {style.path}: {reason}") from error
+        # Where the processor has bf16, OpenVINO computes in it what is fp32 or fp16 in the file.
+        inside = self._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        inside = {"f32": "fp32", "f16": "fp16"}.get(inside, inside)
+        self.precision = "int8" if style.precision == "int8" else inside
         self._of_thread = threading.local()
 
     def stylize(self, frame: Frame) -> Frame:

@@ -22,11 +22,14 @@ _STARTS = 3
 class ProcessCost:
     """What a whole ``stylize-video`` process costs, as the operating system saw it.
 
-    ``peak_megabytes`` is None where the system does not tell a process its own, as Windows.
+    ``peak_megabytes`` is None where the system does not tell a process its own, as Windows; ``device`` and
+    ``precision`` are those that the command was given.
     """
 
     first_frame_seconds: float
     peak_megabytes: float | None
+    device: str = "auto"
+    precision: str = "auto"
 
 
 def measure_process(
@@ -60,7 +63,8 @@ def measure_process(
             run([*command, "--max-frames", "1"])
             starts.append(time.perf_counter() - start)
         kilobytes = run(command if frames is None else [*command, "--max-frames", str(frames)]).strip()
-    return ProcessCost(float(np.median(starts)), int(kilobytes) / 1024 if kilobytes else None)
+    megabytes = int(kilobytes) / 1024 if kilobytes else None
+    return ProcessCost(float(np.median(starts)), megabytes, device, precision)
 
 
 def _output_of(command: list[str], *, env: dict[str, str]) -> str:

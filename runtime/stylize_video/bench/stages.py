@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stylize_video.contract import INPUT_NAME, OUTPUT_NAME
 from stylize_video.errors import SourceError
-from stylize_video.frame import TimedFrame
+from stylize_video.frame import Frame, TimedFrame
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
@@ -35,34 +35,26 @@ class Timing:
 
 @dataclass(frozen=True)
 class Stages:
-    """What each stage costs alone. ``adapt`` is the part of ``infer`` that turns frames into
-    the network's floats and back. ``encode`` are milliseconds a frame on average, with the end of the file:
-    encoders gather frames, and single ones say little."""
+    """What the stages around the network cost alone. ``adapt`` is the part of stylizing one frame that turns
+    it into the network's floats and back. ``encode`` are milliseconds a frame on average, with the end of the
+    file: encoders gather frames, and single ones say little."""
 
     decode: Timing
     adapt: Timing
-    infer: Timing
     encode: float
 
-    @property
-    def bottleneck(self) -> str:
-        """The stage that takes longest."""
-        stages = {
-            "decoding": self.decode.median,
-            "the network": self.infer.median,
-            "encoding": self.encode,
-        }
-        return max(stages, key=lambda name: stages[name])
 
-
-def measure_stages(clip: Path, session: StyleSession, infer: Timing, *, frames: int) -> Stages:
-    """Time decoding and encoding one after the other, each with all cores."""
+def measure_stages(
+    clip: Path, session: StyleSession, stylize: Callable[[Frame], Frame], *, frames: int
+) -> Stages:
+    """Time decoding, and encoding what ``stylize`` makes of it, one after the other, each with all cores."""
     with VideoSource(clip) as video:
         decode, images = _timed(video, frames)
         info = video.info
     border = StyleSession(_border_of(session.style), str(session.device), input_range=1)
     border.prepare(*images[0].image.shape[:2])
     adapt = seconds_of_each(border.stylize, [frame.image for frame in images])
+    images = [replace(frame, image=stylize(frame.image)) for frame in images]
     with TemporaryDirectory() as folder:
         sink = VideoSink(Path(folder) / "out.mp4", info, overwrite=True)
         try:
@@ -73,7 +65,7 @@ def measure_stages(clip: Path, session: StyleSession, infer: Timing, *, frames: 
         finally:
             sink.discard()  # nothing once it is finished
         encode = 1000 * (time.perf_counter() - start) / len(images)
-    return Stages(Timing.of(decode), Timing.of(adapt), infer, encode)
+    return Stages(Timing.of(decode), Timing.of(adapt), encode)
 
 
 def _timed(frames: Iterable[TimedFrame], count: int) -> tuple[list[float], list[TimedFrame]]:

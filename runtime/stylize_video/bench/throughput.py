@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ _HELD_BYTES = 300 * 2**20
 _WARM_SIDE = 64
 """Pixels of the frame with which everything is warmed up."""
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Throughput:
@@ -59,7 +62,8 @@ class Speed:
     ``network`` is the network alone, ``whole`` all from file to file, both with several
     frames at once and as medians over the rounds; ``cold`` are the seconds that opening it and the
     first frame take, in a process that has run it before. ``whole`` and ``stages`` are None for what
-    only the network is measured of; ``frames`` is how many it had in each round.
+    only the network is measured of; ``frames`` is how many it had in each round. ``working_pixels`` is
+    how many of a frame's the network sees.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Speed:
     whole: Throughput | None = None
     stages: Stages | None = None
     frames: int = 0
+    working_pixels: int = 0
 
     @property
     def share(self) -> float | None:
@@ -90,26 +95,48 @@ class Speed:
         return self.network.core_ms / self.whole.core_ms
 
     @property
+    def bottleneck(self) -> str | None:
+        """The stage that takes longest where all cores work on it."""
+        if self.stages is None:
+            return None
+        stages = {
+            "decoding": self.stages.decode.median,
+            "the network": 1000 / self.network.fps,
+            "encoding": self.stages.encode,
+        }
+        return max(stages, key=lambda name: stages[name])
+
+    @property
     def megapixel_ms(self) -> float:
-        """Milliseconds that the network takes for a million pixels, by processor time on a CPU."""
+        """Milliseconds that the network takes for a million pixels that it sees: of processor time, over all
+        cores, on a CPU, and by the clock elsewhere."""
         milliseconds = self.network.core_ms if self.device == "cpu" else 1000 / self.network.fps
-        return 1e6 * milliseconds / (self.width * self.height)
+        return 1e6 * milliseconds / (self.working_pixels or self.width * self.height)
 
     def to_dict(self) -> dict[str, Any]:
-        bottleneck = self.stages.bottleneck if self.stages else None
-        return {**asdict(self), "bottleneck": bottleneck, "megapixel_ms": self.megapixel_ms}
+        return {**asdict(self), "bottleneck": self.bottleneck, "megapixel_ms": self.megapixel_ms}
 
 
 def scaled_clip(source: Path, folder: Path, *, width: int, height: int, frames: int) -> Path:
-    """The first ``frames`` of a video at another size, repeated where it is shorter."""
+    """The first ``frames`` of a video at another size, repeated where it is shorter.
+
+    Warns where it is enlarged.
+    """
     target = folder / f"{width}x{height}.mp4"
     different = min(frames, _held_frames(width, height))
     with VideoSource(source) as video:
+        info = video.info
+        larger = width > info.width or height > info.height
+        if larger:
+            _log.warning(
+                "%s has %dx%d: enlarged to %dx%d it is softer than footage of that size",
+                *(source, info.width, info.height, width, height),
+            )
+        kind = cv2.INTER_CUBIC if larger else cv2.INTER_AREA
         images = [
-            np.asarray(cv2.resize(f.image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+            np.asarray(cv2.resize(f.image, (width, height), interpolation=kind), np.uint8)
             for f, _ in zip(video, range(different), strict=False)
         ]
-        info = video.info
     step = round(1 / info.rate / info.time_base) or 1
     resized = VideoSink(target, replace(info, width=width, height=height), overwrite=True)
     try:
@@ -222,6 +249,9 @@ class _Run:
         """What was measured, with the stages."""
         height, width = self._images[0].shape[:2]
         timed = min(self._count, _MOST_TIMED)
+        stages = None
+        if session := self._session:
+            stages = measure_stages(clip, session, lambda image: self._stylize(session, image), frames=timed)
         return Speed(
             self._contender.name,
             self._network.precision,
@@ -232,8 +262,9 @@ class _Run:
             self._infer,
             self._cold,
             Throughput.median(self._whole) if self._whole else None,
-            measure_stages(clip, self._session, self._infer, frames=timed) if self._session else None,
+            stages,
             self._count,
+            self._size[0] * self._size[1],
         )
 
     def _stylize(self, network: MeasuredNetwork, image: Frame) -> Frame:

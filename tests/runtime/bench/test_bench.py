@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stylize_video.bench import process
-from stylize_video.bench.cli import _print_table, stylize_bench
+from stylize_video.bench.cli import _print_costs, _print_table, stylize_bench
 from stylize_video.bench.process import ProcessCost
 from stylize_video.bench.stages import Stages, Timing
 from stylize_video.bench.throughput import Speed, Throughput, whole_rounds
@@ -41,7 +41,8 @@ def test_the_command_reports_everything(
         "encode",
         "bottleneck",
         "MB",
-        "megapixel",
+        "of processor time for a megapixel that the network sees",
+        "stylize-video --device auto --precision auto writes its first frame after",
         "as fast as photo",
     ):
         assert word in result.stdout
@@ -55,7 +56,8 @@ def test_the_command_reports_everything(
     frames = whole_rounds(6)
     assert asked == {
         "clip": str(clip), "style": str(invert_style), "frames": frames, "rounds": 1, "seconds": 0.3,
-        "style_scale": "2",
+        "style_scale": "2", "sizes": ["64x48", "96x64"], "device": "auto", "precision": "auto",
+        "against": "photo", "baseline": False, "openvino": False,
     }  # fmt: skip
     assert all(c["frames"] % most_at_once() == 0 for size in sizes for c in size["contenders"])
     assert "64x48 is measured, 1 to go" in result.stderr
@@ -64,14 +66,14 @@ def test_the_command_reports_everything(
 def test_no_more_than_all_of_the_network_is_reached(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    stages = Stages(Timing(1, 2), Timing(1, 2), Timing(1, 2), 1)
+    stages = Stages(Timing(1, 2), Timing(1, 2), 1)
     fast, slow = (
         Speed("s", "int8", "cpu", 1000, 500, Throughput(50, 40), Timing(20, 21), 0.1, whole, stages)
         for whole in (Throughput(59, 30), Throughput(25, 30))
     )
     _print_table([fast], ProcessCost(1, 1))
     out = capsys.readouterr().out
-    assert "end to end is as fast as the network alone; the bottleneck" in out
+    assert "s int8 cpu end to end is as fast as the network alone; the bottleneck is the network" in out
     assert "118" not in out
     _print_table([slow], ProcessCost(1, 1))
     assert "end to end reaches 50% of the network alone; the" in capsys.readouterr().out
@@ -93,6 +95,19 @@ def test_memory_that_the_system_does_not_tell_is_unknown(
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "first frame after" in line]
     assert line.endswith(" s")
     assert json.loads(report.read_text())["sizes"][0]["command"]["peak_megabytes"] is None
+
+
+def test_processor_time_and_the_clock_stand_in_no_one_table(capsys: pytest.CaptureFixture[str]) -> None:
+    speeds = [
+        Speed("s", "int8", device, 1000, 500, Throughput(50, 40), Timing(20, 21), 0.1)
+        for device in ("cpu", "cuda:0")
+    ]
+    _print_costs([speeds, speeds])
+    first, second = capsys.readouterr().out.split("milliseconds of ")[1:]
+    assert first.startswith("processor time for a megapixel")
+    assert first.split()[-5:] == ["s", "int8", "cpu", "80", "80"]
+    assert second.startswith("the clock for a megapixel")
+    assert second.split()[-5:] == ["s", "int8", "cuda:0", "40", "40"]
 
 
 @pytest.mark.parametrize(("asked", "passed_on"), [("fp32", "fp32"), ("all", "auto")])

@@ -22,6 +22,8 @@ def test_openvino_gives_the_same_picture(at_once: int) -> None:
     pytest.importorskip("openvino", reason="an option")
     style = Style.load("photo")
     network = OpenVinoNetwork(style, at_once=at_once)
+    compiled = network._compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+    assert network.precision.replace("p", "") == compiled, "bf16 is no fp32"
     session = StyleSession(style, "cpu")
     pictures = [draw_picture(index, 64, 48) for index in range(4)]
     for picture, stylized in in_order(network.stylize, pictures, at_once=at_once):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from stylize_video.bench.contenders import Contender
-from stylize_video.bench.stages import Timing
+from stylize_video.bench.stages import Stages, Timing
 from stylize_video.bench.throughput import Speed, Throughput, measure_speeds, scaled_clip, whole_rounds
 from stylize_video.device import Device
 from stylize_video.errors import SinkError
@@ -30,6 +31,17 @@ def test_shares_and_costs() -> None:
     assert speed("cpu", None).core_share is None
     assert speed("cpu", None).megapixel_ms == pytest.approx(80)
     assert speed("cuda:0", None).megapixel_ms == pytest.approx(40)
+    smaller = replace(speed("cpu", None), working_pixels=125_000)
+    assert smaller.megapixel_ms == pytest.approx(320)
+
+
+def test_the_bottleneck_is_the_slowest_stage() -> None:
+    """Of the network with several frames at once, as in a job; one alone takes longer."""
+    job = speed("cpu", Throughput(10, 50))  # the network takes 20 ms
+    assert job.bottleneck is None
+    for decode, encode, slowest in ((1, 21, "encoding"), (21, 1, "decoding"), (19, 19, "the network")):
+        stages = Stages(Timing(decode, 30), Timing(1, 1), encode)
+        assert replace(job, infer=Timing(40, 41), stages=stages).bottleneck == slowest
 
 
 class Full(VideoSink):
@@ -46,6 +58,15 @@ def test_an_error_leaves_no_half_of_a_clip(
     with pytest.raises(SinkError, match="full"):
         scaled_clip(clip, tmp_path, width=64, height=48, frames=20)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_clip_that_is_enlarged_is_told(
+    clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scaled_clip(clip, tmp_path, width=96, height=64, frames=2)
+    assert not caplog.records
+    scaled_clip(clip, tmp_path, width=192, height=128, frames=2)
+    assert "has 96x64: enlarged to 192x128 it is softer than footage of that size" in caplog.text
 
 
 def test_clips_are_scaled_and_lengthened(clip: Path, tmp_path: Path) -> None:
