@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from stylize_video.edit import Edit
+from stylize_video.edit import Edit, Window
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.frame import TimedFrame
 from stylize_video.pictures import PICTURES, color_profile, read_picture, write_picture
-from stylize_video.source import VideoInfo
+from stylize_video.source import Ending, VideoInfo
+from stylize_video.timing import ROUNDING
 
 _NUMBER = re.compile(r"%(0?)(\d{0,2})d")
 _DEFAULT_RATE = Fraction(25)
@@ -110,25 +112,23 @@ class SequenceSource:
         rate = edit.fps or _DEFAULT_RATE
         window = edit.window(Fraction(0), 1 / rate)
         first = sequence.numbers[0]
-        self._pictures = [
-            (number - first, path)
-            for number, path in zip(sequence.numbers, sequence.files, strict=True)
-            if window.holds((number - first) / rate)
-        ]
+        ticks = [number - first for number in sequence.numbers]
+        self._pictures = [(pts, sequence.files[index]) for index, pts in _in_part(ticks, rate, window)]
         if not self._pictures:
             start = float(edit.start or 0)
             raise SourceError(f"{sequence.name} ends before {start:g} s, where the part should start")
-        self._shift = round(window.shift * rate)
+        goes_on = window.end is not None and ticks[-1] / rate >= window.end
         height, width = read_picture(self._pictures[0][1])[0].shape[:2]
         self.info = VideoInfo(
             path=sequence.name,
             width=width,
             height=height,
             time_base=1 / rate,
-            start_pts=self._pictures[0][0] - self._shift,
+            start_pts=self._pictures[0][0],
             rate=rate,
             frame_count=len(self._pictures),
-            first_number=first + self._pictures[0][0],
+            first_number=first + round(window.shift * rate) + self._pictures[0][0],
+            ending=Ending(window.end - window.shift if goes_on and window.end else None),
             color_profile=color_profile(self._pictures[0][1]),
         )
 
@@ -139,13 +139,24 @@ class SequenceSource:
             if image.shape[1::-1] != size:
                 got = f"{image.shape[1]}x{image.shape[0]}"
                 raise SourceError(f"{path} is {got}, but the pictures before are {size[0]}x{size[1]}")
-            yield TimedFrame(pts - self._shift, image, alpha if self._alpha else None)
+            yield TimedFrame(pts, image, alpha if self._alpha else None)
 
     def __enter__(self) -> SequenceSource:
         return self
 
     def __exit__(self, *error: object) -> None:
         """Nothing is open between two pictures."""
+
+
+def _in_part(ticks: Sequence[int], rate: Fraction, window: Window) -> list[tuple[int, int]]:
+    """Index and time stamp of the pictures in a window: first the one that is on screen at its start."""
+    shift = round(window.shift * rate)
+    inside = [(index, tick - shift) for index, tick in enumerate(ticks) if window.holds(tick / rate)]
+    if window.start is None or window.start * rate >= ticks[-1] + 1:
+        return inside
+    shown = bisect_right(ticks, max((window.start + ROUNDING) * rate, shift)) - 1
+    later = ((index, pts) for index, pts in inside if index > shown)
+    return [(shown, max(ticks[shown] - shift, 0)), *later]
 
 
 class SequenceSink:

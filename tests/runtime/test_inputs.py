@@ -27,6 +27,7 @@ from stylize_video.pipes import RawFormat, is_url, raw_format_of, without_passwo
 from stylize_video.sequences import PictureSequence, is_pattern, numbered_name
 from stylize_video.session import StyleSession
 from stylize_video.style import Style
+from stylize_video.timing import repeated
 from support import MakeClip
 
 FRAMES, RATE = 12, 10
@@ -173,6 +174,36 @@ def test_a_number_that_is_missing_is_a_longer_picture(tmp_path: Path) -> None:
     with open_source(pattern, edit=Edit(fps=Fraction(RATE))) as source:
         assert [frame.pts for frame in source] == [0, 1, 5, 6]
         assert source.info.first_number == 3
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "wanted"),
+    [
+        (0.2, 1.0, [(0, 1), (3, 2), (4, 3)]),  # from 0.1 to 0.5 s the second picture is on screen
+        (0.1, 1.0, [(0, 1), (4, 2), (5, 3)]),
+        (0.24, 0.4, [(0, 1)]),
+        (0.65, 1.0, [(0, 3)]),
+    ],
+)
+def test_a_part_of_pictures_begins_with_the_one_on_screen(
+    start: float, end: float, wanted: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    """Each later picture keeps its number."""
+    pattern = write_pictures(tmp_path, [3, 4, 8, 9])
+    with open_source(pattern, edit=Edit(start, end, RATE)) as source:
+        assert [(frame.pts, number_of(frame.image)) for frame in source] == wanted
+        assert source.info.first_number == 3 + round(start * RATE)
+        assert source.info.start_pts == 0
+
+
+def test_the_last_picture_of_a_part_stays_until_its_end(tmp_path: Path) -> None:
+    pattern = write_pictures(tmp_path, [3, 4, 8, 9])
+    edit = Edit(end=0.4, fps=RATE)
+    with open_source(pattern, edit=edit) as source:
+        frames, _ = edit.apply(source, source.info)
+        assert [(frame.pts, number_of(frame.image)) for frame in repeated(frames)] == [
+            (0, 0), (1, 1), (2, 1), (3, 1),
+        ]  # fmt: skip
 
 
 def test_pictures_of_two_sizes(tmp_path: Path) -> None:
