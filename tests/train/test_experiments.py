@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,14 +15,14 @@ from stylize_video.style import find_style
 from stylize_video_export.export import export_checkpoint
 from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from stylize_video_train.data import DataError
-from stylize_video_train.experiments import duel, study
+from stylize_video_train.experiments import compare_networks, study
 from stylize_video_train.experiments.cli import (
     main_compare_losses,
     main_compare_networks,
     main_train_experiments,
 )
+from stylize_video_train.experiments.compare_losses import as_markdown, labels, loss_matrix, read_for_matrix
 from stylize_video_train.experiments.gallery import agreement, read_shown, results_table, write_grid
-from stylize_video_train.experiments.matrix import as_markdown, loss_matrix, read_for_matrix
 from stylize_video_train.features import FeatureModel
 from stylize_video_train.networks import build_network
 from stylize_video_train.recipe import NetworkConfig, Recipe
@@ -176,13 +177,17 @@ def test_no_table_takes_a_pictures_place(
         assert target.read_bytes() == before
 
 
+def test_pictures_of_one_name_are_told_apart() -> None:
+    assert labels([Path("a/x.jpg"), Path("b/x.jpg"), Path("b/y.jpg")]) == ["a/x.jpg", "b/x.jpg", "y"]
+
+
 def test_names_do_not_break_tables(pictures: Path, squeeze_weights: Path) -> None:
     matrix = loss_matrix(three(pictures), "squeezenet1_1", weights_file=squeeze_weights)
     lines = as_markdown(matrix, ["a|b", "c\nd", "e\x1b[31m"]).splitlines()
     assert lines[2] == r"| | a\|b | c\nd | e\x1b[31m |"
     assert lines[4].startswith(r"| **a\|b** | 0, 0 |")
-    score = duel.Score("a|b", 1, 2, 3, 4)
-    assert duel.as_table([score]).splitlines()[2].startswith(r"| a\|b | 1 |")
+    score = compare_networks.Score("a|b", 1, 2, 3, 4)
+    assert compare_networks.as_table([score]).splitlines()[2].startswith(r"| a\|b | 1 |")
     result = study.Result(study.plan(study.SIZES["toy"])[0], missing="no | weights\nat hand")
     assert r"not trained: no \| weights\nat hand |" in results_table([result])
 
@@ -240,7 +245,7 @@ def test_a_study_trains_measures_and_marks_what_is_missing(pictures: Path, tmp_p
     runs = study.plan(size)[:1]
     weights = {"resnet101": tmp_path / "none.pth"}
     results = [
-        study.carry_out(
+        study.train_run(
             run,
             style_picture=pictures / "style.png",
             content=pictures / "photos",
@@ -252,7 +257,7 @@ def test_a_study_trains_measures_and_marks_what_is_missing(pictures: Path, tmp_p
     ]
     resnet = next(run for run in study.plan(size) if run.recipe.features == "resnet101")
     results.append(
-        study.carry_out(
+        study.train_run(
             resnet,
             style_picture=pictures / "style.png",
             content=pictures / "photos",
@@ -260,9 +265,9 @@ def test_a_study_trains_measures_and_marks_what_is_missing(pictures: Path, tmp_p
             weights=weights,
         )
     )
-    rulers = study.yardsticks(pictures / "style.png", size, weights={}, random_features=True)
+    yardsticks = study.yardsticks(pictures / "style.png", size, weights={}, random_features=True)
     photos = study.measured_photos(pictures / "unseen", size)
-    results = [study.measure(result, rulers, photos) for result in results]
+    results = [study.measure(result, yardsticks, photos) for result in results]
     table = results_table(results)
     assert "not trained" in table
     assert table.count("\n") == 4
@@ -296,7 +301,7 @@ def test_a_training_that_diverges_is_an_answer_too(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stylize_video_train.trainer._DIVERGED", 0.0)
-    result = study.carry_out(
+    result = study.train_run(
         study.plan(study.SIZES["toy"])[0],
         style_picture=pictures / "style.png",
         content=pictures / "photos",
@@ -311,9 +316,9 @@ def test_a_training_that_diverges_is_an_answer_too(
 
 
 @pytest.fixture(scope="module")
-def rivals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+def networks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """A network with fresh weights, and one whose every picture is grey."""
-    folder = tmp_path_factory.mktemp("rivals")
+    folder = tmp_path_factory.mktemp("networks")
     recipe = Recipe(
         network=NetworkConfig(width=8, blocks=1),
         features="squeezenet1_1",
@@ -334,36 +339,59 @@ def rivals(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def test_networks_are_compared_by_the_first_ones_losses(
-    pictures: Path, rivals: list[Path], squeeze_weights: Path
+    pictures: Path, networks: list[Path], squeeze_weights: Path
 ) -> None:
-    photos = duel.unseen_photos(pictures / "unseen", size=64, most=3)
+    photos = compare_networks.unseen_photos(pictures / "unseen", size=64, most=3)
     assert photos.shape == (3, 3, 64, 64)
-    scores = duel.score(rivals, pictures / "style.png", photos, weights_file=squeeze_weights)
+    scores = compare_networks.score(networks, pictures / "style.png", photos, weights_file=squeeze_weights)
     assert [each.name for each in scores] == ["plain", "grey"]
     grey = scores[1]
     assert grey.variation == 0
     assert grey.total == pytest.approx(grey.content + 3 * grey.style)
-    alone = duel.score(rivals[1:], pictures / "style.png", photos, weights_file=squeeze_weights)
+    alone = compare_networks.score(networks[1:], pictures / "style.png", photos, weights_file=squeeze_weights)
     assert alone == [grey]  # whoever was measured before
-    nameless = rivals[0].with_name("nameless.pth")
-    replace(load_checkpoint(rivals[0]), recipe={}).save(nameless)
+    nameless = networks[0].with_name("nameless.pth")
+    replace(load_checkpoint(networks[0]), recipe={}).save(nameless)
     with pytest.raises(CheckpointError, match="does not say how it was trained"):
-        duel.score([nameless], pictures / "style.png", photos)
-    lines = duel.as_table(scores).splitlines()
+        compare_networks.score([nameless], pictures / "style.png", photos)
+    lines = compare_networks.as_table(scores).splitlines()
     assert lines[2].endswith("| 1.00 |")
     assert lines[3].endswith(f"| {grey.total / scores[0].total:.2f} |")
 
 
-def test_style_files_are_compared_with_checkpoints(
-    pictures: Path, rivals: list[Path], squeeze_weights: Path, invert_style: Path, tmp_path: Path
+def test_a_network_of_which_nothing_comes_spoils_no_other_row(
+    pictures: Path, networks: list[Path], squeeze_weights: Path, tmp_path: Path
 ) -> None:
-    photos = duel.unseen_photos(pictures / "unseen", size=64, most=3)
-    export_checkpoint(load_checkpoint(rivals[0]), tmp_path / "plain.onnx")
+    broken = load_checkpoint(networks[0])
+    weights = {
+        name: value * torch.nan if name == "up2.bias" else value for name, value in broken.weights.items()
+    }
+    replace(broken, weights=weights).save(tmp_path / "nan.pth")
+    photos = compare_networks.unseen_photos(pictures / "unseen", size=64, most=1)
 
-    def score(*paths: Path) -> list[duel.Score]:
-        return duel.score(paths, pictures / "style.png", photos, weights_file=squeeze_weights)
+    def score(*paths: Path) -> list[compare_networks.Score]:
+        return compare_networks.score(paths, pictures / "style.png", photos, weights_file=squeeze_weights)
 
-    checkpoint, file, foreign = score(rivals[0], tmp_path / "plain.onnx", invert_style)
+    nothing, after = score(tmp_path / "nan.pth", networks[0])
+    assert math.isnan(nothing.style)
+    assert [after] == score(networks[0])
+
+
+def test_networks_trained_for_nothing_can_be_compared() -> None:
+    scores = [compare_networks.Score(name, 1, 2, 3, 0) for name in "ab"]
+    assert compare_networks.as_table(scores).splitlines()[3] == "| b | 1 | 2 | 3 | 0 |  |"
+
+
+def test_style_files_are_compared_with_checkpoints(
+    pictures: Path, networks: list[Path], squeeze_weights: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    photos = compare_networks.unseen_photos(pictures / "unseen", size=64, most=3)
+    export_checkpoint(load_checkpoint(networks[0]), tmp_path / "plain.onnx")
+
+    def score(*paths: Path) -> list[compare_networks.Score]:
+        return compare_networks.score(paths, pictures / "style.png", photos, weights_file=squeeze_weights)
+
+    checkpoint, file, foreign = score(networks[0], tmp_path / "plain.onnx", invert_style)
     assert file.name == "plain.onnx"
     assert file.total == pytest.approx(checkpoint.total, rel=0.01)  # 8 bits
     assert foreign.content > 0.5
@@ -374,15 +402,15 @@ def test_style_files_are_compared_with_checkpoints(
 
 
 def test_bundled_styles_are_compared_by_name(
-    pictures: Path, rivals: list[Path], squeeze_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, networks: list[Path], squeeze_weights: Path
 ) -> None:
-    photos = duel.unseen_photos(pictures / "unseen", size=64, most=1)
-    networks: list[str | Path] = [rivals[0], "photo", find_style("photo")]
-    scores = duel.score(networks, pictures / "style.png", photos, weights_file=squeeze_weights)
+    photos = compare_networks.unseen_photos(pictures / "unseen", size=64, most=1)
+    named: list[str | Path] = [networks[0], "photo", find_style("photo")]
+    scores = compare_networks.score(named, pictures / "style.png", photos, weights_file=squeeze_weights)
     assert [each.name for each in scores] == ["plain", "photo", "photo.onnx"]
     assert scores[1].total == scores[2].total
     with pytest.raises(StyleError, match="no style 'foto'"):
-        duel.score([rivals[0], "foto"], pictures / "style.png", photos, weights_file=squeeze_weights)
+        compare_networks.score([networks[0], "foto"], pictures / "style.png", photos)
 
 
 def test_style_files_are_tried_out_elsewhere_first(
@@ -396,12 +424,12 @@ def test_style_files_are_tried_out_elsewhere_first(
 
 def test_compare_networks_prints_a_table(
     pictures: Path,
-    rivals: list[Path],
+    networks: list[Path],
     squeeze_weights: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = ["compare-networks", pictures / "style.png", *rivals, "--photos", pictures / "unseen"]
+    given = ["compare-networks", pictures / "style.png", *networks, "--photos", pictures / "unseen"]
     given += ["--size", 64, "--feature-weights", squeeze_weights]
     monkeypatch.setattr(sys, "argv", list(map(str, given)))
     with pytest.raises(SystemExit) as end:
@@ -409,7 +437,10 @@ def test_compare_networks_prints_a_table(
     assert end.value.code == 0
     out = capsys.readouterr().out
     assert "| grey |" in out
-    assert out.endswith(f"5 photos of {pictures / 'unseen'}, their middles of 64x64 pixels\n")
+    assert out.endswith(
+        f"5 photos of {pictures / 'unseen'}, their middles of 64x64 pixels;\n"
+        "total is without steadiness, which stylize-eval measures\n"
+    )
     monkeypatch.setattr(sys, "argv", [*map(str, given[:2]), "none.pth", *map(str, given[4:])])
     with pytest.raises(SystemExit) as end:
         main_compare_networks()
@@ -430,7 +461,7 @@ def test_experiments_refuse_an_unknown_size(
 
 @pytest.fixture
 def study_options(pictures: Path, tmp_path: Path) -> dict[str, object]:
-    """Options of a study of one question, ``network``, that could be carried out."""
+    """Options of a study of one question, ``network``, that could be run."""
     return {
         "--content": pictures / "photos",
         "--unseen": pictures / "unseen",

@@ -69,6 +69,12 @@ def resize_short_side(picture: Tensor, size: int) -> Tensor:
     return resized.clamp(0, 1)
 
 
+def centre_square(picture: Tensor, side: int) -> Tensor:
+    """The middle ``[N, 3, side, side]`` of a picture ``[N, 3, H, W]`` that is at least as large."""
+    top, left = ((length - side) // 2 for length in picture.shape[-2:])
+    return picture[..., top : top + side, left : left + side]
+
+
 class ContentFolder(Dataset[Tensor]):
     """Endless random square crops ``[3, size, size]`` of the pictures below a folder.
 

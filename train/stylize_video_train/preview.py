@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stylize_video_train.data import read_picture, resize_short_side
+from stylize_video_train.data import centre_square, read_picture, resize_short_side
 from stylize_video_train.networks import StyleNetwork
 
 TILE = 160
 """Side of a tile in pixels."""
 
 _GAP = 4
-_CAPTION = 18
+_CAPTION = 20
 
 
 class Preview:
@@ -32,7 +32,9 @@ class Preview:
 
     def __init__(self, photos: Sequence[Path], *, unseen: bool = True) -> None:
         self.unseen = unseen
-        self._photos = torch.cat([_middle_square(read_picture(path)) for path in photos])
+        self._photos = torch.cat(
+            [centre_square(resize_short_side(read_picture(path), TILE), TILE) for path in photos]
+        )
         self.steps: list[int] = []
         self._columns: list[Tensor] = []
 
@@ -61,18 +63,17 @@ class Preview:
         self.steps, self._columns = list(state["steps"]), list(state["columns"])
 
 
-def _middle_square(picture: Tensor) -> Tensor:
-    picture = resize_short_side(picture, TILE)
-    top, left = ((side - TILE) // 2 for side in picture.shape[-2:])
-    return picture[..., top : top + TILE, left : left + TILE]
+def captioned(picture: NDArray[np.uint8], text: str) -> NDArray[np.uint8]:
+    """BGR ``[H, W, 3]`` with ``text`` in a strip above it and a gap at its right, for rows of pictures."""
+    height, width = picture.shape[:2]
+    tile = np.full((_CAPTION + height, width + _GAP, 3), 255, np.uint8)
+    tile[_CAPTION:, :width] = picture
+    cv2.putText(tile, text, (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (40, 40, 40), 1, cv2.LINE_AA)
+    return tile
 
 
 def _column(tiles: Tensor, caption: str) -> NDArray[np.uint8]:
     """Tiles RGB uint8 ``[N, 3, TILE, TILE]`` under each other."""
-    height = _CAPTION + len(tiles) * (TILE + _GAP)
-    column = np.full((height, TILE + _GAP, 3), 255, np.uint8)
-    cv2.putText(column, caption, (2, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 40, 40), 1, cv2.LINE_AA)
-    for row, tile in enumerate(tiles):
-        top = _CAPTION + row * (TILE + _GAP)
-        column[top : top + TILE, :TILE] = tile.permute(1, 2, 0).numpy()[..., ::-1]
-    return column
+    spaced = torch.nn.functional.pad(tiles, (0, 0, 0, _GAP), value=255)
+    column = spaced.permute(0, 2, 3, 1).flatten(0, 1).flip(-1)
+    return captioned(column.numpy(), caption)

@@ -13,7 +13,7 @@ from stylize_video.errors import StylizeError
 from stylize_video.files import check_outputs, write_text
 
 if TYPE_CHECKING:
-    from stylize_video_train.experiments.matrix import Definition
+    from stylize_video_train.experiments.compare_losses import Definition
     from stylize_video_train.experiments.study import Result
 
 FEATURE_WEIGHTS_HELP = (
@@ -64,7 +64,9 @@ def compare_networks(
     networks: Annotated[
         list[str],
         typer.Argument(
-            metavar="NETWORK…", help="Checkpoints of train-style, style files, and names of bundled styles."
+            metavar="NETWORK…",
+            help="Checkpoints of train-style, style files (as export-onnx makes of other networks, too), and"
+            " names of bundled styles.",
         ),
     ],
     photos: Annotated[Path, typer.Option(help="Folder of photos that none of them was trained on.")],
@@ -77,11 +79,12 @@ def compare_networks(
 ) -> None:
     """Print what trained networks cost on unseen photos, by the losses that the first was trained with."""
     with errors_as_sentences(debug=debug):
-        from stylize_video_train.experiments.duel import as_table, score, unseen_photos
+        from stylize_video_train.experiments.compare_networks import as_table, score, unseen_photos
 
         seen = unseen_photos(photos, size=size, most=count)
         print(as_table(score(networks, style, seen, weights_file=feature_weights)))
-        print(f"\n{len(seen)} photos of {printable(str(photos))}, their middles of {size}x{size} pixels")
+        print(f"\n{len(seen)} photos of {printable(str(photos))}, their middles of {size}x{size} pixels;")
+        print("total is without steadiness, which stylize-eval measures")
 
 
 def train_experiments(
@@ -137,7 +140,7 @@ def train_experiments(
         for run in planned:
             with ProgressLine(run.name, unit="steps/s", quiet=quiet) as line:
                 line.start(run.recipe.steps)
-                result = study.carry_out(
+                result = study.train_run(
                     run,
                     style_picture=style,
                     content=content,
@@ -149,8 +152,8 @@ def train_experiments(
                 if result.missing:
                     line.tell(f"{run.name}: not trained, {result.missing}")
             results.append(result)
-        rulers = study.yardsticks(style, dimensions, weights=weights)
-        results = [study.measure(result, rulers, photos) for result in results]
+        yardsticks = study.yardsticks(style, dimensions, weights=weights)
+        results = [study.measure(result, yardsticks, photos) for result in results]
         _write_results(output, results, asked, seed=seed, size=size)
         for question, grid in grids.items():
             shown = [r for r in results if question in r.run.questions]
@@ -207,10 +210,15 @@ def _name_and_layers(model: str) -> tuple[str, tuple[str, ...]]:
 def _matrices(
     pictures: Sequence[Path], features: str, definition: str, weights: dict[str, Path]
 ) -> list[str]:
-    from stylize_video_train.experiments.matrix import as_markdown, loss_matrix, read_for_matrix
+    from stylize_video_train.experiments.compare_losses import (
+        as_markdown,
+        labels,
+        loss_matrix,
+        read_for_matrix,
+    )
 
     crops = read_for_matrix(pictures)
-    names = [path.stem for path in pictures]
+    names = labels(pictures)
     both: tuple[Definition, ...] = ("plain", "normalised")
     matrices = []
     for chosen in (d for d in both if definition in (d, "both")):

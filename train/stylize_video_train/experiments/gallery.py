@@ -15,6 +15,7 @@ from stylize_video.pictures import write_picture
 from stylize_video_train.data import DataError, read_picture, resize_short_side
 from stylize_video_train.experiments.markdown import cell
 from stylize_video_train.experiments.study import YARDSTICKS, Result, rank_correlation
+from stylize_video_train.preview import captioned
 
 TITLES = {
     "steps": "Twice the steps",
@@ -24,7 +25,6 @@ TITLES = {
     "network": "How much the network matters",
 }
 _SIDE = 240
-_CAPTION = 20
 _LONGEST = 4
 """Sides of a picture in a grid, one as a multiple of the other: JPEGs end at 65,535 pixels."""
 
@@ -112,7 +112,4 @@ def _at_most(picture: Tensor, height: int, width: int) -> Tensor:
 
 def _tile(picture: Tensor, caption: str) -> NDArray[np.uint8]:
     pixels = (picture[0].permute(1, 2, 0).numpy()[..., ::-1] * 255).round().astype(np.uint8)
-    tile = np.full((pixels.shape[0] + _CAPTION, pixels.shape[1] + 4, 3), 255, np.uint8)
-    tile[_CAPTION:, : pixels.shape[1]] = pixels
-    cv2.putText(tile, caption, (2, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (40, 40, 40), 1, cv2.LINE_AA)
-    return tile
+    return captioned(pixels, caption)

@@ -121,7 +121,7 @@ def plan(size: Size, *, seed: int = 0) -> list[Run]:
     return runs
 
 
-def carry_out(
+def train_run(
     run: Run,
     *,
     style_picture: Path,
@@ -181,13 +181,16 @@ def yardsticks(
     return found
 
 
-def measure(result: Result, rulers: Mapping[str, PerceptualLoss], photos: Tensor) -> Result:
-    """``result`` with its losses on ``photos`` by every ruler."""
+def measure(result: Result, yardsticks: Mapping[str, PerceptualLoss], photos: Tensor) -> Result:
+    """``result`` with its losses on ``photos`` by every yardstick."""
     if result.network is None:
         return result
     with torch.no_grad():
         stylized = result.network.eval()(photos).clamp(0, 1)
-        pairs = {name: ruler(stylized, photos) for name, ruler in rulers.items()}
+        pairs = {}
+        for name, loss in yardsticks.items():
+            loss.forget()  # the network measured before
+            pairs[name] = loss(stylized, photos)
     return replace(
         result,
         content={name: content.item() for name, (content, _) in pairs.items()},

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stylize_video_train.data import read_picture, resize_short_side
+from stylize_video_train.data import centre_square, read_picture, resize_short_side
 from stylize_video_train.experiments.markdown import cell
 from stylize_video_train.features import FeatureError, FeatureModel
 from stylize_video_train.losses import content_loss, gram_matrix, style_loss
@@ -52,12 +52,13 @@ def read_for_matrix(paths: Sequence[Path]) -> Tensor:
     Raises:
         DataError: a picture is missing or cannot be read.
     """
-    crops = []
-    for path in paths:
-        picture = resize_short_side(read_picture(path), _RESIZE)
-        top, left = ((side - _CROP) // 2 for side in picture.shape[-2:])
-        crops.append(picture[..., top : top + _CROP, left : left + _CROP])
-    return torch.cat(crops)
+    return torch.cat([centre_square(resize_short_side(read_picture(path), _RESIZE), _CROP) for path in paths])
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """What to call the pictures: their names without folder and ending, where these are different."""
+    stems = [path.stem for path in paths]
+    return [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths, strict=True)]
 
 
 def loss_matrix(

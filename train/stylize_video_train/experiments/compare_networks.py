@@ -1,4 +1,4 @@
-"""Trained networks against each other: what each one costs on photos that none has seen."""
+"""Trained networks side by side: what each one costs on photos that none has seen."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from stylize_video_train.checkpoint import CheckpointError, load_checkpoint
-from stylize_video_train.data import ContentFolder, read_picture, resize_short_side
+from stylize_video_train.data import ContentFolder, centre_square, read_picture, resize_short_side
 from stylize_video_train.experiments.markdown import cell
 from stylize_video_train.losses import PerceptualLoss, total_variation
 from stylize_video_train.recipe import Recipe
@@ -21,7 +21,7 @@ from stylize_video_train.trainer import perceptual_loss
 
 @dataclass(frozen=True)
 class Score:
-    """The losses of one network, and their weighted sum ``total``."""
+    """The losses of one network, and their weighted sum ``total``, in which steadiness is left out."""
 
     name: str
     content: float
@@ -37,7 +37,7 @@ def unseen_photos(folder: Path, *, size: int, most: int) -> Tensor:
         DataError: there are none.
     """
     paths = ContentFolder(folder, size=size).paths[:most]
-    return torch.cat([_middle(resize_short_side(read_picture(path), size)) for path in paths])
+    return torch.cat([centre_square(resize_short_side(read_picture(path), size), size) for path in paths])
 
 
 def score(
@@ -56,58 +56,52 @@ def score(
     Raises:
         StylizeError: a file, the picture or the feature model cannot be used.
     """
-    rivals = [_rival(network) for network in networks]
-    if not rivals[0].recipe:
+    read = [_read(network) for network in networks]
+    if not read[0].recipe:
         raise CheckpointError(f"{networks[0]} does not say how it was trained; name another one first")
-    trained = Recipe.from_dict(rivals[0].recipe)
-    # Nothing may be remembered of the network measured before.
+    trained = Recipe.from_dict(read[0].recipe, source=str(networks[0]))
     memory = None if trained.style_memory is None else 0.0
     recipe = replace(trained, window=1.0, style_memory=memory)
     loss = perceptual_loss(recipe, style_picture, weights_file=weights_file, random_features=random_features)
-    return [_score(rival, recipe, loss, photos) for rival in rivals]
+    return [_score(network, recipe, loss, photos) for network in read]
 
 
 @dataclass(frozen=True)
-class _Rival:
+class _Network:
     """A network as a function of pictures ``[N, 3, H, W]`` in 0..1, and how it was trained."""
 
     name: str
-    network: Callable[[Tensor], Tensor]
+    stylize: Callable[[Tensor], Tensor]
     recipe: Mapping[str, Any]
 
 
-def _rival(network: str | Path) -> _Rival:
+def _read(network: str | Path) -> _Network:
     path = Path(network)
     if path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):  # the latter a bundled name
         style = Teacher(str(network))
-        return _Rival(path.name, style, style.recipe)
+        return _Network(path.name, style, style.recipe)
     checkpoint = load_checkpoint(path)
-    return _Rival(path.stem, checkpoint.build().eval(), checkpoint.recipe)
+    return _Network(path.stem, checkpoint.build().eval(), checkpoint.recipe)
 
 
-def _score(rival: _Rival, recipe: Recipe, loss: PerceptualLoss, photos: Tensor) -> Score:
+def _score(network: _Network, recipe: Recipe, loss: PerceptualLoss, photos: Tensor) -> Score:
+    loss.forget()  # the network measured before
     with torch.no_grad():
-        stylized = torch.cat([rival.network(photo[None]).clamp(0, 1) for photo in photos])
+        stylized = torch.cat([network.stylize(photo[None]).clamp(0, 1) for photo in photos])
         content, style = loss(stylized, photos)
         variation = total_variation(stylized)
     total = (
         recipe.content_weight * content + (recipe.style_weight or 0) * style + recipe.tv_weight * variation
     )
-    return Score(rival.name, content.item(), style.item(), variation.item(), total.item())
+    return Score(network.name, content.item(), style.item(), variation.item(), total.item())
 
 
 def as_table(scores: Sequence[Score]) -> str:
-    """Markdown, with each total as a multiple of the first one's."""
+    """Markdown, with each total as a multiple of the first one's where that is above 0."""
     lines = ["| | content | style | variation | total | x first |", "|---|---|---|---|---|---|"]
     for each in scores:
         numbers = (each.content, each.style, each.variation, each.total)
         cells = " | ".join(f"{number:.4g}" for number in numbers)
-        lines.append(f"| {cell(each.name)} | {cells} | {each.total / scores[0].total:.2f} |")
+        ratio = f"{each.total / scores[0].total:.2f}" if scores[0].total else ""
+        lines.append(f"| {cell(each.name)} | {cells} | {ratio} |")
     return "\n".join(lines)
-
-
-def _middle(picture: Tensor) -> Tensor:
-    height, width = picture.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return picture[..., top : top + side, left : left + side]
