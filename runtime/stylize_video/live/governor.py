@@ -24,6 +24,7 @@ _FAR_TOO_LONG = 3.0
 _RAISE_SECONDS = 1.0
 _REGRET_SECONDS = 10.0
 _LONGEST_WAIT = 600.0
+_TOO_SLOW_SECONDS = 5.0
 
 
 class Governor:
@@ -54,13 +55,18 @@ class Governor:
         self._waits: dict[int, float] = {}  # before a level is tried that was given up
         self.changes = 0
         """How often the size was changed."""
-        self.is_too_slow = False
-        """Whether the rate is not held though the size is the smallest."""
+        self._too_slow_since: float | None = None
 
     @property
     def scale(self) -> float:
         """The working size as a fraction of a frame's sides."""
         return SCALES[self._level]
+
+    @property
+    def is_too_slow(self) -> bool:
+        """Whether the rate has not been held for some time though the size is the smallest."""
+        since = self._too_slow_since
+        return since is not None and self._clock() - since >= _TOO_SLOW_SECONDS
 
     def observe(self, busy: float, stylize: float, *, source_fps: float | None = None) -> None:
         """Take note of one frame, and change the size where that is due.
@@ -82,7 +88,10 @@ class Governor:
         # been the first of its size, which takes longer.
         rank = _HELD if complete else 0
         busy, stylize = (sorted(values)[rank] for values in zip(*self._samples, strict=True))
-        self.is_too_slow = busy > period and self._level == len(SCALES) - 1
+        if busy <= period or self._level < len(SCALES) - 1:
+            self._too_slow_since = None
+        elif self._too_slow_since is None:
+            self._too_slow_since = self._clock()
         if busy > _LOWER_AT * period:
             self._roomy_since = None
             self._lower(busy, stylize, _AIM_AT * period)

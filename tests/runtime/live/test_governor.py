@@ -106,17 +106,21 @@ def test_a_first_frame_that_takes_long_changes_nothing() -> None:
     assert governor.changes == 0
 
 
-def test_a_rate_that_cannot_be_held_is_known() -> None:
-    governor = Governor(30, ManualClock())
-    for _ in range(5):
-        governor.observe(1.7, 1.6)
+def test_a_rate_that_cannot_be_held_is_known_after_some_time() -> None:
+    clock = ManualClock()
+    governor = Governor(30, clock)
+
+    def observe(busy: float, *, seconds: float) -> None:
+        for _ in range(round(seconds / busy)):
+            clock.now += busy
+            governor.observe(busy, busy / 2)
+
+    observe(0.4, seconds=4)
     assert governor.scale == SCALES[-1]
-    assert not governor.is_too_slow  # of this size too few were seen
-    for _ in range(10):
-        governor.observe(0.4, 0.3)
+    assert not governor.is_too_slow  # another program may have begun
+    observe(0.4, seconds=8)
     assert governor.is_too_slow
-    for _ in range(10):
-        governor.observe(0.030, 0.020)
+    observe(0.030, seconds=1)
     assert not governor.is_too_slow
 
 
