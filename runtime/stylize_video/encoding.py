@@ -135,7 +135,10 @@ class Encoding:
         suffix = output.suffix.lower()
         known = sorted({s for codec in CODECS.values() for s in codec.suffixes})
         if suffix not in known:
-            hint = f", or frames/%05d{suffix}; stylize_picture takes single pictures" * (suffix in PICTURES)
+            hint = ""
+            if suffix in PICTURES:
+                hint = f", or frames/%05d{suffix}; one picture is made of a picture file alone"
+                hint += " (in Python, by stylize_picture)"
             raise SinkError(f"cannot write {output}: name a file that ends in {', '.join(known)}{hint}")
         defaults = _DEFAULT_ALPHA_CODECS if self.alpha else _DEFAULT_CODECS
         name = self.codec or defaults.get(suffix, "h264")

@@ -30,6 +30,12 @@ def for_ffmpeg(name: str | Path) -> str:
     return text if ":" not in text or "://" in text or Path(text).is_absolute() else f"./{text}"
 
 
+def behind_links(path: Path) -> Path:
+    """The file that a link leads to, or would; a result takes that one's place and leaves the link."""
+    is_for_file = path.is_file() or not path.exists()
+    return Path(os.path.realpath(path)) if path.is_symlink() and is_for_file else path
+
+
 def hidden_name(name: str, ending: str) -> str:
     """``.NAME`` and ``ending``; a hash is in the place of a name that would make it too long for a file's."""
     hidden = f".{name}{ending}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import logging
 import os
 import re
 import shlex
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 from stylize_video.edit import Scale
 from stylize_video.errors import SinkError, SourceError
+from stylize_video.files import behind_links
 from stylize_video.frame import resized
 from stylize_video.inputs import Source, parse_source
 from stylize_video.look import Look
@@ -20,6 +22,7 @@ from stylize_video.options import Options
 from stylize_video.pictures import (
     PICTURES,
     color_profile,
+    holds_alpha,
     is_animation,
     read_picture,
     tell_if_lost,
@@ -33,6 +36,8 @@ from stylize_video.sink import check_output
 from stylize_video.stylizer import Stylizer
 from stylize_video.working_size import WorkingSize
 from stylize_video_assets.catalog import bundled_styles
+
+_log = logging.getLogger(__name__)
 
 VIDEOS = frozenset(
     {
@@ -145,6 +150,8 @@ def output_for(source: Source, style: str, output: Path | None, *, many: bool) -
         SinkError: several sources would go into one file, or the folder is missing.
     """
     if output is not None and not output.is_dir():
+        if many and str(output) == STANDARD:
+            raise SinkError("standard output takes the result of one input; name a folder with -o")
         if many:
             hint = f"{output} is none (mkdir {shlex.quote(str(output))})"
             raise SinkError(f"several inputs need a folder for their outputs; {hint}")
@@ -276,7 +283,10 @@ def stylize_picture(
     if output.suffix.lower() not in PICTURES:
         raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(PICTURES)})")
     check_output(output, source, overwrite=overwrite)
+    output = behind_links(output)
     frame, alpha = read_picture(source)
+    if alpha is not None and not holds_alpha(output):
+        _log.warning("%s holds no transparency: that of %s is left out", output, source)
     profile = color_profile(source)
     tell_if_lost(profile, source, output)
     if scale:

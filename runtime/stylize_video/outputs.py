@@ -10,8 +10,9 @@ from stylize_video.encoding import ANIMATIONS, Encoding
 from stylize_video.frame import TimedFrame
 from stylize_video.inputs import FrameSource
 from stylize_video.journal import Journal
-from stylize_video.pictures import tell_if_lost
+from stylize_video.pictures import holds_alpha, tell_if_lost
 from stylize_video.pipes import STANDARD, UNTIMED_PIPES, PipeSink, StreamSource
+from stylize_video.resumable_sink import ResumableSink
 from stylize_video.sequences import SequenceSink, SequenceSource, is_pattern
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoInfo, VideoSource
@@ -19,9 +20,6 @@ from stylize_video.timing import at_average_rate, for_gif, numbered
 
 UNTIMED = (".avi",)
 """Endings of files that store an order and a rate, and no time stamps."""
-
-_OPAQUE = (".jpg", ".jpeg", ".bmp")
-"""Endings of pictures without transparency."""
 
 
 class FrameSink(Protocol):
@@ -72,8 +70,7 @@ def check_target(output: Path, source: Path, *, encoding: Encoding, overwrite: b
     if str(output) == STANDARD:
         encoding.check_unused("standard output", holds_alpha=False)
     elif is_pattern(output):
-        suffix = output.suffix.lower()
-        encoding.check_unused(f"a {suffix} picture", holds_alpha=suffix not in _OPAQUE)
+        encoding.check_unused(f"a {output.suffix.lower()} picture", holds_alpha=holds_alpha(output))
     else:
         check_output(output, source, overwrite=overwrite)
         encoding.resolved(output)
@@ -107,12 +104,8 @@ def open_sink(
         return PipeSink(encoding.pipe, info, others=others if has_others else None)
     for path in sources:
         check_output(output, path, overwrite=overwrite)
+    if journal:
+        return ResumableSink(output, info, journal, overwrite=overwrite, encoding=encoding)
     return VideoSink(
-        output,
-        info,
-        overwrite=overwrite,
-        encoding=encoding,
-        copy_streams=has_others,
-        others=others,
-        journal=journal,
+        output, info, overwrite=overwrite, encoding=encoding, copy_streams=has_others, others=others
     )

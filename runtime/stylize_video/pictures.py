@@ -119,6 +119,11 @@ def is_animation(path: Path) -> bool:
     return is_webp and bool(head[_WEBP_FLAGS] & _WEBP_ANIMATION)
 
 
+def holds_alpha(path: Path) -> bool:
+    """Whether pictures with this ending have transparency."""
+    return path.suffix.lower() in _WITH_ALPHA
+
+
 def write_picture(
     path: Path,
     image: Frame,
@@ -141,7 +146,7 @@ def write_picture(
     Raises:
         SinkError: it cannot be written.
     """
-    if alpha is not None and path.suffix.lower() in _WITH_ALPHA:
+    if alpha is not None and holds_alpha(path):
         image = np.dstack([image, alpha])
     try:
         if profile and _is_held(profile, path):

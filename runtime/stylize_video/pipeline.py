@@ -15,6 +15,7 @@ from pathlib import Path
 from stylize_video.edit import Edit
 from stylize_video.encoding import Encoding
 from stylize_video.errors import JobInterrupted, SinkError, SourceError, StylizeError
+from stylize_video.files import behind_links
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.inputs import FrameSource, Source, open_source, parse_source
 from stylize_video.interrupts import Terminated, interruptible, uninterrupted
@@ -218,6 +219,7 @@ def run_job(
     resume, overwrite = options.resume, options.overwrite
     if max_frames is not None and max_frames < 1:
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
+    output = behind_links(output)
     with open_source(source, edit=edit, alpha=encoding.alpha, raw=options.raw) as video:
         check_target(output, video.info.path, encoding=encoding, overwrite=overwrite)
         frames, info = edit.apply(video, video.info)

@@ -138,6 +138,41 @@ def test_where_results_go(tmp_path: Path) -> None:
     assert output_for(clip, "sea", tmp_path, many=True) == tmp_path / "clip.sea.mp4"
     with pytest.raises(SinkError, match="need a folder"):
         output_for(clip, "sea", Path("y.mp4"), many=True)
+    with pytest.raises(SinkError, match="standard output takes the result of one input"):
+        output_for(clip, "sea", Path("-"), many=True)
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_result_goes_where_a_link_leads(
+    is_there: bool, clip: Path, invert: StyleSession, tmp_path: Path
+) -> None:
+    (tmp_path / "disk").mkdir()
+    cv2.imwrite(str(tmp_path / "in.png"), draw_picture(0, 64, 48))
+    for name in ("out.mp4", "out.png"):
+        try:
+            (tmp_path / name).symlink_to(tmp_path / "disk" / name)
+        except OSError:
+            pytest.skip("this system makes no links")
+        if is_there:
+            (tmp_path / "disk" / name).write_bytes(b"of an earlier run")
+    stylize_file(clip, tmp_path / "out.mp4", invert, overwrite=is_there)
+    stylize_picture(tmp_path / "in.png", tmp_path / "out.png", invert, overwrite=is_there)
+    with VideoSource(tmp_path / "disk" / "out.mp4") as video:
+        assert len(list(video)) == 12
+    assert read_picture(tmp_path / "disk" / "out.png")[0].shape == (48, 64, 3)
+    assert (tmp_path / "out.mp4").is_symlink()
+    assert (tmp_path / "out.png").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "in.png", "out.mp4", "out.png"]
+    assert sorted(path.name for path in (tmp_path / "disk").iterdir()) == ["out.mp4", "out.png"]
+
+
+def test_transparency_that_is_lost_is_told(
+    invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, output = tmp_path / "in.png", tmp_path / "out.jpg"
+    cv2.imwrite(str(source), np.dstack([draw_picture(0, 64, 48), np.full((48, 64), 99, np.uint8)]))
+    stylize_picture(source, output, invert)
+    assert caplog.messages == [f"{output} holds no transparency: that of {source} is left out"]
 
 
 def test_no_result_takes_the_place_of_another(

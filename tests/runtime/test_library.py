@@ -160,5 +160,8 @@ def test_a_picture(tmp_path: Path) -> None:
     result = stylize_picture(str(picture), str(tmp_path / "out.png"), session, look=Look(0.5))
     assert assert_type(result, Result) == Result(tmp_path / "out.png", 1)
     assert (tmp_path / "out.png").stat().st_size > 1000
-    with pytest.raises(StylizeError, match=r"frames/%05d.jpg; stylize_picture takes single pictures"):
+    with pytest.raises(
+        StylizeError,
+        match=r"frames/%05d.jpg; one picture is made of a picture file alone \(in Python, by stylize_picture\)",
+    ):
         stylize_file(picture, tmp_path / "out.jpg", session)
