@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-import torchvision
 
 from stylize_video.errors import SinkError, StylizeError
 from stylize_video.style import Style
@@ -24,8 +23,9 @@ from stylize_video_export.gallery.catalogue import (
 from stylize_video_export.gallery.cli import main
 from stylize_video_export.gallery.recipes import GalleryRecipe, read_recipes
 from stylize_video_export.gallery.sheet import contact_sheet, read_samples
+from stylize_video_train.features import FeatureModel
+from stylize_video_train.progress import Progress
 from stylize_video_train.recipe import RecipeError
-from stylize_video_train.trainer import Progress
 from support import ROOT, Command, draw_picture, write_clip
 
 TOY = """
@@ -231,7 +231,9 @@ def test_the_command_makes_the_folders_that_it_writes_to(
 ) -> None:
     new = tmp_path / "\x1b[31mnew"
     weights = tmp_path / "features.pth"
-    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
+    torch.manual_seed(0)  # those of the other trainings here
+    model = FeatureModel("squeezenet1_1", ["features.1"], random_weights=True)
+    torch.save(model.trunk.state_dict(), weights)
     result = command_here(
         *("train-gallery", "toy", "--content", folder / "photos", "--feature-weights", weights),
         *("--recipes", folder / "recipes", "--pictures", folder / "pictures", "--device", "cpu"),
