@@ -14,7 +14,7 @@ from stylize_video.files import for_ffmpeg
 from stylize_video.probe import all_packets, video_stream
 
 WHOLE = Fraction(9, 10)
-"""Part of what a container speaks of that has to be there; some count a little wrong."""
+"""Share of the announced length below which a file counts as cut off; headers are a little wrong."""
 
 
 @dataclass

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from stylize_video.source import VideoInfo
 
 _ASPECT_TOLERANCE = Fraction(1, 200)
+"""Share by which the shape of a picture may change where its sides are rounded to whole pixels."""
+
 _LONGEST = 10**8
 """Seconds; more than three years."""
 

@@ -37,7 +37,7 @@ def behind_links(path: Path) -> Path:
 
 
 def hidden_name(name: str, ending: str) -> str:
-    """``.NAME`` and ``ending``; a hash is in the place of a name that would make it too long for a file's."""
+    """``.NAME`` plus ``ending``; a name too long for the file system is replaced by its hash."""
     hidden = f".{name}{ending}"
     if len(os.fsencode(hidden)) <= LONGEST_NAME:
         return hidden

@@ -268,7 +268,10 @@ class VideoSource:
             self._ahead.appendleft(replace(shown, pts=max(shown.pts, self._shift)))
 
     def _seek_before(self, pts: int) -> None:
-        """Go on with a frame at or before this time: not much earlier, or else where we are."""
+        """Seek to at most a minute before ``pts``; where no seek gets there, start over with PyAV.
+
+        Does nothing close to the start, and with sources that can be read only once.
+        """
         aims = [pts - round(seconds / self.info.time_base) for seconds in _SEEK_SECONDS]
         aims = [aim for aim in aims if aim > self._facts.start_pts]
         if not aims or self._is_read_once or (self._facts.jumps and is_joined(self._name)):
@@ -311,7 +314,8 @@ def _openers(
     """Ways to open a reader, the best first: OpenCV's where it does all that is needed, else PyAV's."""
     filters = _filters(name, facts)
     by_pyav = partial(PyAvReader, name, facts, filters, alpha=alpha, shared=shared)
-    # OpenCV converts more than 8 bits slowly, and in another tone than PyAV, to which it may be changed for.
+    # OpenCV converts deep pixels slowly and to slightly different colours than PyAV. A damaged file switches
+    # to PyAV midway, so such files are read by PyAV from the start.
     is_plain = not (facts.interlaced or facts.deep) and facts.colors.primaries in _NARROW
     if is_plain and facts.timed and not (facts.jumps or filters or alpha or shared):
         return [partial(OpenCvReader, name, facts), by_pyav]

@@ -1,4 +1,7 @@
-"""Standard input and output for FFmpeg, which itself could not be kept from waiting for the other end."""
+"""Standard input and output as file objects whose waiting another thread can end.
+
+FFmpeg's own pipe protocol cannot be interrupted.
+"""
 
 from __future__ import annotations
 

@@ -28,17 +28,27 @@ from stylize_video.timing import ROUNDING
 
 _log = logging.getLogger(__name__)
 
+_COPIED = ("audio", "subtitle")
+
+_UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
+"""Codecs that FFmpeg's muxers hold but do not list."""
+
 _TIME_CODE = "timecode"
 _WITH_TIME_CODE = ("mp4", "mov", "matroska", "webm", "nut")
 """Containers that hold one, as a track of its own or as text."""
+
 _OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", _TIME_CODE)
+"""Metadata that is true of the source's file alone."""
+
 _OF_VIDEO = ("language", "title", "creation_time")
+"""Metadata of the source's pictures that is true of the result's."""
+
 _LATE = Fraction(4, 100)
-_COPIED = ("audio", "subtitle")
+"""Seconds by which sound may be early without a word; about one frame."""
+
 _REACH = 5
 """Seconds by which a packet before a part may reach into it."""
-_UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
-"""Codecs that FFmpeg's muxers hold but do not list."""
+
 _CUT_BY_LIST = ("mp4", "mov")
 """Containers whose edit lists say what of a stream is not shown."""
 

@@ -33,7 +33,7 @@ _GIF_TIME_BASE, _GIF_SHORTEST = Fraction(1, 100), 2
 
 
 def repeated(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
-    """Frames as often as they are shown."""
+    """One frame for each time at which it is shown."""
     for frame in frames:
         for pts in (frame.pts, *frame.again):
             yield replace(frame, pts=pts, again=())
