@@ -26,6 +26,7 @@ from stylize_video.jobs import is_picture, stylize_any
 from stylize_video.options import Options
 from stylize_video.pipeline import Hooks, Job, Result, run_job
 from stylize_video.pipes import STANDARD
+from stylize_video.resumable_sink import ResumableSink
 from stylize_video.resume import fingerprint
 from stylize_video.segment import (
     LONG_SECONDS,
@@ -39,7 +40,6 @@ from stylize_video.segment import (
 )
 from stylize_video.sequences import is_pattern
 from stylize_video.session import StyleSession
-from stylize_video.sink import VideoSink
 from stylize_video.source import VideoInfo
 
 _RETRIES = 3
@@ -155,7 +155,7 @@ class Cluster:
                 SegmentJob(source.resolve(), known, suffix, style, self._device, options, segment)
                 for segment in segments
             )
-            if not isinstance(job.sink, VideoSink):
+            if not isinstance(job.sink, ResumableSink):
                 raise ClusterError(f"{output} cannot be made of segments; a video file can")
             for content in self._in_order(jobs, stop):
                 if content:

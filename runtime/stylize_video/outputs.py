@@ -12,6 +12,7 @@ from stylize_video.inputs import FrameSource
 from stylize_video.journal import Journal
 from stylize_video.pictures import holds_alpha, tell_if_lost
 from stylize_video.pipes import STANDARD, UNTIMED_PIPES, PipeSink, StreamSource
+from stylize_video.resumable_sink import ResumableSink
 from stylize_video.sequences import SequenceSink, SequenceSource, is_pattern
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoInfo, VideoSource
@@ -103,12 +104,8 @@ def open_sink(
         return PipeSink(encoding.pipe, info, others=others if has_others else None)
     for path in sources:
         check_output(output, path, overwrite=overwrite)
+    if journal:
+        return ResumableSink(output, info, journal, overwrite=overwrite, encoding=encoding)
     return VideoSink(
-        output,
-        info,
-        overwrite=overwrite,
-        encoding=encoding,
-        copy_streams=has_others,
-        others=others,
-        journal=journal,
+        output, info, overwrite=overwrite, encoding=encoding, copy_streams=has_others, others=others
     )

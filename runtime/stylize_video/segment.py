@@ -22,9 +22,9 @@ from stylize_video.options import Options
 from stylize_video.outputs import UNTIMED
 from stylize_video.pipeline import frames_after
 from stylize_video.probe import video_stream
+from stylize_video.resumable_sink import ResumableSink
 from stylize_video.resume import fingerprint
 from stylize_video.session import StyleSession
-from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from stylize_video.style import Style, variant_path
 from stylize_video.timing import numbered
@@ -127,7 +127,7 @@ def plan_segments(
 
 
 def stylize_segment(job: SegmentJob) -> bytes:
-    """Stylize and encode a segment: the content of a journal, which :meth:`VideoSink.add_run` takes.
+    """Stylize and encode a segment: the content of a journal, which :meth:`ResumableSink.add_run` takes.
 
     It is empty where no frame of the segment can be decoded.
 
@@ -151,7 +151,7 @@ def stylize_segment(job: SegmentJob) -> bytes:
             frames = takewhile(lambda frame: frame.pts < end, frames)
         output = Path(folder) / f"segment{job.suffix}"
         with Journal(journal_path(output), {}, time_base=info.time_base) as journal:
-            sink = VideoSink(output, info, encoding=options.encoding, copy_streams=False, journal=journal)
+            sink = ResumableSink(output, info, journal, encoding=options.encoding, copy_streams=False)
             try:
                 with closing(
                     frames_after(

@@ -10,27 +10,21 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import av
 import av.error
 
 from stylize_video.encoder import VideoEncoder
-from stylize_video.encoding import Encoding
+from stylize_video.encoding import Codec, Encoding
 from stylize_video.errors import SinkError
-from stylize_video.files import (
-    LONGEST_NAME,
-    for_ffmpeg,
-    put_in_place,
-    sole_temporary_beside,
-    temporary_beside,
-)
+from stylize_video.files import LONGEST_NAME, for_ffmpeg, put_in_place, temporary_beside
 from stylize_video.frame import TimedFrame
 from stylize_video.interrupts import uninterrupted
-from stylize_video.journal import Journal
 from stylize_video.probe import reason
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.source import VideoInfo
@@ -42,12 +36,8 @@ _MOV = {"movflags": "+faststart", "movie_timescale": "90000"}
 _MUXING = {".mp4": _MOV, ".mov": _MOV, ".gif": {"loop": "0"}, ".webp": {"loop": "0"}}
 """Options of containers; pictures that move go on for ever."""
 
-_LIVE_MOV = {"movflags": "+hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
-"""Playable but for its last second while it is written, and in the end a plain file whose index is
-behind the frames. The delay is for edit lists, without which nothing begins at 0."""
-
-_LIVE_MATROSKA = {"cluster_time_limit": "1000"}
-_LIVE_MUXING = {".mp4": _LIVE_MOV, ".mov": _LIVE_MOV, ".mkv": _LIVE_MATROSKA, ".webm": _LIVE_MATROSKA}
+FAILURES = (av.error.FFmpegError, OSError, ValueError)
+"""What writing raises where the disk is full, or the encoder or the container refuses something."""
 
 
 class Track(Protocol):
@@ -60,7 +50,7 @@ class Track(Protocol):
 
 
 class VideoSink:
-    """One output file.
+    """One output file: it is finished at the end of a ``with`` block, and discarded after an error.
 
     Args:
         output: where the finished file goes.
@@ -69,9 +59,6 @@ class VideoSink:
         encoding: codec and quality; by default what suits the file's ending.
         copy_streams: copy sound, subtitles, chapters and metadata.
         others: where those come from, by default ``info.path``.
-        journal: keeps what is encoded until the end, so that a later run can go on.
-        sound: makes a track of sound that arrives beside the frames.
-        live: frames come once only; after a crash or on a full disk they are in a playable part.
 
     Raises:
         SinkError: the output exists, or its folder is missing or cannot be written.
@@ -79,63 +66,45 @@ class VideoSink:
 
     def __init__(
         self,
-        output: Path,
+        output: str | Path,
         info: VideoInfo,
         *,
         overwrite: bool = False,
         encoding: Encoding = Encoding(),
         copy_streams: bool = True,
         others: SharedPackets | Path | None = None,
-        journal: Journal | None = None,
-        sound: Callable[[av.container.OutputContainer], Track] | None = None,
-        live: bool = False,
     ) -> None:
-        self.output = output
-        self.frames = journal.frames if journal else 0
-        self._journal = journal
-        self._info = info
-        check_output(output, info.path, overwrite=overwrite)
-        codec, options = encoding.resolved(output)
-        self._overwrite = overwrite
+        self.output = Path(output)
+        self.frames = 0
+        self._info, self._overwrite = info, overwrite
+        self._copied = (others or info.path) if copy_streams else None
+        self._last_pts: deque[int] = deque(maxlen=2)
+        check_output(self.output, info.path, overwrite=overwrite)
+        codec, options = encoding.resolved(self.output)
         try:
-            if live:
-                self._temporary = _free_name(output, "part")
-                self._temporary.touch(exist_ok=False)  # it may stay, and has the permissions of any file
-            else:
-                self._temporary = sole_temporary_beside(output) if journal else temporary_beside(output)
+            self._temporary = self._make_temporary()
         except OSError as error:
             raise SinkError(f"cannot write {output}: {error.strerror}") from error
-        self._live = live
         self._is_unfinished = True  # the temporary file is there, and nobody else's
-        self._last_pts: deque[int] = deque(maxlen=2)
-        if journal and journal.last_pts is not None:
-            self._last_pts.append(journal.last_pts)
-        self._others: Track | None = None
+        self._opened = contextlib.ExitStack()
         try:
-            suffix = output.suffix.lower()
-            muxing = _MUXING.get(suffix, {})
-            if live:
-                muxing = {**muxing, **_LIVE_MUXING.get(suffix, {}), "flush_packets": "1"}
-                options["bf"] = "0"  # of frames out of order MP4 would leave the last one beyond its end
-            self._container = av.open(for_ffmpeg(self._temporary), "w", options=muxing)
-            self._encoder = VideoEncoder(
-                self._container, info, codec=codec, options=options, bitrate=encoding.bitrate
-            )
-            if copy_streams:
-                self._others = StreamCopier(others or info.path, self._container, window=info.window)
-            if sound:
-                self._others = sound(self._container)
-            if journal:
-                journal.begin_run(self._encoder.open())
-        except SinkError:
+            self._open(codec, options, encoding.bitrate)
+        except BaseException as error:
             self.discard()
+            if isinstance(error, FAILURES):
+                raise SinkError(f"cannot write {output}: {reason(error)}") from error
             raise
-        except (av.error.FFmpegError, OSError, ValueError) as error:
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
             self.discard()
-            raise SinkError(f"cannot write {output}: {reason(error)}") from error
-        except BaseException:
-            self.discard()
-            raise
+        elif self._is_unfinished:
+            self.finish()
 
     def write(self, frame: TimedFrame) -> None:
         """Encode one frame and copy the sound up to it.
@@ -144,28 +113,9 @@ class VideoSink:
             SinkError: the disk is full, or the encoder refuses the frame.
         """
         with self._errors_as_sentences():
-            if self._journal:
-                self._journal.add_frame(frame.pts)
-            for packet in self._encoder.encode(frame):
-                self._put(packet)
-            if self._others and not self._journal:
-                self._others.copy_until(frame.pts * self._info.time_base)
+            self._write(frame)
         self._last_pts.append(frame.pts)
         self.frames += 1
-
-    def add_run(self, content: bytes) -> int:
-        """Take over the journal of a run elsewhere, whose frames follow upon these; returns how many.
-
-        Raises:
-            SinkError: this sink has no journal, or the run does not fit.
-        """
-        if self._journal is None:
-            raise SinkError(f"{self.output} has no journal that could take a run over")
-        with self._errors_as_sentences():
-            frames = self._journal.add_run(content)
-        self._last_pts.append(self._journal.last_pts or 0)
-        self.frames += frames
-        return frames
 
     def finish(self, *, whole: bool = True) -> Path:
         """Complete the file and move it to its place.
@@ -185,12 +135,10 @@ class VideoSink:
                 try:
                     check_output(path, self._info.path, overwrite=self._overwrite)
                 except SinkError:  # it was free when this began
-                    path = _free_name(path, "new")
+                    path = free_name(path, "new")
                     taken = f"{self.output} was taken meanwhile; the whole video is in {path}"
                 self._move_to(path)
-                if self._journal:
-                    self._journal.remove_parts()
-                    self._journal.remove()
+                self._after_finish()
             if taken:
                 raise SinkError(taken)
         return path
@@ -203,67 +151,81 @@ class VideoSink:
         if not self.frames:
             self.discard()
             return None
-        # A second Ctrl-C asks for what is being done already.
-        with contextlib.suppress(KeyboardInterrupt), uninterrupted(), self._errors_as_sentences():
-            self._complete(whole=False)
-            part = _free_name(self.output, "part")
-            self._move_to(part)
-            if self._journal:
-                self._journal.add_part(part)
+        part: Path | None = None
+        while part is None:
+            # One more Ctrl-C asks for what is being done already, or is about to be.
+            with contextlib.suppress(KeyboardInterrupt), uninterrupted(), self._errors_as_sentences():
+                self._complete(whole=False)
+                part = free_name(self.output, "part")
+                self._move_to(part)
+                self._after_part(part)
         return part
 
     def discard(self) -> None:
-        """Remove what was written, but for the journal: that gets the frames inside the encoder too."""
-        if self._journal:
-            with contextlib.suppress(Exception):  # the disk may be full, the encoder what failed
-                for packet in self._encoder.flush():
-                    self._journal.add_packet(packet)
+        """Remove what was written; nothing where it is finished."""
         self._close()
         if self._is_unfinished:
             self._is_unfinished = False
             self._temporary.unlink(missing_ok=True)
 
-    def _close(self) -> None:
-        if self._others:
-            self._others.close()
-        with contextlib.suppress(Exception):  # closing writes, which may be what failed
-            self._container.close()
+    # What sinks that do more than write a file do otherwise
 
-    def _is_playable(self) -> bool:
-        """Whether there are frames in what could be written."""
-        self._close()
-        with contextlib.suppress(av.error.FFmpegError, OSError), av.open(for_ffmpeg(self._temporary)) as part:
-            return next(part.decode(video=0), None) is not None
-        return False
+    def _make_temporary(self) -> Path:
+        return temporary_beside(self.output)
+
+    def _muxing(self) -> dict[str, str]:
+        """Options of the container."""
+        return _MUXING.get(self.output.suffix.lower(), {})
+
+    def _open(self, codec: Codec, options: Mapping[str, str], bitrate: int | None) -> None:
+        self._container = av.open(for_ffmpeg(self._temporary), "w", options=self._muxing())
+        self._opened.callback(self._container.close)
+        self._encoder = VideoEncoder(
+            self._container, self._info, codec=codec, options=options, bitrate=bitrate
+        )
+        self._track = self._make_track()
+        if self._track:
+            self._opened.callback(self._track.close)
+
+    def _make_track(self) -> Track | None:
+        if self._copied is None:
+            return None
+        return StreamCopier(self._copied, self._container, window=self._info.window)
+
+    def _write(self, frame: TimedFrame) -> None:
+        self._container.mux(self._encoder.encode(frame))
+        if self._track:
+            self._track.copy_until(frame.pts * self._info.time_base)
+
+    def _flush(self, end: Fraction | None) -> None:
+        """Write all packets that are left; the last frame is shown until ``end``, in seconds."""
+        self._container.mux(self._encoder.flush(end))
+
+    def _after_finish(self) -> None:
+        """The file is in its place."""
+
+    def _after_part(self, part: Path) -> None:
+        """The playable file ``part`` is in its place."""
+
+    def _kept(self) -> str:
+        """After a failure: what is kept, as the end of a sentence."""
+        return "; nothing was kept"
+
+    # ---
+
+    def _close(self) -> None:
+        with contextlib.suppress(*FAILURES):  # closing writes, which may be what failed
+            self._opened.close()
 
     def _move_to(self, path: Path) -> None:
         put_in_place(self._temporary, path)
         self._is_unfinished = False
 
     def _complete(self, *, whole: bool) -> None:
-        with self._errors_as_sentences():
-            for packet in self._encoder.flush(self._info.end if whole else None):
-                self._put(packet)
-            if self._journal:
-                self._join(self._journal)
-            if self._others:
-                self._others.copy_until(None if whole else self._end())
-                self._others.close()
-            self._container.close()
-
-    def _put(self, packet: av.Packet[Any]) -> None:
-        if self._journal:
-            self._journal.add_packet(packet)
-        else:
-            self._container.mux(packet)
-
-    def _join(self, journal: Journal) -> None:
-        """Write what all runs encoded, with the sound in step."""
-        for packet in journal.packets():
-            if self._others and packet.pts is not None:
-                self._others.copy_until(packet.pts * self._info.time_base)
-            packet.stream = self._encoder.stream
-            self._container.mux(packet)
+        self._flush(self._info.end if whole else None)
+        if self._track:
+            self._track.copy_until(None if whole else self._end())
+        self._opened.close()
 
     def _end(self) -> Fraction:
         """Seconds at which the last frame's time is over."""
@@ -274,17 +236,14 @@ class VideoSink:
 
     @contextlib.contextmanager
     def _errors_as_sentences(self) -> Iterator[None]:
-        """Any failure removes the temporary file, but for a live one's, and is told as one sentence."""
+        """Any failure removes the temporary file, but for what is kept, and is told as one sentence."""
         try:
             yield
         except SinkError:
             self.discard()
             raise
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            kept = "" if self._journal else "; nothing was kept"
-            if self._live and self._is_unfinished and self._is_playable():
-                self._move_to(self._temporary)  # it stays where it is
-                kept = f"; what came before is in {self._temporary}"
+        except FAILURES as error:
+            kept = self._kept()
             self.discard()
             raise SinkError(f"writing {self.output} failed: {reason(error)}{kept}") from error
 
@@ -303,7 +262,7 @@ def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
         raise SinkError(f"{output} already exists; pass -y to replace it, or name another file")
 
 
-def _free_name(output: Path, word: str) -> Path:
+def free_name(output: Path, word: str) -> Path:
     """``clip.photo.part.mp4`` beside ``clip.photo.mp4`` for ``part``, numbered where that is taken."""
     stem = output.stem
     while len(os.fsencode(f"{stem}.{word}999{output.suffix}")) > LONGEST_NAME:

@@ -7,8 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import av
 import av.error
@@ -16,6 +19,7 @@ import pytest
 
 from stylize_video.errors import SinkError
 from stylize_video.frame import TimedFrame
+from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.pipeline import Hooks, stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink
@@ -38,7 +42,13 @@ def info(folder: Path, *, width: int = 64, height: int = 48) -> VideoInfo:
 
 
 def live_sink(path: Path, *, width: int = 64, height: int = 48) -> VideoSink:
-    return VideoSink(path, info(path.parent, width=width, height=height), copy_streams=False, live=True)
+    return RecordingSink(path, info(path.parent, width=width, height=height))
+
+
+def sink_of(live: bool, path: Path, *, overwrite: bool = False) -> VideoSink:
+    if live:
+        return RecordingSink(path, info(path.parent), overwrite=overwrite)
+    return VideoSink(path, info(path.parent), overwrite=overwrite, copy_streams=False)
 
 
 def write(sink: VideoSink, frames: range, *, width: int = 64, height: int = 48, step: int = 3000) -> None:
@@ -69,7 +79,7 @@ def names_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("live", [False, True])
 def test_a_name_that_is_taken_meanwhile_costs_nothing(live: bool, tmp_path: Path) -> None:
-    sinks = [VideoSink(tmp_path / "out.mp4", info(tmp_path), copy_streams=False, live=live) for _ in "ab"]
+    sinks = [sink_of(live, tmp_path / "out.mp4") for _ in "ab"]
     for count, sink in enumerate(sinks, 8):
         write(sink, range(count))
     (tmp_path / "out.mp4").write_bytes(b"somebody else's")
@@ -99,7 +109,7 @@ def test_a_job_whose_name_is_taken_meanwhile_says_where_the_result_is(
 @pytest.mark.parametrize("count", [1, 2, 30, 31, 32, 33])
 def test_a_live_file_is_a_plain_one_in_the_end(step: int, count: int, tmp_path: Path) -> None:
     for live in (False, True):
-        sink = VideoSink(tmp_path / f"{live}.mp4", info(tmp_path), copy_streams=False, live=live)
+        sink = sink_of(live, tmp_path / f"{live}.mp4")
         write(sink, range(count), step=step)
         sink.finish(whole=False)
     assert names_in(tmp_path) == ["False.mp4", "True.mp4"]
@@ -110,7 +120,7 @@ def test_a_live_file_is_a_plain_one_in_the_end(step: int, count: int, tmp_path: 
 
 
 def test_what_a_crash_would_leave_has_the_permissions_of_any_file(tmp_path: Path) -> None:
-    sink = VideoSink(tmp_path / "out.mp4", info(tmp_path), copy_streams=False, live=True)
+    sink = live_sink(tmp_path / "out.mp4")
     (tmp_path / "plain").touch()
     assert (tmp_path / "out.part.mp4").stat().st_mode == (tmp_path / "plain").stat().st_mode
     sink.discard()
@@ -119,10 +129,10 @@ def test_what_a_crash_would_leave_has_the_permissions_of_any_file(tmp_path: Path
 @pytest.mark.parametrize("live", [False, True])
 def test_the_longest_name_that_a_file_may_have(live: bool, tmp_path: Path) -> None:
     output = tmp_path / f"{'n' * 251}.mp4"
-    sink = VideoSink(output, info(tmp_path), copy_streams=False, live=live)
+    sink = sink_of(live, output)
     write(sink, range(3))
     assert sink.finish(whole=False) == output
-    sink = VideoSink(output, info(tmp_path), overwrite=True, copy_streams=False, live=live)
+    sink = sink_of(live, output, overwrite=True)
     write(sink, range(3))
     part = sink.keep_part()
     assert part is not None
@@ -166,3 +176,66 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing(tmp_path: Path) -> No
     with file_size_limit(0), pytest.raises(SinkError, match="nothing was kept"):
         write(live_sink(tmp_path / "out.mp4"), range(400))
     assert not names_in(tmp_path)
+
+
+def test_a_block_finishes_the_file_and_an_error_in_it_leaves_nothing(tmp_path: Path) -> None:
+    with VideoSink(str(tmp_path / "out.mp4"), info(tmp_path), copy_streams=False) as sink:
+        write(sink, range(3))
+    with VideoSink(tmp_path / "finished.mp4", info(tmp_path), copy_streams=False) as sink:
+        write(sink, range(3))
+        sink.finish(whole=False)
+    with (
+        pytest.raises(ZeroDivisionError),
+        VideoSink(tmp_path / "failed.mp4", info(tmp_path), copy_streams=False) as sink,
+    ):
+        write(sink, range(1 // 0))
+    assert names_in(tmp_path) == ["finished.mp4", "out.mp4"]
+    assert len(times_of(tmp_path / "out.mp4")) == 3
+
+
+@pytest.mark.parametrize("name", ["av.open", "VideoEncoder", "StreamCopier"])
+def test_what_cannot_be_opened_leaves_nothing_and_is_told(
+    name: str, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "no space left on device")
+
+    monkeypatch.setattr(f"stylize_video.sink.{name}", fail)
+    with pytest.raises(SinkError, match=r"cannot write .*out\.mp4: no space left"):
+        VideoSink(tmp_path / "out.mp4", replace(info(tmp_path), path=clip))
+    assert not names_in(tmp_path)
+
+
+def test_ctrl_c_at_any_moment_of_keeping_a_part_is_harmless(tmp_path: Path) -> None:
+    left = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            signal.raise_signal(signal.SIGINT)
+        return trace
+
+    kept = place = 0
+    while left <= 0:
+        left = 0
+        sink = VideoSink(tmp_path / "out.mp4", info(tmp_path), copy_streams=False)
+        write(sink, range(3))
+        place += 7
+        left = place
+        part: Path | None = None
+        try:
+            sys.settrace(trace)
+            part = sink.keep_part()
+        except KeyboardInterrupt:  # before it began, or after it ended
+            part = None
+        finally:
+            sys.settrace(None)
+        for path in tmp_path.glob("*.part*.mp4"):
+            kept += 1
+            assert len(times_of(path)) == 3
+            path.unlink()
+        if part is None:
+            sink.discard()
+        assert not names_in(tmp_path)
+    assert kept > 5

@@ -18,9 +18,10 @@ from stylize_video.frame import Frame, TimedFrame, letterboxed
 from stylize_video.live.controls import Controls
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
+from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.live.statistics import Clock
 from stylize_video.pictures import write_picture
-from stylize_video.sink import VideoSink, check_output
+from stylize_video.sink import check_output
 from stylize_video.source import VideoInfo
 from stylize_video.threads import WriteBehind
 
@@ -189,14 +190,12 @@ class _Recording:
         self._started = at
         self._step = _GIF_STEP if path.suffix.lower() == ".gif" else 1
         self._last_pts = -self._step
-        self._sink = VideoSink(
+        self._sink = RecordingSink(
             path,
             info,
             overwrite=overwrite,
             encoding=encoding,
-            copy_streams=False,
             sound=partial(microphone.track, at=at) if microphone else None,
-            live=True,
         )
         self._threads = ExitStack()
         depth = min(_QUEUED_FRAMES, max(4, _QUEUED_BYTES // (3 * info.width * info.height)))
