@@ -111,7 +111,11 @@ _DEFAULT_ALPHA_CODECS = {**_DEFAULT_CODECS, ".mov": "prores", ".mkv": "ffv1"}
 
 @dataclass(frozen=True)
 class Encoding:
-    """How to encode; None leaves it to the codec, ``codec`` None to the file's ending."""
+    """How to encode; None leaves it to the codec, ``codec`` None to the file's ending.
+
+    Raises:
+        SinkError: there is no such codec or encoder, or the bit rate makes no sense.
+    """
 
     codec: str | None = None
     crf: int | None = None
@@ -125,12 +129,24 @@ class Encoding:
     pipe: str = "nut"
     """What goes through a pipe: ``nut``, ``y4m`` or ``raw``."""
 
+    def __post_init__(self) -> None:
+        if self.codec is not None and self.codec not in CODECS and not self._on_chip():
+            raise SinkError(f"unknown codec {self.codec!r}; there are {', '.join(CODECS)}")
+        if self.encoder not in ("software", "auto", *HARDWARE):
+            raise SinkError(
+                f"unknown encoder {self.encoder!r}; there are software, auto, {', '.join(HARDWARE)}"
+            )
+        if self.bitrate is not None and self.crf is not None:
+            raise SinkError("--crf and --bitrate are two ways to choose the quality; leave out one of them")
+        if self.bitrate is not None and self.bitrate < 1000:
+            raise SinkError(f"the bit rate must be at least 1000 bits a second, got {self.bitrate}")
+
     def resolved(self, output: Path) -> tuple[Codec, dict[str, str]]:
         """The codec for this file, and the options of its encoder.
 
         Raises:
-            SinkError: the codec is unknown, does not go into this kind of file, or an
-                option is out of its range; or hardware was asked for that is not here.
+            SinkError: the codec does not go into this kind of file, or an option is out of
+                its range; or hardware was asked for that is not here.
         """
         suffix = output.suffix.lower()
         known = sorted({s for codec in CODECS.values() for s in codec.suffixes})
@@ -142,12 +158,9 @@ class Encoding:
             raise SinkError(f"cannot write {output}: name a file that ends in {', '.join(known)}{hint}")
         defaults = _DEFAULT_ALPHA_CODECS if self.alpha else _DEFAULT_CODECS
         name = self.codec or defaults.get(suffix, "h264")
-        base, _, chip = name.rpartition("_")
-        if base in CODECS and chip in HARDWARE:  # FFmpeg's own names, such as h264_nvenc
-            return replace(self, codec=base, encoder=chip).resolved(output)
-        codec = CODECS.get(name)
-        if codec is None:
-            raise SinkError(f"unknown codec {name!r}; there are {', '.join(CODECS)}")
+        if on_chip := self._on_chip():
+            return on_chip.resolved(output)
+        codec = CODECS[name]
         if suffix not in codec.suffixes:
             raise SinkError(
                 f"{name} does not go into {suffix} files; it goes into {', '.join(codec.suffixes)}"
@@ -185,7 +198,7 @@ class Encoding:
             options["preset"] = self.preset
         elif codec.preset:
             options |= {"preset": codec.preset, **dict(codec.tuning)}
-        if not self._has_bitrate() and (self.crf is not None or codec.crf is not None):
+        if self.bitrate is None and (self.crf is not None or codec.crf is not None):
             options["crf"] = str(self._quality(codec, name))
         return codec, options
 
@@ -197,11 +210,7 @@ class Encoding:
                 if works and (hardware.quality or self.bitrate):
                     return maker
             return None
-        asked = HARDWARE.get(self.encoder)
-        if asked is None:
-            raise SinkError(
-                f"unknown encoder {self.encoder!r}; there are software, auto, {', '.join(HARDWARE)}"
-            )
+        asked = HARDWARE[self.encoder]
         if name not in asked.codecs:
             raise SinkError(f"{self.encoder} does not encode {name}; it encodes {', '.join(asked.codecs)}")
         if why := why_not(f"{name}_{self.encoder}", asked.pixels):
@@ -217,18 +226,16 @@ class Encoding:
             options["preset"] = self.preset
         if tag := dict(codec.options).get("tag"):
             options["tag"] = tag
-        if not self._has_bitrate():
+        if self.bitrate is None:
             if not hardware.quality:
                 raise SinkError(f"{maker} encodes to a bit rate; name one with --bitrate")
             options |= dict.fromkeys(hardware.quality, str(self._quality(codec, name)))
         return replace(codec, encoder=f"{name}_{maker}", pixels=hardware.pixels, even=True), options
 
-    def _has_bitrate(self) -> bool:
-        if self.bitrate is not None and self.crf is not None:
-            raise SinkError("--crf and --bitrate are two ways to choose the quality; leave out one of them")
-        if self.bitrate is not None and self.bitrate < 1000:
-            raise SinkError(f"the bit rate must be at least 1000 bits a second, got {self.bitrate}")
-        return self.bitrate is not None
+    def _on_chip(self) -> Encoding | None:
+        """The same with codec and encoder apart, where they are given by FFmpeg's name: ``h264_nvenc``."""
+        base, _, chip = (self.codec or "").rpartition("_")
+        return replace(self, codec=base, encoder=chip) if base in CODECS and chip in HARDWARE else None
 
     def _quality(self, codec: Codec, name: str) -> int:
         crf = codec.crf if self.crf is None else self.crf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -71,12 +72,9 @@ def test_the_shortest_videos(name: str, frames: int, make_clip: MakeClip, tmp_pa
 @pytest.mark.parametrize(
     ("encoding", "name", "sentence"),
     [
-        (Encoding("mp3"), "o.mp4", "unknown codec 'mp3'; there are h264"),
         (Encoding("h264"), "o.webm", "h264 does not go into .webm files"),
         (Encoding(crf=99), "o.mp4", "crf of h264 must be between 0 and 51, got 99"),
         (Encoding("ffv1", crf=3), "o.mkv", "crf of ffv1 must be left out"),
-        (Encoding(bitrate=5), "o.mp4", "at least 1000 bits"),
-        (Encoding(crf=20, bitrate=90_000), "o.mp4", "two ways to choose the quality; leave out one"),
         (Encoding("vp9", preset="fast"), "o.webm", "vp9 has no presets"),
         (Encoding(preset="warp"), "o.mp4", "h264 has no preset 'warp'; there are ultrafast, .*, placebo"),
         (Encoding("av1", preset="fast"), "o.mp4", "av1 has no preset 'fast'; there are 0, 1, .*, 13"),
@@ -84,9 +82,24 @@ def test_the_shortest_videos(name: str, frames: int, make_clip: MakeClip, tmp_pa
         (Encoding(), "o.doc", "name a file that ends in .avi, .gif, .mkv"),
     ],
 )
-def test_encodings_that_make_no_sense(encoding: Encoding, name: str, sentence: str) -> None:
+def test_encodings_that_a_file_cannot_have(encoding: Encoding, name: str, sentence: str) -> None:
     with pytest.raises(SinkError, match=sentence):
         encoding.resolved(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Encoding("mp3"), "unknown codec 'mp3'; there are h264"),
+        (lambda: Encoding("mp3_nvenc"), "unknown codec 'mp3_nvenc'; there are h264"),
+        (lambda: Encoding(encoder="cuda"), "unknown encoder 'cuda'; there are software, auto"),
+        (lambda: Encoding(bitrate=5), "at least 1000 bits"),
+        (lambda: Encoding(crf=20, bitrate=90_000), "two ways to choose the quality; leave out one"),
+    ],
+)
+def test_encodings_that_make_no_sense(make: Callable[[], Encoding], sentence: str) -> None:
+    with pytest.raises(SinkError, match=sentence):
+        make()
 
 
 def test_the_usual_h264_is_fast_but_keeps_what_makes_files_small(
