@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import NoReturn, TextIO
 
 from stylize_video.errors import JobInterrupted, StylizeError, first_line
-from stylize_video.interrupts import Terminated, noted_interrupts
+from stylize_video.interrupts import Terminated, noted_interrupts, stop_at_once
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -83,6 +84,7 @@ def run_command(command: Callable[..., None]) -> None:
             fail(_sentence_on(error))
     except SystemExit as ending:
         _flush_output(told=bool(ending.code))
+        atexit.register(stop_at_once)  # in the exit's own functions Ctrl-C would be a traceback
         raise
 
 

@@ -168,6 +168,22 @@ def test_any_other_import_error_is_shown(capsys: pytest.CaptureFixture[str]) -> 
     assert "a broken installation" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATING])
+def test_one_more_signal_while_python_exits_is_no_traceback(number: signal.Signals) -> None:
+    program = (
+        "import atexit, signal\n"
+        "from stylize_video import usage\n"
+        "from stylize_video.console import fail, run_command\n"
+        "from stylize_video.interrupts import interrupt_on_termination\n"
+        f"atexit.register(lambda: signal.raise_signal({int(number)}))\n"
+        "interrupt_on_termination()\n"
+        "usage.run = lambda command: fail('interrupted', 130)\n"
+        "run_command(print)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (-number, "error: interrupted\n")
+
+
 def test_ctrl_c_before_a_command_begins_is_a_sentence() -> None:
     program = (
         "import signal\n"
