@@ -97,12 +97,15 @@ def stylize_frames(
             )
         return stylizer.render(frame.image)
 
-    with (
-        opencv_threads_for(session.at_once),
-        closing(in_order(render, frames, at_once=session.at_once)) as rendered,
-    ):
-        for frame, stylized in rendered:
-            yield replace(frame, image=stylizer.finish(frame.image, stylized))
+    def stylized_frames() -> Generator[TimedFrame, None, None]:
+        with (
+            opencv_threads_for(session.at_once),
+            closing(in_order(render, frames, at_once=session.at_once)) as rendered,
+        ):
+            for frame, stylized in rendered:
+                yield replace(frame, image=stylizer.finish(frame.image, stylized))
+
+    return stylized_frames()  # a generator by itself would tell of wrong arguments at its first frame
 
 
 def stylize_file(

@@ -20,10 +20,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from stylize_video.errors import JobInterrupted, SinkError, SourceError, StyleError
+from stylize_video.errors import JobInterrupted, SinkError, SourceError, StyleError, StylizeError
 from stylize_video.frame import TimedFrame
 from stylize_video.look import Look
-from stylize_video.pipeline import Hooks, stylize_file
+from stylize_video.pipeline import Hooks, stylize_file, stylize_frames
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoSource
@@ -192,6 +192,11 @@ def test_hooks_see_every_frame(clip: Path, invert: StyleSession, tmp_path: Path)
     hooks = Hooks(on_start=lambda info: seen.append(f"{info.frame_count}"), on_frame=lambda: seen.append("f"))
     stylize_file(clip, tmp_path / "out.mp4", invert, hooks=hooks)
     assert seen == ["12"] + ["f"] * 12
+
+
+def test_wrong_arguments_are_told_before_the_first_frame(invert: StyleSession) -> None:
+    with pytest.raises(StylizeError, match="3"):
+        stylize_frames([], invert, smooth=3)
 
 
 def test_the_bundled_clip_in_the_bundled_style(tmp_path: Path) -> None:
