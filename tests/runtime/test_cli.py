@@ -198,6 +198,24 @@ def test_stopping_leaves_a_playable_part(number: int, make_clip: MakeClip, tmp_p
     assert 1 <= frames_of(tmp_path / "long.photo.part.mp4") < 900
 
 
+def test_an_interruption_ends_a_batch(
+    command_here: Command, source: Path, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    (tmp_path / "other.mp4").write_bytes(source.read_bytes())
+    (tmp_path / "out").mkdir()
+    monkeypatch.setattr("stylize_video.pause.PauseKey.wait", interrupted)
+    ended = command_here("stylize-video", tmp_path, "-o", tmp_path / "out", "-s", invert_style, "-q")
+    assert ended.returncode == 130
+    assert ended.stderr.startswith("error: interrupted: what was done is in ")
+    assert ended.stderr.count("\n") == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        ".holiday.invert.mp4.resume", "holiday.invert.part.mp4"
+    ]  # fmt: skip
+
+
 def test_a_terminal_gets_a_bar(source: Path, tmp_path: Path) -> None:
     shown, code = in_a_terminal([str(source), "-o", str(tmp_path / "o.mp4"), "--device", "cpu"])
     assert code == 0
