@@ -15,6 +15,7 @@ from stylize_video.style import find_style
 from stylize_video_export.export import export_checkpoint
 from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from stylize_video_train.data import DataError
+from stylize_video_train.errors import TrainingDivergedError
 from stylize_video_train.experiments import compare_networks, study
 from stylize_video_train.experiments.cli import (
     main_compare_losses,
@@ -27,7 +28,6 @@ from stylize_video_train.features import FeatureModel
 from stylize_video_train.networks import build_network
 from stylize_video_train.recipe import NetworkConfig, Recipe
 from stylize_video_train.teacher import Teacher
-from stylize_video_train.trainer import TrainingDivergedError
 from support import Command, draw_picture
 
 LAYERS = ("features.1", "features.4", "features.7", "features.12")
@@ -300,7 +300,7 @@ def test_a_photo_too_long_for_the_grids_is_told_first(tmp_path: Path) -> None:
 def test_a_training_that_diverges_is_an_answer_too(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stylize_video_train.trainer._DIVERGED", 0.0)
+    monkeypatch.setattr("stylize_video_train.state._DIVERGED", 0.0)
     result = study.train_run(
         study.plan(study.SIZES["toy"])[0],
         style_picture=pictures / "style.png",

@@ -12,7 +12,7 @@ from torch import nn
 from stylize_video.contract import MIN_SIDE
 from stylize_video_train.networks import RealtimeNet, ResizeConv, StyleNetwork, build_network
 from stylize_video_train.recipe import NetworkConfig, Recipe
-from stylize_video_train.trainer import read_start
+from stylize_video_train.state import read_start
 
 CONFIGS = {
     "realtime": NetworkConfig(width=8, blocks=2, head=4),

@@ -19,23 +19,17 @@ import torch
 
 from stylize_video.contract import StyleMetadata
 from stylize_video_export.export import export_checkpoint
-from stylize_video_train import trainer
+from stylize_video_train import state, trainer
+from stylize_video_train.calibration import calibrated_style_weight, perceptual_loss
 from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from stylize_video_train.cli import main
 from stylize_video_train.data import ContentFolder, DataError, read_picture
+from stylize_video_train.errors import TrainingError, TrainingInterrupted
+from stylize_video_train.progress import Progress
 from stylize_video_train.recipe import NetworkConfig, Recipe
-from stylize_video_train.trainer import (
-    Progress,
-    TrainingError,
-    TrainingInterrupted,
-    calibrated_style_weight,
-    is_result_of,
-    learning_rate_factor,
-    perceptual_loss,
-    pick_device,
-    read_start,
-    train,
-)
+from stylize_video_train.schedule import learning_rate_factor
+from stylize_video_train.state import read_start
+from stylize_video_train.trainer import is_result_of, pick_device, train
 from support import Command, command_line, draw_picture
 
 TOY: dict[str, Any] = {
@@ -504,9 +498,10 @@ def test_a_divergence_keeps_the_last_good_checkpoint(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 2)
-    factor = trainer.learning_rate_factor
     monkeypatch.setattr(
-        trainer, "learning_rate_factor", lambda done, recipe: factor(done, recipe) if done < 5 else 1e30
+        state,
+        "learning_rate_factor",
+        lambda done, recipe: learning_rate_factor(done, recipe) if done < 5 else 1e30,
     )
     with pytest.raises(TrainingError, match=r"diverged at step.*keeps the [46] steps"):
         run(pictures, tmp_path / "a.pth", steps=12)

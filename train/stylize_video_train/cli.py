@@ -14,8 +14,8 @@ from stylize_video.errors import StylizeError
 from stylize_video.files import check_outputs
 
 if TYPE_CHECKING:
+    from stylize_video_train.progress import Progress
     from stylize_video_train.recipe import Recipe
-    from stylize_video_train.trainer import Progress
 
 
 _LOSSES, _PHOTOS, _NETWORK, _STEADY, _LEARNING = (
@@ -236,8 +236,9 @@ def train_style(
         given["network"] = _given({"kind": network, "width": width}) or None
         recipe = _recipe(_given(given), config=config, resumed=target if resume else None)
 
+        from stylize_video_train.errors import TrainingInterrupted
         from stylize_video_train.parallel import process_group, process_index
-        from stylize_video_train.trainer import TrainingInterrupted, pick_device, train
+        from stylize_video_train.trainer import pick_device, train
 
         with process_group(pick_device(device)) as own_device:
             leads = process_index() == 0
@@ -313,7 +314,7 @@ class _Display:
     """A progress bar for each phase: identity steps are many times faster, and would promise too much."""
 
     def __init__(self, name: str, recipe: Recipe, *, quiet: bool) -> None:
-        from stylize_video_train.trainer import identity_steps
+        from stylize_video_train.schedule import identity_steps
 
         self._name, self._quiet = name, quiet
         self._identity_steps = identity_steps(recipe.resolved())

@@ -73,6 +73,20 @@ def mean_over_processes(values: Tensor) -> Tensor:
     return cast(Tensor, _SumOverProcesses.apply(values)) / count
 
 
+def averaged(values: Tensor) -> Tensor:
+    """The mean of numbers that every process has, without a gradient; they may be overwritten."""
+    if process_count() > 1:
+        dist.all_reduce(values)
+    return values / process_count()
+
+
+def any_process(flag: bool, device: str) -> bool:
+    """Whether any process says so: all have to stop at the same step."""
+    if process_count() == 1:
+        return flag
+    return bool(averaged(torch.tensor(float(flag), device=device)).item() > 0)
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give every process the mean gradient."""
     if process_count() == 1:

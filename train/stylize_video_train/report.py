@@ -20,7 +20,7 @@ from stylize_video_train.preview import Preview
 from stylize_video_train.recipe import Recipe
 
 if TYPE_CHECKING:
-    from stylize_video_train.trainer import Progress
+    from stylize_video_train.progress import Progress
 
 _CURVES = (("content", "#0a6", 0), ("style", "#c30", 1), ("steadiness", "#06c", 2))
 _POINTS = 300

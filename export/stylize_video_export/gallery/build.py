@@ -14,7 +14,8 @@ from stylize_video_export.gallery.recipes import GalleryRecipe
 from stylize_video_export.pictures import read_pictures, thumbnail
 from stylize_video_export.request import proof_devices
 from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
-from stylize_video_train.trainer import Progress, is_result_of, train
+from stylize_video_train.progress import Progress
+from stylize_video_train.trainer import is_result_of, train
 
 
 @dataclass(frozen=True)

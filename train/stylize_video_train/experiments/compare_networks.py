@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from stylize_video_train.calibration import perceptual_loss
 from stylize_video_train.checkpoint import CheckpointError, load_checkpoint
 from stylize_video_train.data import ContentFolder, centre_square, read_picture, resize_short_side
 from stylize_video_train.experiments.markdown import cell
 from stylize_video_train.losses import PerceptualLoss, total_variation
 from stylize_video_train.recipe import Recipe
 from stylize_video_train.teacher import Teacher
-from stylize_video_train.trainer import perceptual_loss
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from stylize_video_train.calibration import perceptual_loss
 from stylize_video_train.checkpoint import load_checkpoint
 from stylize_video_train.data import ContentFolder
+from stylize_video_train.errors import TrainingDivergedError
 from stylize_video_train.features import FeatureError
 from stylize_video_train.losses import PerceptualLoss
 from stylize_video_train.networks import StyleNetwork
+from stylize_video_train.progress import Progress
 from stylize_video_train.recipe import NO_START, NetworkConfig, Recipe
-from stylize_video_train.trainer import Progress, TrainingDivergedError, perceptual_loss, train
+from stylize_video_train.trainer import train
 
 Weights = Mapping[str, Path]
 """Files with the state dicts of feature models, by name; others are downloaded."""
