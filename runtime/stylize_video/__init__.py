@@ -25,6 +25,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stylize_video.colors import ColorTags
     from stylize_video.edit import Edit, Scale
     from stylize_video.encoding import Encoding
     from stylize_video.errors import (
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "ColorTags",
     "DeviceError",
     "Edit",
     "Encoding",
@@ -82,6 +84,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "colors": ("ColorTags",),
     "edit": ("Edit", "Scale"),
     "encoding": ("Encoding",),
     "errors": ("DeviceError", "JobInterrupted", "SinkError", "SourceError", "StyleError", "StylizeError"),

@@ -58,7 +58,7 @@ class VideoSink:
         overwrite: replace a file that is there.
         encoding: codec and quality; by default what suits the file's ending.
         copy_streams: copy sound, subtitles, chapters and metadata.
-        others: where those come from, by default ``info.path``.
+        others: where those come from, by default ``info.path`` if that is a file.
 
     Raises:
         SinkError: the output exists, or its folder is missing or cannot be written.
@@ -77,7 +77,8 @@ class VideoSink:
         self.output = Path(output)
         self.frames = 0
         self._info, self._overwrite = info, overwrite
-        self._copied = (others or info.path) if copy_streams else None
+        of_file = info.path if info.path.is_file() else None
+        self._copied = (others or of_file) if copy_streams else None
         self._last_pts: deque[int] = deque(maxlen=2)
         check_output(self.output, info.path, overwrite=overwrite)
         codec, options = encoding.resolved(self.output)
