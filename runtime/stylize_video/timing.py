@@ -69,6 +69,11 @@ def numbered(frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[Ti
 def at_rate(
     frames: Iterable[TimedFrame], info: VideoInfo, fps: Fraction
 ) -> tuple[Iterable[TimedFrame], VideoInfo]:
+    """Frames at a steady rate: at each tick the one that is on screen; others are left out or repeated.
+
+    Raises:
+        SourceError: while they are read, one is on screen for more than a day.
+    """
     first = info.start_pts * info.time_base
     # Units in which both the rate and (nearly) the first frame's time are whole.
     units = 1 if (first * fps).denominator == 1 else 100

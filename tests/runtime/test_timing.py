@@ -15,15 +15,18 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from media import HEVC10, Coding, write_video
 from stylize_video.encoding import Encoding
+from stylize_video.errors import SourceError
 from stylize_video.frame import TimedFrame
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
-from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.source import Ending, VideoInfo, VideoSource
 from stylize_video.style import Style
-from stylize_video.timing import numbered
+from stylize_video.timing import at_rate, numbered, repeated
 from support import draw_picture
 
 SOUND_RATE = 48_000
@@ -265,3 +268,56 @@ def test_both_decoders_read_the_same_times(base: Coding, tmp_path: Path) -> None
     with VideoSource(source) as video:
         stamps = [frame.pts * video.info.time_base for frame in video]
     assert stamps == shown_at(source)
+
+
+def info_of(time_base: Fraction, rate: Fraction, start_pts: int) -> VideoInfo:
+    return VideoInfo(Path("x"), 16, 16, time_base, start_pts, rate)
+
+
+@given(
+    pts=st.lists(st.integers(1, 300), min_size=1, max_size=40),
+    start=st.integers(0, 5000),
+    fps=st.sampled_from([Fraction(25), Fraction(30000, 1001), Fraction(12), Fraction(60)]),
+)
+def test_any_rate_shows_what_was_on_screen(pts: list[int], start: int, fps: Fraction) -> None:
+    """At each tick the frame is the one whose time has come, give or take a rounding of 2 ms."""
+    stamps = [start + sum(pts[:i]) for i in range(len(pts))]
+    image = np.zeros((16, 16, 3), np.uint8)
+    frames = [TimedFrame(stamp, image + index) for index, stamp in enumerate(stamps)]
+    base = Fraction(1, 1000)
+    resampled, info = at_rate(frames, info_of(base, Fraction(25), start), fps)
+    got = list(repeated(resampled))
+    assert np.diff([frame.pts for frame in got]).tolist() == [round(1 / fps / info.time_base)] * (
+        len(got) - 1
+    )
+    for frame in got:
+        seconds = frame.pts * info.time_base
+        index = int(frame.image[0, 0, 0])
+        assert stamps[index] * base <= seconds + Fraction(3, 1000)
+        if index + 1 < len(stamps):
+            assert seconds <= stamps[index + 1] * base
+    last = Fraction(stamps[-1] + (pts[-2] if len(pts) > 1 else 40), 1000)
+    assert abs(len(got) / fps + start * base - last) <= 1 / fps + Fraction(4, 1000)
+
+
+def test_rounded_times_are_no_other_rate() -> None:
+    """Matroska's milliseconds at 30 frames a second: each frame once, none more at the end."""
+    stamps = [round(i * 1000 / 30) for i in range(12)]
+    frames = [TimedFrame(stamp, np.full((16, 16, 3), i, np.uint8)) for i, stamp in enumerate(stamps)]
+    for count in range(2, 13):
+        resampled, _ = at_rate(frames[:count], info_of(Fraction(1, 1000), Fraction(30), 0), Fraction(30))
+        assert [int(frame.image[0, 0, 0]) for frame in repeated(resampled)] == list(range(count))
+
+
+def test_a_last_frame_that_stays_is_repeated() -> None:
+    info = replace(info_of(Fraction(1, 100), Fraction(10), 0), ending=Ending(Fraction(2)))
+    frames = [TimedFrame(stamp, np.zeros((16, 16, 3), np.uint8)) for stamp in (0, 10, 20)]
+    resampled, _ = at_rate(frames, info, Fraction(10))
+    assert [frame.pts for frame in repeated(resampled)] == list(range(20))
+
+
+def test_a_gap_of_years_fills_no_disk() -> None:
+    frames = [TimedFrame(stamp, np.zeros((16, 16, 3), np.uint8)) for stamp in (0, 10**15)]
+    resampled, _ = at_rate(frames, info_of(Fraction(1, 1000), Fraction(25), 0), Fraction(60))
+    with pytest.raises(SourceError, match=r"on screen for \d+ hours; leave out the frame rate"):
+        list(repeated(resampled))
