@@ -18,6 +18,7 @@ from stylize_video_train.checkpoint import (
     FORMAT,
     Checkpoint,
     CheckpointError,
+    is_plain,
     load_checkpoint,
     read_torch_file,
 )
@@ -45,7 +46,7 @@ def load_any_checkpoint(path: Path) -> Checkpoint:
             if isinstance(content.get(key), Mapping):
                 content = content[key]
                 break
-    if not isinstance(content, Mapping) or not all(_is_plain(v) for v in content.values()):
+    if not isinstance(content, Mapping) or not all(is_plain(v) for v in content.values()):
         raise CheckpointError(f"{path} holds no network weights (expected a state dict of plain tensors)")
     weights = {str(k).removeprefix("module."): v for k, v in content.items()}
     weights = {k: v for k, v in weights.items() if not _UNUSED.search(k)}
@@ -56,15 +57,6 @@ def load_any_checkpoint(path: Path) -> Checkpoint:
             f" fast_neural_style TransformerNet (with {_FIRST_LAYER}), found {some}"
         )
     return _transformer_checkpoint(path, weights)
-
-
-def _is_plain(value: object) -> bool:
-    """Whether ``value`` is a tensor that holds all of its numbers, which are real ones."""
-    return (
-        isinstance(value, Tensor)
-        and value.layout == torch.strided
-        and not (value.is_meta or value.is_quantized or value.is_nested or value.is_complex())
-    )
 
 
 def _transformer_checkpoint(path: Path, weights: Mapping[str, Tensor]) -> Checkpoint:

@@ -110,10 +110,11 @@ def test_files_without_weights(content: Any, tmp_path: Path) -> None:
         Tensor.to_sparse,
         lambda weight: weight.to("meta"),
         lambda weight: weight.to(torch.complex64),
+        lambda weight: torch.nested.nested_tensor([weight]),
         lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*deprecated:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*(deprecated|nested tensors):UserWarning")
 def test_weights_that_are_no_plain_tensors(
     of_another_kind: Callable[[Tensor], Tensor], tmp_path: Path
 ) -> None:

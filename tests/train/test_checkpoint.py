@@ -117,6 +117,7 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
         ({"version": 99}, "version 99"),
         ({"network": {"kind": "unet"}}, "damaged"),
         ({"step": None}, "damaged"),
+        ({"step": float("inf")}, "damaged"),
         ({"weights": ["none"]}, "damaged"),
         ({"weights": {"stem.conv.weight": torch.zeros(4, 3, 12, 12)}}, "train it again"),
         ({"weights": {"stem.conv.weight": torch.eye(4).to_sparse()}}, "damaged.*no plain tensor"),

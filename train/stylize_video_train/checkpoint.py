@@ -106,7 +106,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
         )
         _check_kinds(checkpoint)
         shapes = {name: tuple(value.shape) for name, value in checkpoint.weights.items()}
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError, RecipeError) as error:
+    except (
+        AttributeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        RecipeError,
+    ) as error:
         raise CheckpointError(f"{path} is a damaged stylize-video checkpoint ({error})") from error
     with torch.device("meta"):
         expected = build_network(checkpoint.network).state_dict()
@@ -131,9 +139,17 @@ def _check_kinds(checkpoint: Checkpoint) -> None:
     if not all(isinstance(value, str) for value in checkpoint.style.values()):
         raise TypeError("what it says of the style is no text")
     for name, value in checkpoint.weights.items():
-        plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-        if not plain or value.is_quantized or value.is_complex():
+        if not is_plain(value):
             raise TypeError(f"its {name} is no plain tensor")
+
+
+def is_plain(value: object) -> bool:
+    """Whether ``value`` is a tensor that holds all of its numbers, which are real ones."""
+    return (
+        isinstance(value, Tensor)
+        and value.layout == torch.strided
+        and not (value.is_meta or value.is_quantized or value.is_nested or value.is_complex())
+    )
 
 
 def read_torch_file(path: Path, *, kind: str = "checkpoint") -> Any:
