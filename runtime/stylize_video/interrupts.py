@@ -22,6 +22,7 @@ if hasattr(signal, "SIGHUP"):  # not on Windows
     _TERMINATING.append(signal.SIGHUP)
 _STOPPING = (signal.SIGINT, *_TERMINATING)
 _AGAIN_SECONDS = 0.02
+_PATIENCE_SECONDS = 5.0
 
 
 class Terminated(KeyboardInterrupt):  # not an error: somebody asked for it
@@ -56,7 +57,8 @@ def stop_at_once() -> None:
 class _Block:
     """Signals that wait during one :func:`uninterrupted` block, and who would get them without it."""
 
-    def __init__(self) -> None:
+    def __init__(self, outer: _Block | None) -> None:
+        self._outer = outer
         self.waiting: list[int] = []
         self.lets_through = False
         self._before: dict[int, Any] = {}
@@ -76,16 +78,25 @@ class _Block:
 
     def deliver(self) -> None:
         """Pass on what waits. The first that raises stands for all: people press Ctrl-C twice."""
+        global _stopping_since
         try:
             while self.waiting:
                 self._pass_on(self.waiting.pop(0))
         finally:
             self.waiting.clear()
+        if self._outer is None or self._outer.lets_through:
+            _stopping_since = None  # whoever got the signals does not stop for them
 
     def _handle(self, number: int, frame: object) -> None:
+        global _stopping_since
+        now = time.monotonic()
         if self.lets_through:
             self._pass_on(number)
+        elif _stopping_since is not None and now - _stopping_since > _PATIENCE_SECONDS:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         else:
+            _stopping_since = _stopping_since or now
             self.waiting.append(number)
 
     def _pass_on(self, number: int) -> None:
@@ -98,6 +109,8 @@ class _Block:
 
 
 _innermost: _Block | None = None
+_stopping_since: float | None = None
+"""When the first signal came that stops the outermost block, by ``time.monotonic``."""
 
 
 @contextmanager
@@ -105,20 +118,24 @@ def uninterrupted() -> Iterator[Sequence[int]]:
     """Ctrl-C, SIGTERM and SIGHUP wait for the end of the block, and stop the caller there.
 
     :func:`let_through` and :func:`interruptible` let them stop the block before. An error of the block
-    comes first. The block gets the signals that wait, to be quicker then. Only the main thread is ever
-    interrupted; in others this does nothing.
+    comes first. The block gets the signals that wait, to be quicker then. One that comes five seconds
+    after a first one ends the process, so that nobody is kept by what hangs. Only the main thread is
+    ever interrupted; in others this does nothing.
     """
-    global _innermost
+    global _innermost, _stopping_since
     if threading.current_thread() is not threading.main_thread():
         yield ()
         return
-    block, outer = _Block(), _innermost
+    outer = _innermost
+    block = _Block(outer)
     try:
         block.take_over()
         _innermost = block
         yield block.waiting
     finally:
         _innermost = outer
+        if outer is None:
+            _stopping_since = None
         block.give_back()
     block.deliver()
 

@@ -68,6 +68,60 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
     assert done == [signal.SIGINT]
 
 
+HANGING = """
+    with interrupts.uninterrupted():
+        stop()
+        with interrupts.uninterrupted():
+            pass
+        stop()
+"""
+STOPPING = """
+    with interrupts.uninterrupted():
+        try:
+            stop()
+            interrupts.let_through()
+        finally:
+            with interrupts.uninterrupted():
+                stop()
+"""
+GOING_ON = """
+    signal.signal(signal.SIGINT, lambda *_: None)
+    with interrupts.uninterrupted():
+        for _ in range(3):
+            stop()
+            interrupts.let_through()
+"""
+TWO_JOBS = """
+    for _ in range(2):
+        with contextlib.suppress(KeyboardInterrupt), interrupts.uninterrupted():
+            stop()
+"""
+
+
+@pytest.mark.parametrize(
+    ("block", "patience", "ends"),
+    [
+        (HANGING, 0, True),
+        (HANGING, 60, False),
+        (STOPPING, 0, True),
+        (GOING_ON, 0, False),
+        (TWO_JOBS, 0, False),
+    ],
+)
+def test_one_more_ctrl_c_much_later_ends_what_hangs(block: str, patience: int, ends: bool) -> None:
+    program = (
+        "import contextlib, signal, time\n"
+        "from stylize_video import interrupts\n"
+        f"interrupts._PATIENCE_SECONDS = {patience}\n"
+        "def stop():\n"
+        "    time.sleep(0.001)\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        f"with contextlib.suppress(KeyboardInterrupt):{block}"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (-signal.SIGINT if ends else 0, "")
+
+
 def test_an_error_of_the_block_comes_first() -> None:
     with pytest.raises(ValueError, match="the disk is full"):
         stopped(signal.SIGINT, [], ValueError("the disk is full"))
