@@ -111,6 +111,7 @@ def test_files_without_weights(content: Any, tmp_path: Path) -> None:
         lambda weight: weight.to("meta"),
         lambda weight: weight.to(torch.complex64),
         lambda weight: torch.nested.nested_tensor([weight]),
+        lambda weight: weight[:1].expand(10**9),  # a small file that would take all memory
         lambda weight: torch.quantize_per_tensor(weight, 0.1, 0, torch.qint8),
     ],
 )
@@ -122,13 +123,6 @@ def test_weights_that_are_no_plain_tensors(
     state["in2.weight"] = of_another_kind(state["in2.weight"])
     with pytest.raises(CheckpointError, match="expected a state dict of plain tensors"):
         load_any_checkpoint(save(state, tmp_path))
-
-
-def test_a_small_file_that_claims_a_large_network_takes_no_memory(tmp_path: Path) -> None:
-    wide = torch.zeros(1, dtype=torch.half).expand(10**6, 3, 9, 9)  # stored as one value
-    path = save({**public_state(8), "conv1.conv2d.weight": wide}, tmp_path)
-    with pytest.raises(CheckpointError, match=r"(no|not the) TransformerNet"):
-        load_any_checkpoint(path)
 
 
 class Bomb:

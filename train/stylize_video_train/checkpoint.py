@@ -149,6 +149,7 @@ def is_plain(value: object) -> bool:
         isinstance(value, Tensor)
         and value.layout == torch.strided
         and not (value.is_meta or value.is_quantized or value.is_nested or value.is_complex())
+        and value.numel() * value.element_size() <= value.untyped_storage().nbytes()  # not one, repeated
     )
 
 
