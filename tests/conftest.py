@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -109,3 +110,9 @@ def swap_style(tmp_path_factory: pytest.TempPathFactory) -> Path:
     weight = np.zeros((3, 3, 3, 3), np.float32)
     weight[range(3), [2, 1, 0], 1, 1] = 1
     return save_style(tmp_path_factory.mktemp("style") / "swap.onnx", weight)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: garbage is not looked for in it, again and again."""
+    gc.collect()
+    gc.freeze()
