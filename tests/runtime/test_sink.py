@@ -116,6 +116,9 @@ def test_a_live_file_is_a_plain_one_in_the_end(step: int, count: int, tmp_path: 
     assert times_of(tmp_path / "True.mp4") == times_of(tmp_path / "False.mp4")
     assert len(times_of(tmp_path / "True.mp4")) == count
     assert sorted(boxes_of(tmp_path / "True.mp4")) == [b"free", b"ftyp", b"mdat", b"moov"]
+    # x264 says how many frames wait for each other in it: none where a thread takes a slice.
+    content = (tmp_path / "True.mp4").read_bytes()
+    assert b"sliced_threads=1" in content or b" threads=1 " in content
     assert (tmp_path / "True.mp4").stat().st_mode == (tmp_path / "False.mp4").stat().st_mode
 
 

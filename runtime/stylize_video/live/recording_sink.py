@@ -49,8 +49,9 @@ class RecordingSink(VideoSink):
         return {**super()._muxing(), **_MUXING.get(self.output.suffix.lower(), {}), "flush_packets": "1"}
 
     def _open(self, codec: Codec, options: Mapping[str, str], bitrate: int | None) -> None:
-        # Of frames out of order MP4 would leave the last one beyond its end.
-        super()._open(codec, {**options, "bf": "0"}, bitrate)
+        # Of frames out of order MP4 would leave the last one beyond its end. Threads that took a frame
+        # each would hold back as many, which a crash would lose.
+        super()._open(codec, {**options, "bf": "0", "thread_type": "slice"}, bitrate)
 
     def _make_track(self) -> Track | None:
         return self._sound(self._container) if self._sound else None
