@@ -167,7 +167,7 @@ def test_what_a_page_links_to_is_there_and_in_the_source_distribution(page: str)
     ("module", "main", "arguments"),
     [
         ("stylize_video_export.cli", "main", ["style.pth"]),
-        ("stylize_video_train.cli", "main", ["style.jpg", "--content", "photos"]),
+        ("stylize_video_train.cli", "main", ["style.jpg", "--content", "."]),
         ("stylize_video_train.experiments.cli", "main_compare_losses", ["a.jpg", "b.jpg"]),
         (
             "stylize_video_train.experiments.cli",

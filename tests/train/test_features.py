@@ -43,6 +43,17 @@ def test_presets_give_the_layers_asked_for(name: str) -> None:
         assert torch.isfinite(values).all(), layer
 
 
+@pytest.mark.parametrize("name", ["vgg19", "resnet50", "squeezenet1_1"])
+def test_shapes_are_known_before_anything_is_computed(name: str) -> None:
+    preset = PRESETS[name]
+    model = random_model(name, *preset.style_layers)
+    with torch.no_grad():
+        features = model(torch.rand(1, 3, 48, 80))
+    assert model.shapes(48, 80) == {layer: values.shape for layer, values in features.items()}
+    with pytest.raises(FeatureError, match=f"{name} cannot look at pictures of 1x0 pixels"):
+        model.shapes(0, 1)
+
+
 @pytest.mark.parametrize("name", ["vgg19", "resnet50", "squeezenet1_1", "mobilenet_v3_small"])
 def test_a_shallower_part_gives_the_same_and_shares_its_weights(name: str) -> None:
     preset = PRESETS.get(name)

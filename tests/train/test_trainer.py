@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ import onnx
 import pytest
 import torch
 
+from stylize_video.console import interruption_code
 from stylize_video.contract import StyleMetadata
+from stylize_video.errors import SinkError
 from stylize_video_export.export import export_checkpoint
 from stylize_video_train import state, trainer
 from stylize_video_train.calibration import calibrated_style_weight, perceptual_loss
@@ -25,8 +29,10 @@ from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_che
 from stylize_video_train.cli import main
 from stylize_video_train.data import ContentFolder, DataError, read_picture
 from stylize_video_train.errors import TrainingError, TrainingInterrupted
+from stylize_video_train.losses import PerceptualLoss
 from stylize_video_train.progress import Progress
 from stylize_video_train.recipe import NetworkConfig, Recipe
+from stylize_video_train.report import TrainingReport
 from stylize_video_train.schedule import learning_rate_factor
 from stylize_video_train.state import read_start
 from stylize_video_train.trainer import is_result_of, pick_device, train
@@ -224,8 +230,28 @@ def test_a_loss_that_is_no_number_stops_the_training(pictures: Path, tmp_path: P
 
 
 def test_a_missing_output_folder_is_found_before_the_work(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="does not exist"):
+    with pytest.raises(SinkError, match="does not exist"):
         run(pictures, tmp_path / "none" / "a.pth")
+
+
+def test_a_missing_style_picture_is_an_error(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*none\.png"):
+        train(Recipe(**TOY), style_picture=tmp_path / "none.png", content=pictures, output=tmp_path / "a.pth")
+
+
+def test_no_preview_takes_the_style_pictures_place(pictures: Path, tmp_path: Path) -> None:
+    shutil.copy(pictures / "style.png", tmp_path / "a.preview.png")
+    before = (tmp_path / "a.preview.png").read_bytes()
+    with pytest.raises(SinkError, match="one of the inputs"):
+        train(
+            Recipe(**TOY),
+            style_picture=tmp_path / "a.preview.png",
+            content=pictures / "photos",
+            output=tmp_path / "a.pth",
+            random_features=True,
+            report=True,
+        )
+    assert (tmp_path / "a.preview.png").read_bytes() == before
 
 
 def test_an_empty_folder_is_an_error(pictures: Path, tmp_path: Path) -> None:
@@ -341,6 +367,9 @@ def test_the_checkpoint_never_takes_the_paintings_place(
         (["--network", "unet"], "unet"),
         (["--device", "tpu9"], "tpu9"),
         (["--steps", "0"], "steps"),
+        (["-o", "a.onnx"], "name a checkpoint, such as a.pth"),
+        (["-o", "old.pth"], "old.report.html already exists; pass -y"),
+        (["--config", "a.report.html", "-o", "a.pth", "-y"], "a.report.html is one of the inputs"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -356,6 +385,8 @@ def test_mistakes_are_one_sentence(
         given: list[object] = [pictures / "style.png", "--content", pictures / "photos"]
     else:
         given = arguments(pictures, squeeze_weights)
+    for name in ("old.report.html", "a.report.html"):
+        (tmp_path / name).touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train-style", *map(str, given), *extra])
     with pytest.raises(SystemExit) as end:
@@ -581,18 +612,87 @@ def test_a_photo_that_vanishes_is_one_sentence_and_the_steps_before_are_kept(
     assert load_checkpoint(tmp_path / "a.pth").step >= 3
 
 
-def test_the_report_is_there_before_what_it_is_written_by_is_gone(
+def test_a_training_is_kept_whatever_becomes_of_its_report(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def put_folders_there(_: Progress) -> None:
+        for name in ("a.preview.png", "a.report.html"):
+            (tmp_path / name).mkdir(exist_ok=True)
+
+    run(pictures, tmp_path / "a.pth", steps=2, report=True, on_progress=put_folders_there)
+    assert load_checkpoint(tmp_path / "a.pth").step == 2
+    told = [record.getMessage() for record in caplog.records]
+    assert [
+        f"cannot write {tmp_path / name}: Is a directory" in told
+        for name in ("a.preview.png", "a.report.html")
+    ]
+
+
+def test_a_checkpoint_comes_before_what_may_fill_the_disk(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(checkpoint: Checkpoint, path: Path) -> None:
-        assert not checkpoint.state
-        raise SystemExit
+    saved: list[bool] = []
+    monkeypatch.setattr(
+        TrainingReport, "write_preview", lambda *_: saved.append((tmp_path / "a.pth").exists())
+    )
+    run(pictures, tmp_path / "a.pth", steps=1, report=True)
+    assert saved == [True]
 
-    monkeypatch.setattr(Checkpoint, "save", killed)
-    with pytest.raises(SystemExit):
-        run(pictures, tmp_path / "a.pth", steps=2, report=True)
+
+@pytest.mark.parametrize("name", [b"caf\xe9.pth", b"v1.0", b"v1.1"])
+def test_a_report_has_the_name_of_its_checkpoint(pictures: Path, tmp_path: Path, name: bytes) -> None:
+    """Names need not be UTF-8, nor end in .pth."""
+    style = tmp_path / os.fsdecode(b"caf\xe9.png")
+    shutil.copy(pictures / "style.png", style)
+    train(
+        Recipe(**{**TOY, "steps": 1}),
+        style_picture=style,
+        content=pictures / "photos",
+        output=tmp_path / os.fsdecode(name),
+        random_features=True,
+        report=True,
+    )
+    stem = os.fsdecode(name.removesuffix(b".pth"))
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {style.name, os.fsdecode(name), f"{stem}.preview.png", f"{stem}.report.html"}
+    assert load_checkpoint(tmp_path / os.fsdecode(name)).style["name"] == r"caf\udce9"
+
+
+def test_a_training_among_its_photos_goes_on(pictures: Path, tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    shutil.copytree(pictures, here)
+    (here / "photos" / "style.png").write_bytes((here / "style.png").read_bytes())
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    output = here / "photos" / "a.pth"
+    with pytest.raises(TrainingInterrupted):
+        run(here, output, steps=6, report=True, on_progress=stop)
+    assert (here / "photos" / "a.preview.png").is_file()
+    assert run(here, output, steps=6, report=True, resume=True)[0].step == 6
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"identity_share": 0.5}, "The first 2 steps teach the network to give its input back"),
+        (
+            {"identity_share": 0.5, "teacher": "photo"},
+            "The first 2 steps teach the network what photo makes of",
+        ),
+        ({"identity_share": 0.0}, ""),
+    ],
+)
+def test_a_report_says_what_the_first_steps_were_for(
+    pictures: Path, tmp_path: Path, values: dict[str, Any], words: str
+) -> None:
+    run(pictures, tmp_path / "a.pth", steps=4, report=True, **values)
     page = (tmp_path / "a.report.html").read_text()
-    assert "Some of the photos" in page  # too few to leave any out
+    assert words in page
+    assert ("The first" in page) == bool(words)
+    assert "4 steps on 6 photos in" in page
 
 
 @pytest.mark.parametrize("values", [{"style_scales": (1.0, 0.01)}, {"style_size": 3}])
@@ -601,6 +701,52 @@ def test_pictures_too_small_for_the_feature_model_are_one_sentence(
 ) -> None:
     with pytest.raises(TrainingError, match="raise --image-size, --style-size"):
         run(pictures, tmp_path / "a.pth", **values)
+
+
+def test_what_else_goes_wrong_is_not_told_as_too_small(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(PerceptualLoss, "forward", fail)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        run(pictures, tmp_path / "a.pth", identity_share=0.0)
+
+
+@pytest.mark.parametrize("values", [{"image_size": 8_000_000}, {"style_size": 8_000_000}])
+def test_too_little_memory_is_told_as_what_it_is(
+    pictures: Path, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    with pytest.raises(
+        TrainingError, match=r"not enough memory.*lower --image-size, --batch or --style-size"
+    ):
+        run(pictures, tmp_path / "a.pth", **{"style_weight": None, **values})
+
+
+def test_another_teacher_cannot_go_on_and_none_is_needed_for_the_rest(
+    pictures: Path, tmp_path: Path, swap_style: Path, invert_style: Path
+) -> None:
+    teacher = shutil.copy(swap_style, tmp_path / "t.onnx")
+    values: dict[str, Any] = {"steps": 6, "teacher": str(teacher), "identity_share": 0.5}
+    interrupted_run(pictures, tmp_path / "a.pth", 2, **values)
+    interrupted_run(pictures, tmp_path / "b.pth", 4, **values)
+    shutil.copy(invert_style, teacher)
+    with pytest.raises(TrainingError, match=r"a\.pth was begun with another teacher"):
+        run(pictures, tmp_path / "a.pth", resume=True, **values)
+    Path(teacher).unlink()
+    assert run(pictures, tmp_path / "b.pth", resume=True, **values)[0].step == 6
+
+
+@pytest.mark.parametrize("change", [{"preview": None}, {"network": {}}, {"history": [1]}])
+def test_a_checkpoint_that_cannot_go_on_is_one_sentence(
+    pictures: Path, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    interrupted_run(pictures, tmp_path / "a.pth", 1, steps=4)
+    checkpoint = load_checkpoint(tmp_path / "a.pth")
+    replace(checkpoint, state={**checkpoint.state, **change}).save(tmp_path / "a.pth")
+    with pytest.raises(TrainingError, match=r"a\.pth holds no training that can go on"):
+        run(pictures, tmp_path / "a.pth", steps=4, resume=True)
 
 
 def test_a_layer_that_is_no_map_is_one_sentence(pictures: Path, tmp_path: Path) -> None:
@@ -685,43 +831,44 @@ def test_a_report_and_previews_are_written(pictures: Path, tmp_path: Path) -> No
     assert "style_balance" in page
 
 
-def test_ctrl_c_ends_the_command_with_130(pictures: Path, squeeze_weights: Path, tmp_path: Path) -> None:
-    line = [*command_line("stylize_video_train.cli:main"), *map(str, arguments(pictures, squeeze_weights))]
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_training_after_its_step(pictures: Path, tmp_path: Path, number: int) -> None:
+    """Twice, as ``timeout`` sends it; Ctrl-C pressed twice is an order."""
+
+    def stop(progress: Progress) -> None:
+        if progress.step == 2:
+            for _ in range(1 if number == signal.SIGINT else 2):
+                signal.raise_signal(number)
+
+    with pytest.raises(TrainingInterrupted) as stopped:
+        run(pictures, tmp_path / "a.pth", steps=6, on_progress=stop)
+    assert interruption_code(stopped.value) == 128 + number
+    assert load_checkpoint(tmp_path / "a.pth").step == stopped.value.step == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_command_and_resume_finishes(
+    pictures: Path, squeeze_weights: Path, tmp_path: Path, command_here: Command, number: int, code: int
+) -> None:
+    """The signal goes to all processes, as those of a terminal and of ``timeout`` do."""
+    given = [*map(str, arguments(pictures, squeeze_weights)), "--steps", "2000"]
     with subprocess.Popen(
-        [*line, "--steps", "100000"], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [*command_line("stylize_video_train.cli:main"), *given],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         assert process.stderr is not None
-        first = process.stderr.readline()
-        process.send_signal(signal.SIGINT)
+        first = next(line for line in process.stderr if "learning" in line)
+        os.killpg(process.pid, number)
         rest = process.stderr.read()
-    assert process.returncode == 130, first + rest
-    assert "--resume" in rest
+    assert process.returncode == code, first + rest
+    assert "steps are in style.pth; the same command with --resume goes on" in rest
     assert "Traceback" not in rest
-    assert load_checkpoint(tmp_path / "style.pth").state
-
-
-def test_the_command_goes_on_after_ctrl_c(
-    pictures: Path,
-    squeeze_weights: Path,
-    tmp_path: Path,
-    command_here: Command,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    line = ("train-style", *arguments(pictures, squeeze_weights))
-
-    def interrupt(_: object, at: Progress) -> None:
-        if at.step == 3:
-            signal.raise_signal(signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("stylize_video_train.cli._Display.show", interrupt)
-        stopped = command_here(*line, cwd=tmp_path)
-    assert stopped.returncode == 130
-    assert stopped.stderr.startswith("3 steps are in style.pth; the same command with --resume goes on\n")
-    other = command_here(*line, "--resume", "--steps", 7, cwd=tmp_path)
-    assert other.returncode == 2
-    assert "steps 6, not 7" in other.stderr
-    finished = command_here(*line, "--resume", cwd=tmp_path)
+    left = load_checkpoint(tmp_path / "style.pth")
+    replace(left, recipe={**left.recipe, "steps": left.step + 2}).save(tmp_path / "style.pth")
+    given[-1] = str(left.step + 2)
+    finished = command_here("train-style", *given, "--resume", cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
-    assert load_checkpoint(tmp_path / "style.pth").step == 6
-    assert not load_checkpoint(tmp_path / "style.pth").state
+    assert load_checkpoint(tmp_path / "style.pth").step == left.step + 2

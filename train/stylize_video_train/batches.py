@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Generator, Sequence
 
 from torch import Tensor
@@ -11,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from stylize_video_train.data import ContentFolder
 from stylize_video_train.errors import TrainingError
+from stylize_video_train.interruption import ignore_signals
 from stylize_video_train.parallel import process_count, process_index
 from stylize_video_train.recipe import Recipe
 
@@ -39,13 +39,8 @@ def batches(
         batch_sampler=order,
         num_workers=workers,
         prefetch_factor=4,
-        worker_init_fn=_ignore_interrupt,
+        worker_init_fn=ignore_signals,
     )
     iterator = iter(loader)
     for _ in range(done, recipe.steps):
         yield [next(iterator) for _ in range(recipe.accumulate)]
-
-
-def _ignore_interrupt(_: int) -> None:
-    """Ctrl-C reaches every process of the terminal; the loop alone decides when to stop."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

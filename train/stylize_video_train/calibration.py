@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from stylize_video.errors import first_line
 from stylize_video_train.data import ContentFolder, read_picture, resize_short_side
 from stylize_video_train.errors import TrainingError
-from stylize_video_train.features import FeatureModel
-from stylize_video_train.losses import PerceptualLoss
+from stylize_video_train.features import FeatureError, FeatureModel
+from stylize_video_train.losses import PerceptualLoss, window_side
 from stylize_video_train.precision import feature_precision
 from stylize_video_train.recipe import Recipe
 
 _CALIBRATION_PICTURES = 8
 _LEAST_DISTANCE = 0.05
+"""A picture whose style is that of photos already must not get a boundless weight."""
 
 
 def calibrated_style_weight(
@@ -34,7 +32,6 @@ def calibrated_style_weight(
     crops = torch.stack([photos[k] for k in range(_CALIBRATION_PICTURES)])
     crops = crops[..., : recipe.image_size, : recipe.image_size].to(device, memory_format=torch.channels_last)
     distance = _without_trace(loss, crops, recipe, device)[1].item()
-    # A picture whose style is that of a photo already must not get a boundless weight.
     return float(f"{recipe.style_balance / max(distance, _LEAST_DISTANCE):.4g}")
 
 
@@ -49,6 +46,7 @@ def perceptual_loss(
     """The loss that a resolved ``recipe`` describes, against one style picture.
 
     Raises:
+        TrainingError: the picture or the crops are too small for the layers.
         StylizeError: the picture or the feature model cannot be used.
     """
     picture = resize_short_side(read_picture(style_picture), recipe.style_size)
@@ -59,6 +57,7 @@ def perceptual_loss(
         weights_file=weights_file,
         random_weights=random_features,
     )
+    _check_sizes(model, recipe, picture)
     return PerceptualLoss(
         model.to(device).to(memory_format=torch.channels_last),
         picture.to(device),
@@ -73,24 +72,23 @@ def perceptual_loss(
     ).to(device)
 
 
-@contextmanager
-def too_small_as_sentence(recipe: Recipe) -> Iterator[None]:
-    try:
-        yield
-    except (RuntimeError, IndexError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise TrainingError(
-            f"{recipe.features} cannot compare pictures at {', '.join(recipe.style_layers)}"
-            f" ({first_line(error)}): raise --image-size, --style-size, --style-scales or --window,"
-            " or choose other layers"
-        ) from error
-
-
-def try_out(loss: PerceptualLoss, recipe: Recipe, device: str) -> None:
-    """Run a loss once, as it will be run, and leave it as it was."""
-    grey = torch.full((1, 3, recipe.image_size, recipe.image_size), 0.5, device=device)
-    _without_trace(loss, grey, recipe, device)
+def _check_sizes(model: FeatureModel, recipe: Recipe, picture: Tensor) -> None:
+    """Raise TrainingError where style cannot be compared at a layer, for want of pixels or of places."""
+    for index, scale in enumerate(recipe.style_scales):
+        crop = window_side(recipe.image_size, recipe.window) if index == 0 else recipe.image_size
+        for sides in ((crop, crop), picture.shape[-2:]):
+            height, width = (int(side * scale) for side in sides)
+            try:
+                shapes = model.shapes(height, width)
+                for layer in recipe.style_layers:
+                    if len(shapes[layer]) != 4 or not all(shapes[layer]):
+                        raise FeatureError(f"of {width}x{height} pixels {layer} is no map of features")
+            except FeatureError as error:
+                raise TrainingError(
+                    f"{recipe.features} cannot compare pictures at {', '.join(recipe.style_layers)}"
+                    f" ({error}): raise --image-size, --style-size, --style-scales or --window,"
+                    " or choose other layers"
+                ) from error
 
 
 def _without_trace(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
+import shlex
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences, run_command
+from stylize_video.console import ProgressLine, errors_as_sentences, run_command, say
 from stylize_video.errors import StylizeError
-from stylize_video.files import check_outputs
+from stylize_video_train.outputs import check_training, outputs
 
 if TYPE_CHECKING:
     from stylize_video_train.progress import Progress
@@ -49,7 +50,11 @@ def train_style(
         Path | None, typer.Option("--output", "-o", help="The checkpoint.  [default: PICTURE-STEM.pth]")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="A TOML file with any of these; options override it.")
+        Path | None,
+        typer.Option(
+            help="A TOML file with a recipe: style_balance = 4 stands for --style-balance 4, --network and"
+            " --width are kind and width in a table [network]; options override it."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
     style_balance: Annotated[
@@ -226,12 +231,9 @@ def train_style(
     options = dict(locals())  # those of the recipe's fields have their names
     with errors_as_sentences(debug=debug):
         target = output or Path(f"{picture.stem}.pth")
-        if target.exists() and not (resume or overwrite):
-            raise StylizeError(
-                f"{target} already exists; pass --resume to go on with it, -y to replace it"
-                " or -o to write elsewhere"
-            )
-        check_outputs({"--output": target}, [picture, feature_weights, config])
+        _check_inputs(picture, content, feature_weights)
+        _check_target(target, replaced=resume or overwrite, report=report)
+        check_training(target, [picture, feature_weights, config], report=report)
         given = _of_the_recipe(options)
         given["network"] = _given({"kind": network, "width": width}) or None
         recipe = _recipe(_given(given), config=config, resumed=target if resume else None)
@@ -244,6 +246,8 @@ def train_style(
             leads = process_index() == 0
             try:
                 with _Display(target.name, recipe, quiet=quiet or not leads) as display:
+                    if leads and not quiet:
+                        say(f"{target.name}: looking at the photos in {content}")
                     train(
                         recipe,
                         style_picture=picture,
@@ -258,11 +262,37 @@ def train_style(
                     )
             except TrainingInterrupted as interrupted:
                 if leads:
-                    at = f"{interrupted.step} steps are in {target}; the same command with --resume goes on"
-                    print(at, file=sys.stderr)
+                    say(f"{interrupted.step} steps are in {target}; the same command with --resume goes on")
                 raise
             if leads and not quiet:
-                print(f"{target}: export it with  export-onnx {target}", file=sys.stderr)
+                say(f"{target}: export it with  export-onnx {shlex.quote(str(target))}")
+
+
+def _check_inputs(picture: Path, content: Path, feature_weights: Path | None) -> None:
+    """Raise StylizeError where one is missing, before torch is loaded: that takes seconds."""
+    if not picture.is_file():
+        raise StylizeError(f"the picture {picture} does not exist")
+    if not content.is_dir():
+        raise StylizeError(f"the folder of photos {content} does not exist")
+    if feature_weights is not None and not feature_weights.is_file():
+        raise StylizeError(f"the weights file {feature_weights} does not exist")
+
+
+def _check_target(target: Path, *, replaced: bool, report: bool) -> None:
+    """Raise StylizeError where a training must not write."""
+    if target.suffix.lower() == ".onnx":
+        checkpoint = target.with_suffix(".pth")
+        raise StylizeError(f"{target} would be no style file: name a checkpoint, such as {checkpoint}")
+    if replaced:
+        return
+    if target.exists():
+        raise StylizeError(
+            f"{target} already exists; pass --resume to go on with it, -y to replace it"
+            " or -o to write elsewhere"
+        )
+    for other in outputs(target, report=report):
+        if other.exists():
+            raise StylizeError(f"{other} already exists; pass -y to replace it or -o to write elsewhere")
 
 
 def _recipe(given: dict[str, Any], *, config: Path | None, resumed: Path | None) -> Recipe:
@@ -284,19 +314,15 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-_NAMES = frozenset({"style_layers"})
-_NUMBERS = frozenset({"layer_weights", "style_scales", "zoom", "contrast"})
-
-
 def _of_the_recipe(options: dict[str, Any]) -> dict[str, Any]:
     """Those that are fields of a recipe, lists read from their text."""
-    from stylize_video_train.recipe import Recipe
+    from stylize_video_train.recipe import LISTS_OF_NUMBERS, LISTS_OF_TEXT, Recipe
 
     given = {f.name: options[f.name] for f in fields(Recipe) if f.name in options}
-    for name in _NAMES | _NUMBERS:
+    for name in LISTS_OF_TEXT | LISTS_OF_NUMBERS:
         if given[name] is not None:
             parts = [part.strip() for part in given[name].split(",") if part.strip()]
-            given[name] = _numbers(name, parts) if name in _NUMBERS else parts
+            given[name] = _numbers(name, parts) if name in LISTS_OF_NUMBERS else parts
     return given
 
 
@@ -320,21 +346,22 @@ class _Display:
         self._identity_steps = identity_steps(recipe.resolved())
         self._line: ProgressLine | None = None
         self._learns_style = False
+        self._lines = ExitStack()
 
     def __enter__(self) -> _Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._line:
-            self._line.__exit__(None, None, None)
+        self._lines.close()
 
     def show(self, at: Progress) -> None:
         learns_style = at.step > self._identity_steps
         if self._line is None or learns_style != self._learns_style:
-            self.__exit__()
-            phase = "the style" if learns_style else "to see"
-            self._line = ProgressLine(f"{self._name}: learning {phase}", unit="steps/s", quiet=self._quiet)
-            self._line.__enter__()
+            self._lines.close()
+            label = (
+                f"{self._name}: learning {'the style' if learns_style else 'to see'} on {at.photos} photos"
+            )
+            self._line = self._lines.enter_context(ProgressLine(label, unit="steps/s", quiet=self._quiet))
             self._line.start((at.steps if learns_style else self._identity_steps) - at.step + 1)
             self._learns_style = learns_style
         self._line.advance(f"content {at.content:.3f}" + (f", style {at.style:.3f}" if at.style else ""))

@@ -25,13 +25,11 @@ from torch.utils.data import Dataset
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.pictures import PICTURES, read_pixels
 from stylize_video.quiet import quiet_stderr
+from stylize_video_train.outputs import PREVIEW_ENDING
 from stylize_video_train.recipe import SHARP_ZOOM
 
 SMALLEST_SIDE = 32
 """Pictures with a shorter side, in pixels, teach nothing and are skipped."""
-
-PREVIEW_ENDING = ".preview.png"
-"""Pictures so named are what trainings leave beside their checkpoints, and no photos."""
 
 _UNREAD = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf"}
@@ -106,6 +104,7 @@ class ContentFolder(Dataset[Tensor]):
     ) -> None:
         if not folder.is_dir():
             raise DataError(f"the folder of content pictures {folder} does not exist")
+        # What trainings leave there is no photo.
         files = [path for path in _files_below(folder) if not path.name.endswith(PREVIEW_ENDING)]
         found = sorted(path for path in files if path.suffix.lower() in PICTURES)
         with quiet_stderr(), ThreadPoolExecutor() as pool:  # decoders work outside of the interpreter's lock

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.fx import GraphModule
 from torchvision.models import get_model, get_model_weights
 from torchvision.models.feature_extraction import create_feature_extractor, get_graph_node_names
 
-from stylize_video.errors import StylizeError
+from stylize_video.errors import StylizeError, first_line
 from stylize_video_train.checkpoint import CheckpointError, read_torch_file
 from stylize_video_train.recipe import PRESETS
 
@@ -96,6 +97,23 @@ class FeatureModel(nn.Module):
     def forward(self, pictures: Tensor) -> dict[str, Tensor]:
         features: dict[str, Tensor] = self.trunk((pictures - self.mean) / self.std)
         return features
+
+    def shapes(self, height: int, width: int) -> dict[str, torch.Size]:
+        """The shapes of all activations for one picture of this size in pixels, without computing them.
+
+        Raises:
+            FeatureError: the model cannot look at pictures of this size.
+        """
+        outlines = {name: value.to("meta") for name, value in self.trunk.state_dict().items()}
+        picture = torch.empty(1, 3, height, width, device="meta")
+        try:
+            found = functional_call(self.trunk, outlines, (picture,))
+        except (RuntimeError, AssertionError) as error:
+            raise FeatureError(
+                f"{self.name} cannot look at pictures of {width}x{height} pixels: {first_line(error)}"
+            ) from error
+        # A node of the model may be a number, too.
+        return {layer: getattr(value, "shape", torch.Size()) for layer, value in found.items()}
 
     def up_to(self, layer: str) -> FeatureModel:
         """A model with the same weights, not copies of them, that ends at ``layer`` and returns it alone."""

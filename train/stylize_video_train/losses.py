@@ -250,9 +250,14 @@ class PerceptualLoss(nn.Module):
         return content, style / (sum(self.layer_weights.values()) * len(self.scales))
 
 
+def window_side(side: int, fraction: float) -> int:
+    """The side of a window with this fraction of a picture's side, in whole cells of 8 pixels."""
+    return min(side, max(8, round(side * fraction / 8) * 8))
+
+
 def _draw_window(pictures: Tensor, fraction: float, generator: torch.Generator | None) -> tuple[slice, slice]:
-    """A random part of ``pictures`` with this fraction of their sides, in whole cells of 8 pixels."""
-    sides = [min(side, max(8, round(side * fraction / 8) * 8)) for side in pictures.shape[-2:]]
+    """A random part of ``pictures`` with this fraction of their sides."""
+    sides = [window_side(side, fraction) for side in pictures.shape[-2:]]
     starts = [
         int(torch.randint(whole - side + 1, (), generator=generator))
         for whole, side in zip(pictures.shape[-2:], sides, strict=True)

@@ -80,11 +80,13 @@ def averaged(values: Tensor) -> Tensor:
     return values / process_count()
 
 
-def any_process(flag: bool, device: str) -> bool:
-    """Whether any process says so: all have to stop at the same step."""
+def largest(number: int, device: str) -> int:
+    """The largest of what every process says: all have to stop at the same step."""
     if process_count() == 1:
-        return flag
-    return bool(averaged(torch.tensor(float(flag), device=device)).item() > 0)
+        return number
+    value = torch.tensor(number, device=device)
+    dist.all_reduce(value, dist.ReduceOp.MAX)
+    return int(value.item())
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

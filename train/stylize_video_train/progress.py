@@ -9,10 +9,14 @@ LOSS_NAMES = ("content", "style", "steadiness", "total")
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands; losses are those of the latest step, unweighted."""
+    """Where a training stands; losses are those of the latest step, unweighted.
+
+    ``photos`` are learnt on; ``seconds`` is the time spent training, earlier runs included.
+    """
 
     step: int
     steps: int
+    photos: int
     content: float
     style: float
     steadiness: float

@@ -21,8 +21,8 @@ StyleStatistics = Literal["moments", "gram"]
 
 _NONE = ("auto", "none")
 _NUMBERS_OR_NONE = frozenset({"style_weight", "style_memory", "identity_share", "content_scale"})
-_LISTS_OF_TEXT = frozenset({"style_layers"})
-_LISTS_OF_NUMBERS = frozenset({"layer_weights", "style_scales", "zoom", "contrast"})
+LISTS_OF_TEXT = frozenset({"style_layers"})
+LISTS_OF_NUMBERS = frozenset({"layer_weights", "style_scales", "zoom", "contrast"})
 
 _MOST_CHANNELS, _MOST_BLOCKS = 1024, 128
 """Networks beyond are the work of a slip, or of a file that wants all memory."""
@@ -334,8 +334,8 @@ def typed(name: str, value: object, default: object) -> Any:
     Raises:
         RecipeError: it is of another type.
     """
-    if name in _LISTS_OF_TEXT or name in _LISTS_OF_NUMBERS:
-        text = name in _LISTS_OF_TEXT
+    if name in LISTS_OF_TEXT or name in LISTS_OF_NUMBERS:
+        text = name in LISTS_OF_TEXT
         if isinstance(value, list | tuple) and all(
             isinstance(v, str) if text else _is_number(v) for v in value
         ):

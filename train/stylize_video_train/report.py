@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterator, Sequence
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -16,13 +17,16 @@ from numpy.typing import NDArray
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.files import replacing
 from stylize_video.pictures import read_pixels
+from stylize_video_train.outputs import PREVIEW_ENDING, REPORT_ENDING, beside
 from stylize_video_train.preview import Preview
+from stylize_video_train.progress import LOSS_NAMES, Progress
 from stylize_video_train.recipe import Recipe
+from stylize_video_train.schedule import identity_steps
+from stylize_video_train.state import TrainingState
 
-if TYPE_CHECKING:
-    from stylize_video_train.progress import Progress
+_log = logging.getLogger(__name__)
 
-_CURVES = (("content", "#0a6", 0), ("style", "#c30", 1), ("steadiness", "#06c", 2))
+_CURVES = {"content": "#0a6", "style": "#c30", "steadiness": "#06c"}
 _POINTS = 300
 _LOST_CONTENT = 0.85
 
@@ -32,12 +36,15 @@ class ReportError(StylizeError):
 
 
 class TrainingReport:
-    """Writes ``NAME.preview.png`` and ``NAME.report.html`` beside a checkpoint."""
+    """Writes ``NAME.preview.png`` and ``NAME.report.html`` beside a checkpoint.
+
+    Where one cannot be written there is a warning: a training is worth more than its report.
+    """
 
     def __init__(self, checkpoint: Path, style_picture: Path) -> None:
-        self.name = checkpoint.stem
-        self.preview_path = checkpoint.with_suffix(".preview.png")
-        self.path = checkpoint.with_suffix(".report.html")
+        self.path = beside(checkpoint, REPORT_ENDING)
+        self.preview_path = beside(checkpoint, PREVIEW_ENDING)
+        self.name = self.path.name.removesuffix(REPORT_ENDING)
         self._style_picture = style_picture
 
     def write_preview(self, preview: Preview) -> None:
@@ -45,21 +52,19 @@ class TrainingReport:
 
     def write(
         self,
-        recipe: Recipe,
-        history: Sequence[Sequence[float]],
+        training: TrainingState,
         preview: Preview,
         *,
-        seconds: float,
         skipped: int,
     ) -> None:
-        """Write the page: one file, pictures and curves inside."""
-        losses = np.array(history, np.float64)
+        """Write the page of a finished training: one file, pictures and curves inside."""
+        recipe, losses = training.recipe, np.array(training.history, np.float64)
         style = None
         with suppress(SourceError):  # removed since
             style = read_pixels(self._style_picture)
         parts = [
             f"<h1>{html.escape(self.name)}</h1>",
-            f"<p>{len(losses)} steps in {_duration(seconds)}"
+            f"<p>{len(losses)} steps on {training.photos} photos in {_duration(training.seconds)}"
             + (f"; {skipped} damaged or tiny pictures were skipped" if skipped else "")
             + ".</p>",
             *(f"<p><b>{html.escape(advice)}</b></p>" for advice in advices(losses, recipe)),
@@ -71,12 +76,28 @@ class TrainingReport:
             f"<h2>{'Photos that were not trained on' if preview.unseen else 'Some of the photos'}</h2>",
             _image(preview.strip(), "photos across steps"),
             f"<h2>Losses</h2>{curves(losses)}",
-            f"<p>The first {recipe.identity_share:.0%} of the steps teach the network to give its input back;"
-            " content is the mean squared difference of pixels there, and of features after.</p>",
+            _first_steps(recipe),
             f"<h2>Recipe</h2>{_table(recipe)}",
         ]
         page = _PAGE.format(title=html.escape(self.name), body="\n".join(parts))
-        _write(self.path, page.encode())
+        # Names of files need not be text.
+        _write(self.path, page.encode(errors="backslashreplace"))
+
+
+def _first_steps(recipe: Recipe) -> str:
+    """What the first steps do, where that is something else than what all others do."""
+    steps = identity_steps(recipe)
+    if not steps:
+        return ""
+    lesson = (
+        f"teach the network what {html.escape(recipe.teacher)} makes of a photo"
+        if recipe.teacher
+        else "teach the network to give its input back"
+    )
+    return (
+        f"<p>The first {steps} steps {lesson}; content is the mean squared difference of pixels there,"
+        " and of features after.</p>"
+    )
 
 
 def advices(losses: NDArray[np.float64], recipe: Recipe) -> list[str]:
@@ -101,8 +122,8 @@ def curves(losses: NDArray[np.float64], *, width: int = 720, height: int = 240) 
     """Curves of ``LOSS_NAMES`` rows ``[steps, 4]`` as an SVG, each as a share of its largest value."""
     lines = []
     block = max(1, -(-len(losses) // _POINTS))
-    for row, (name, colour, column) in enumerate(_CURVES):
-        values = losses[:, column]
+    for row, (name, colour) in enumerate(_CURVES.items()):
+        values = losses[:, LOSS_NAMES.index(name)]
         means = np.array([values[k : k + block].mean() for k in range(0, len(values), block)])
         top = float(means.max()) or 1.0
         x = (np.arange(len(means)) + 0.5) * block / max(len(values), 1) * width
@@ -158,7 +179,7 @@ def tensorboard_writer(folder: Path | None) -> Iterator[Board]:
 
     class Log:
         def losses(self, progress: Progress) -> None:
-            for name in ("content", "style", "steadiness", "total"):
+            for name in LOSS_NAMES:
                 writer.add_scalar(f"loss/{name}", getattr(progress, name), progress.step)
 
         def preview(self, step: int, preview: Preview) -> None:
@@ -211,4 +232,4 @@ def _write(path: Path, content: bytes) -> None:
         with replacing(path) as temporary:
             temporary.write_bytes(content)
     except OSError as error:
-        raise ReportError(f"cannot write {path}: {error.strerror}") from error
+        _log.warning("cannot write %s: %s", path, error.strerror)

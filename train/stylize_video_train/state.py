@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from stylize_video.errors import first_line
 from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
+from stylize_video_train.data import ContentFolder
 from stylize_video_train.errors import TrainingDivergedError, TrainingError
 from stylize_video_train.losses import PerceptualLoss, total_variation
 from stylize_video_train.motion import MovingPair
@@ -41,13 +43,19 @@ class TrainingState:
     """Network, optimizer and losses between two steps."""
 
     def __init__(
-        self, recipe: Recipe, loss: PerceptualLoss, device: str, *, style: dict[str, str], data: str
+        self,
+        recipe: Recipe,
+        loss: PerceptualLoss,
+        folder: ContentFolder,
+        device: str,
+        *,
+        style: dict[str, str],
     ) -> None:
         self.recipe, self.loss, self.device = recipe, loss, device
-        self.style, self.data = style, data
+        self.style, self.photos, self.data = style, len(folder), folder.fingerprint()
         torch.manual_seed(recipe.seed)
         self.network = build_network(recipe.network).to(device).to(memory_format=torch.channels_last)
-        self._teacher = Teacher(recipe.teacher) if recipe.teacher else None
+        self._teacher: Teacher | None = None
         self.optimizer = NetworkOptimizer(self.network, recipe.optimizer)
         self._averaged = AveragedModel(self.network, multi_avg_fn=self._move_average)
         self.done = 0
@@ -68,11 +76,14 @@ class TrainingState:
         return self._seconds_before + time.perf_counter() - self._started
 
     def begin(self) -> None:
-        """Take the weights to start from."""
+        """Take the weights to start from, and the teacher of the first steps."""
         if self.recipe.start != NO_START:
             start = read_start(self.recipe)
             self.network.load_state_dict(dict(start.weights))
             self.style = {**self.style, "start_sha256": start.weights_sha256()}
+        self._call_teacher()
+        if self._teacher:
+            self.style = {**self.style, "teacher_sha256": self._teacher.sha256}
         self._averaged.update_parameters(self.network)  # the first time copies
 
     def step(self, parts: Sequence[Tensor]) -> Progress:
@@ -97,7 +108,11 @@ class TrainingState:
         self.done = step
         self.history.append(tuple(values[: len(LOSS_NAMES)]))
         return Progress(
-            step, recipe.steps, **dict(zip(LOSS_NAMES, values, strict=False)), seconds=self.seconds
+            step,
+            recipe.steps,
+            self.photos,
+            **dict(zip(LOSS_NAMES, values, strict=False)),
+            seconds=self.seconds,
         )
 
     def _move_average(self, averages: Any, weights: Any, count: Any) -> None:
@@ -170,17 +185,30 @@ class TrainingState:
         weights = self.result.state_dict()
         return Checkpoint(self.recipe.network, weights, self.recipe.to_dict(), self.style, self.done, state)
 
-    def restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Go back to where ``checkpoint`` was written.
+    def restore(self, checkpoint: Checkpoint, preview: Preview, path: Path) -> None:
+        """Go back, with ``preview``, to where ``checkpoint`` was written.
 
         Raises:
-            TrainingError: it belongs to other pictures, or holds no unfinished training.
+            TrainingError: it belongs to other pictures or another teacher, or holds no unfinished training.
         """
         state = checkpoint.state
         if not state:
             raise TrainingError(f"{path} holds weights but no unfinished training")
-        if state["data"] != self.data:
+        if state.get("data") != self.data:
             raise TrainingError(f"{path} was begun on other photos: the folder has changed since")
+        try:
+            self._take(state, checkpoint)
+            preview.restore(state["preview"])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise TrainingError(f"{path} holds no training that can go on ({first_line(error)})") from error
+        self._call_teacher()
+        taught_by = self.style.get("teacher_sha256")
+        if self._teacher and taught_by not in (None, self._teacher.sha256):
+            raise TrainingError(
+                f"{path} was begun with another teacher: {self.recipe.teacher} has changed since"
+            )
+
+    def _take(self, state: Mapping[str, Any], checkpoint: Checkpoint) -> None:
         # Before there was an average, the weights were the network's own.
         self.network.load_state_dict(state.get("network", dict(checkpoint.weights)))
         self._averaged.update_parameters(self.network)  # counts as the first time
@@ -191,6 +219,11 @@ class TrainingState:
         self.history = [tuple(row) for row in state["history"].tolist()]
         self._seconds_before = state["seconds"]
         self.done = self.saved = checkpoint.step
+
+    def _call_teacher(self) -> None:
+        """Load the teacher where steps are left that imitate it."""
+        if self.recipe.teacher and self.done < identity_steps(self.recipe):
+            self._teacher = Teacher(self.recipe.teacher)
 
 
 def read_start(recipe: Recipe) -> Checkpoint:

@@ -34,6 +34,11 @@ class Teacher:
         self._session = StyleSession(Style.load(path), "cpu")
 
     @property
+    def sha256(self) -> str:
+        """The hash of its file."""
+        return self._session.style.sha256
+
+    @property
     def recipe(self) -> Mapping[str, Any]:
         """How the style was trained, as far as its file says it."""
         metadata = self._session.style.metadata

@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+import logging
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
+from stylize_video.console import printable
 from stylize_video.errors import first_line
 from stylize_video_train.batches import batches
-from stylize_video_train.calibration import (
-    calibrated_style_weight,
-    perceptual_loss,
-    too_small_as_sentence,
-    try_out,
-)
+from stylize_video_train.calibration import calibrated_style_weight, perceptual_loss
 from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
 from stylize_video_train.data import ContentFolder, DataError
-from stylize_video_train.errors import TrainingError, TrainingInterrupted
+from stylize_video_train.errors import TrainingError, TrainingInterrupted, memory_as_sentence
+from stylize_video_train.interruption import stop_on_signals
 from stylize_video_train.motion import MAX_SHIFT
-from stylize_video_train.parallel import any_process, process_index
+from stylize_video_train.outputs import check_training
+from stylize_video_train.parallel import largest, process_index
 from stylize_video_train.precision import effective_precision
 from stylize_video_train.preview import Preview
 from stylize_video_train.progress import Progress
 from stylize_video_train.recipe import NO_START, Recipe
-from stylize_video_train.report import TrainingReport, tensorboard_writer
+from stylize_video_train.report import Board, TrainingReport, tensorboard_writer
 from stylize_video_train.schedule import preview_due
 from stylize_video_train.state import TrainingState, read_start
 
@@ -40,6 +36,8 @@ CHECKPOINT_EVERY = 200
 
 HELD_OUT = 4
 """Photos that are not trained on, but shown in previews."""
+
+_log = logging.getLogger(__name__)
 
 
 def train(
@@ -68,26 +66,49 @@ def train(
         device: where torch computes.
         resume: go on from the unfinished checkpoint at ``output``; on a CPU the result is,
             bit for bit, that of a training never interrupted.
-        report: write ``.preview.png`` during, and ``.report.html`` after the training,
-            both named like ``output``.
+        report: write ``.preview.png`` during, and ``.report.html`` after the training, both named
+            like ``output``; where that fails there is a warning.
         tensorboard: folder for TensorBoard's curves and previews.
         on_progress: called after every step.
 
     Raises:
         TrainingDivergedError: the loss is no longer finite; the last good checkpoint stays.
         StylizeError: pictures, weights or recipe cannot be used.
-        TrainingInterrupted: Ctrl-C; the checkpoint is up to date.
+        TrainingInterrupted: Ctrl-C, SIGTERM or SIGHUP; the checkpoint is up to date.
     """
-    if not output.parent.is_dir():
-        raise TrainingError(f"cannot write {output}: the folder {output.parent} does not exist")
-    earlier = load_checkpoint(output) if resume else None
-    style = _describe(style_picture)
-    if earlier is not None and earlier.style.get("sha256") != style["sha256"]:
-        raise TrainingError(f"{output} was begun on another style picture")
-    recipe = recipe.resolved() if earlier is None else _resumed_recipe(recipe, earlier, output)
-    recipe = replace(recipe, precision=effective_precision(recipe.precision, device))
-    if earlier is not None and earlier.step >= recipe.steps:
-        return earlier
+    check_training(output, [style_picture, weights_file], report=report)
+    with memory_as_sentence():
+        earlier = load_checkpoint(output) if resume else None
+        style = _describe(style_picture)
+        if earlier is not None and earlier.style.get("sha256") != style["sha256"]:
+            raise TrainingError(f"{output} was begun on another style picture")
+        recipe = recipe.resolved() if earlier is None else _resumed_recipe(recipe, earlier, output)
+        recipe = replace(recipe, precision=effective_precision(recipe.precision, device))
+        if earlier is not None and earlier.step >= recipe.steps:
+            return earlier
+        folder = _photos(content, recipe)
+        loss = perceptual_loss(
+            recipe, style_picture, weights_file=weights_file, random_features=random_features, device=device
+        )
+        if recipe.style_weight is None:
+            weight = calibrated_style_weight(recipe, loss, folder, device=device)
+            recipe = replace(recipe, style_weight=weight)
+        state = TrainingState(recipe, loss, folder, device, style=style)
+        preview = Preview(folder.held_out or folder.paths[:HELD_OUT], unseen=bool(folder.held_out))
+        if earlier is None:
+            state.begin()
+        else:
+            state.restore(earlier, preview, output)
+        leads = process_index() == 0
+        reporter = TrainingReport(output, style_picture) if report and leads else None
+        with tensorboard_writer(tensorboard if leads else None) as board:
+            _take_steps(
+                state, folder, preview, output, reporter=reporter, board=board, on_progress=on_progress
+            )
+    return state.checkpoint(None)
+
+
+def _photos(content: Path, recipe: Recipe) -> ContentFolder:
     folder = ContentFolder(
         content,
         size=recipe.image_size + MAX_SHIFT,
@@ -97,55 +118,55 @@ def train(
         brightness=recipe.brightness,
         hold_out=HELD_OUT,
     )
-    with too_small_as_sentence(recipe):
-        loss = perceptual_loss(
-            recipe, style_picture, weights_file=weights_file, random_features=random_features, device=device
-        )
-        try_out(loss, recipe, device)
-    if recipe.style_weight is None:
-        recipe = replace(recipe, style_weight=calibrated_style_weight(recipe, loss, folder, device=device))
-    training = TrainingState(recipe, loss, device, style=style, data=folder.fingerprint())
-    preview = Preview(folder.held_out or folder.paths[:HELD_OUT], unseen=bool(folder.held_out))
-    if earlier is None:
-        training.begin()
-    else:
-        training.restore(earlier, output)
-        preview.restore(earlier.state["preview"])
-    writes = process_index() == 0
-    reporter = TrainingReport(output, style_picture) if report and writes else None
+    if not folder.held_out:
+        few = "only %d photos to learn on: a few hundred make a style that suits others"
+        _log.warning(few, len(folder))
+    return folder
+
+
+def _take_steps(
+    state: TrainingState,
+    folder: ContentFolder,
+    preview: Preview,
+    output: Path,
+    *,
+    reporter: TrainingReport | None,
+    board: Board,
+    on_progress: Callable[[Progress], None],
+) -> None:
+    """All steps that are left, with previews, checkpoints and the report on the way."""
+    steps, leads = state.recipe.steps, process_index() == 0
     with (
-        _stop_on_interrupt() as stop,
-        tensorboard_writer(tensorboard if writes else None) as board,
+        stop_on_signals() as stop,
         # Closed here: workers that are left to the garbage collector keep it waiting for five seconds each.
-        closing(batches(folder, recipe, done=training.done, device=device)) as parts_of_steps,
+        closing(batches(folder, state.recipe, done=state.done, device=state.device)) as parts_of_steps,
     ):
-        while training.done < recipe.steps:
+        while state.done < steps:
             try:
                 parts = next(parts_of_steps)
             except DataError as error:
-                if writes and training.done > training.saved:
-                    training.checkpoint(preview).save(output)
+                if leads and state.done > state.saved:
+                    state.checkpoint(preview).save(output)
                 error.__traceback__ = None  # its frames hold the workers
-                # Behind the name of the class a worker's error is what it was.
+                # DataLoader puts the worker's traceback before our sentence.
                 raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
-            progress = training.step(parts)
+            progress = state.step(parts)
             on_progress(progress)
-            stopping, finished = any_process(stop.is_set(), device), training.done == recipe.steps
-            if preview_due(training.done, recipe.steps):
-                preview.add(training.done, training.result, device)
-                if reporter:
-                    reporter.write_preview(preview)
-                board.preview(training.done, preview)
             board.losses(progress)
-            if reporter and finished:  # before the checkpoint, which keeps nothing to write it by
-                reporter.write(
-                    recipe, training.history, preview, seconds=training.seconds, skipped=folder.skipped
-                )
-            if writes and (stopping or finished or training.done % CHECKPOINT_EVERY == 0):
-                training.checkpoint(None if finished else preview).save(output)
-            if stopping and not finished:
-                raise TrainingInterrupted(training.done)
-    return training.checkpoint(None)
+            finished, stopped_by = state.done == steps, largest(stop.signal_number, state.device)
+            if has_preview := preview_due(state.done, steps):
+                preview.add(state.done, state.result, state.device)
+            # First of all: pages and pictures are worth less, and may fill the disk.
+            if leads and (finished or stopped_by or state.done % CHECKPOINT_EVERY == 0):
+                state.checkpoint(None if finished else preview).save(output)
+            if has_preview:
+                board.preview(state.done, preview)
+            if has_preview and reporter:
+                reporter.write_preview(preview)
+            if finished and reporter:
+                reporter.write(state, preview, skipped=folder.skipped)
+            if stopped_by and not finished:
+                raise TrainingInterrupted(state.done, stopped_by)
 
 
 def pick_device(name: str) -> str:
@@ -200,24 +221,9 @@ def _other_values(recipe: Recipe, begun: Recipe) -> list[tuple[str, Any]]:
 
 
 def _describe(style_picture: Path) -> dict[str, str]:
-    return {"name": style_picture.stem, "sha256": hashlib.sha256(style_picture.read_bytes()).hexdigest()}
-
-
-@contextmanager
-def _stop_on_interrupt() -> Iterator[threading.Event]:
-    """The event is set by a first Ctrl-C, so that the step ends; a second one interrupts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def on_interrupt(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = signal.signal(signal.SIGINT, on_interrupt)
     try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGINT, before)
+        content = style_picture.read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {style_picture}: {error.strerror}") from error
+    # Names of files need not be text; styles are called so.
+    return {"name": printable(style_picture.stem), "sha256": hashlib.sha256(content).hexdigest()}
