@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -28,12 +29,113 @@ _LOSSES, _PHOTOS, _NETWORK, _STEADY, _LEARNING = (
 )
 
 
-def _option(name: str, panel: str, help_text: str, *, shown: str | None = None) -> Any:
-    """An option for a field of the recipe, whose own default is shown: not given, it changes nothing."""
+class _Setting(NamedTuple):
+    """An option named like a field of the recipe, which has its type and its default.
+
+    ``shown`` is the default where the field leaves it open, ``kind`` the type where there is no such field.
+    """
+
+    panel: str
+    name: str
+    help: str
+    shown: str = ""
+    kind: type | None = None
+
+
+_SETTINGS = (
+    _Setting(_LOSSES, "style_balance", "Strength of the style, for any PICTURE."),
+    _Setting(_LOSSES, "style_weight", "Style against content.", shown="calibrated to --style-balance"),
+    _Setting(_LOSSES, "content_weight", "Higher keeps more of the photo."),
+    _Setting(_LOSSES, "tv_weight", "Total variation: higher is smoother."),
+    _Setting(_LOSSES, "style_statistics", "What style is at a layer: moments, or gram (Johnson et al.)."),
+    _Setting(_LOSSES, "style_scales", "Sizes at which style is compared, the first one in a --window."),
+    _Setting(
+        _LOSSES, "window", "Compare style at the first scale in a random part of this width and height."
+    ),
+    _Setting(
+        _LOSSES,
+        "content_scale",
+        "The one of --style-scales at which content is compared.",
+        shown="the smallest",
+    ),
+    _Setting(_LOSSES, "features", "Feature model: vgg16, vgg19, resnet101, squeezenet1_1, ..."),
+    _Setting(
+        _LOSSES,
+        "feature_weights",
+        "State dict of the feature model, a .pth file.",
+        shown="torchvision downloads it",
+        kind=Path,
+    ),
+    _Setting(_LOSSES, "content_layer", "Layer at which content is compared.", shown="the model's preset"),
+    _Setting(
+        _LOSSES,
+        "style_layers",
+        "Layers at which style is compared, separated by commas.",
+        shown="the model's preset",
+    ),
+    _Setting(_LOSSES, "layer_weights", "One weight a style layer.", shown="all equal"),
+    _Setting(
+        _LOSSES, "precision", "Arithmetic of the feature model: fp32, bf16, or auto for the faster one."
+    ),
+    _Setting(_PHOTOS, "style_size", "Short side of PICTURE, in pixels: smaller gives finer strokes."),
+    _Setting(_PHOTOS, "image_size", "Side of the crops of photos, in pixels."),
+    _Setting(
+        _PHOTOS,
+        "zoom",
+        "Enlarge each photo until its short side is so many crops long, from,to: more is softer.",
+    ),
+    _Setting(_PHOTOS, "contrast", "Scale each crop's contrast by a number, from,to."),
+    _Setting(_PHOTOS, "brightness", "Make each crop darker or lighter by up to this, of 1."),
+    _Setting(_NETWORK, "network", "realtime, or transformer (Johnson et al.).", shown="realtime", kind=str),
+    _Setting(_NETWORK, "width", "Channels of the network.", shown="32", kind=int),
+    _Setting(
+        _NETWORK,
+        "start",
+        "Weights to start from: a checkpoint, bundled, or none.",
+        shown="bundled where they fit",
+    ),
+    _Setting(
+        _NETWORK, "teacher", "A style that the first steps imitate, such as a big network's.", shown="none"
+    ),
+    _Setting(_STEADY, "steadiness_weight", "Against flicker: higher is steadier."),
+    _Setting(
+        _STEADY, "noise", "Strongest noise that must not make the style flicker: standard deviation, of 1."
+    ),
+    _Setting(_STEADY, "grain", "Largest grain of that noise, in pixels."),
+    _Setting(_LEARNING, "steps", "Optimizer steps."),
+    _Setting(_LEARNING, "batch", "Pictures in a step, over all processes."),
+    _Setting(_LEARNING, "accumulate", "Compute a step in this many parts, to save memory."),
+    _Setting(_LEARNING, "optimizer", "muon (with adam for norms and biases), or adam."),
+    _Setting(_LEARNING, "learning_rate", "The highest, of adam."),
+    _Setting(_LEARNING, "muon_learning_rate", "The highest, of muon."),
+    _Setting(_LEARNING, "schedule", "Learning rate after the warm-up: cosine or constant."),
+    _Setting(_LEARNING, "ema_decay", "Decay of the weights' moving average, which comes out; 0: none."),
+    _Setting(_LEARNING, "seed", "Decides everything random."),
+)
+
+
+def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """``command`` with an option for every setting in place of its ``settings``."""
+    own = inspect.signature(command, eval_str=True)
+    parameters = [*list(own.parameters.values())[:-1], *map(_parameter, _SETTINGS)]
+    command.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return command
+
+
+def _parameter(setting: _Setting) -> inspect.Parameter:
+    """An option whose default is shown: not given, it changes nothing."""
     from stylize_video_train.recipe import Recipe
 
-    default = shown or _shown(next(f.default for f in fields(Recipe) if f.name == name))
-    return typer.Option(help=f"{help_text}  [default: {default}]", show_default=False, rich_help_panel=panel)
+    default = getattr(Recipe(), setting.name, None)
+    # Lists are given as text; what a recipe may leave open is a number.
+    kind = setting.kind or {tuple: str, type(None): float}.get(type(default), type(default))
+    option = typer.Option(
+        help=f"{setting.help}  [default: {setting.shown or _shown(default)}]",
+        show_default=False,
+        rich_help_panel=setting.panel,
+    )
+    optional = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(setting.name, optional, default=None, annotation=Annotated[kind | None, option])
 
 
 def _shown(value: Any) -> str:
@@ -43,6 +145,7 @@ def _shown(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+@_with_settings
 def train_style(
     picture: Annotated[Path, typer.Argument(metavar="PICTURE", help="The painting or photo to learn from.")],
     content: Annotated[Path, typer.Option(help="Folder of photos to learn on.")],
@@ -57,158 +160,6 @@ def train_style(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
-    style_balance: Annotated[
-        float | None, _option("style_balance", _LOSSES, "Strength of the style, for any PICTURE.")
-    ] = None,
-    style_weight: Annotated[
-        float | None,
-        _option("style_weight", _LOSSES, "Style against content.", shown="calibrated to --style-balance"),
-    ] = None,
-    content_weight: Annotated[
-        float | None, _option("content_weight", _LOSSES, "Higher keeps more of the photo.")
-    ] = None,
-    tv_weight: Annotated[
-        float | None, _option("tv_weight", _LOSSES, "Total variation: higher is smoother.")
-    ] = None,
-    style_statistics: Annotated[
-        str | None,
-        _option("style_statistics", _LOSSES, "What style is at a layer: moments, or gram (Johnson et al.)."),
-    ] = None,
-    style_scales: Annotated[
-        str | None,
-        _option("style_scales", _LOSSES, "Sizes at which style is compared, the first one in a --window."),
-    ] = None,
-    window: Annotated[
-        float | None,
-        _option(
-            "window", _LOSSES, "Compare style at the first scale in a random part of this width and height."
-        ),
-    ] = None,
-    content_scale: Annotated[
-        float | None,
-        _option(
-            "content_scale",
-            _LOSSES,
-            "The one of --style-scales at which content is compared.",
-            shown="the smallest",
-        ),
-    ] = None,
-    features: Annotated[
-        str | None, _option("features", _LOSSES, "Feature model: vgg16, vgg19, resnet101, squeezenet1_1, ...")
-    ] = None,
-    feature_weights: Annotated[
-        Path | None,
-        typer.Option(
-            help="State dict of the feature model, a .pth file.  [default: torchvision downloads it]",
-            rich_help_panel=_LOSSES,
-        ),
-    ] = None,
-    content_layer: Annotated[
-        str | None,
-        _option("content_layer", _LOSSES, "Layer at which content is compared.", shown="the model's preset"),
-    ] = None,
-    style_layers: Annotated[
-        str | None,
-        _option(
-            "style_layers",
-            _LOSSES,
-            "Layers at which style is compared, separated by commas.",
-            shown="the model's preset",
-        ),
-    ] = None,
-    layer_weights: Annotated[
-        str | None, _option("layer_weights", _LOSSES, "One weight a style layer.", shown="all equal")
-    ] = None,
-    precision: Annotated[
-        str | None,
-        _option(
-            "precision", _LOSSES, "Arithmetic of the feature model: fp32, bf16, or auto for the faster one."
-        ),
-    ] = None,
-    style_size: Annotated[
-        int | None,
-        _option("style_size", _PHOTOS, "Short side of PICTURE, in pixels: smaller gives finer strokes."),
-    ] = None,
-    image_size: Annotated[
-        int | None, _option("image_size", _PHOTOS, "Side of the crops of photos, in pixels.")
-    ] = None,
-    zoom: Annotated[
-        str | None,
-        _option(
-            "zoom",
-            _PHOTOS,
-            "Enlarge each photo until its short side is so many crops long, from,to: more is softer.",
-        ),
-    ] = None,
-    contrast: Annotated[
-        str | None, _option("contrast", _PHOTOS, "Scale each crop's contrast by a number, from,to.")
-    ] = None,
-    brightness: Annotated[
-        float | None, _option("brightness", _PHOTOS, "Make each crop darker or lighter by up to this, of 1.")
-    ] = None,
-    network: Annotated[
-        str | None,
-        typer.Option(
-            help="realtime, or transformer (Johnson et al.).  [default: realtime]", rich_help_panel=_NETWORK
-        ),
-    ] = None,
-    width: Annotated[
-        int | None, typer.Option(help="Channels of the network.  [default: 32]", rich_help_panel=_NETWORK)
-    ] = None,
-    start: Annotated[
-        str | None,
-        _option(
-            "start",
-            _NETWORK,
-            "Weights to start from: a checkpoint, bundled, or none.",
-            shown="bundled where they fit",
-        ),
-    ] = None,
-    teacher: Annotated[
-        str | None,
-        _option(
-            "teacher",
-            _NETWORK,
-            "A style that the first steps imitate, such as a big network's.",
-            shown="none",
-        ),
-    ] = None,
-    steadiness_weight: Annotated[
-        float | None, _option("steadiness_weight", _STEADY, "Against flicker: higher is steadier.")
-    ] = None,
-    noise: Annotated[
-        float | None,
-        _option(
-            "noise",
-            _STEADY,
-            "Strongest noise that must not make the style flicker: standard deviation, of 1.",
-        ),
-    ] = None,
-    grain: Annotated[int | None, _option("grain", _STEADY, "Largest grain of that noise, in pixels.")] = None,
-    steps: Annotated[int | None, _option("steps", _LEARNING, "Optimizer steps.")] = None,
-    batch: Annotated[
-        int | None, _option("batch", _LEARNING, "Pictures in a step, over all processes.")
-    ] = None,
-    accumulate: Annotated[
-        int | None, _option("accumulate", _LEARNING, "Compute a step in this many parts, to save memory.")
-    ] = None,
-    optimizer: Annotated[
-        str | None, _option("optimizer", _LEARNING, "muon (with adam for norms and biases), or adam.")
-    ] = None,
-    learning_rate: Annotated[
-        float | None, _option("learning_rate", _LEARNING, "The highest, of adam.")
-    ] = None,
-    muon_learning_rate: Annotated[
-        float | None, _option("muon_learning_rate", _LEARNING, "The highest, of muon.")
-    ] = None,
-    schedule: Annotated[
-        str | None, _option("schedule", _LEARNING, "Learning rate after the warm-up: cosine or constant.")
-    ] = None,
-    ema_decay: Annotated[
-        float | None,
-        _option("ema_decay", _LEARNING, "Decay of the weights' moving average, which comes out; 0: none."),
-    ] = None,
-    seed: Annotated[int | None, _option("seed", _LEARNING, "Decides everything random.")] = None,
     device: Annotated[
         str, typer.Option(help="cpu, cuda, or cuda:INDEX; auto takes a GPU where there is one.")
     ] = "auto",
@@ -223,20 +174,23 @@ def train_style(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
+    **settings: Any,
 ) -> None:
     """Train a style on one picture; export the checkpoint with export-onnx.
 
     Many GPUs or machines: torchrun --nproc-per-node 2 -m stylize_video_train PICTURE ...
     """
-    options = dict(locals())  # those of the recipe's fields have their names
+    feature_weights = settings.pop("feature_weights")
+    network = {"kind": settings.pop("network"), "width": settings.pop("width")}
     with errors_as_sentences(debug=debug):
         target = output or Path(f"{picture.stem}.pth")
         _check_inputs(picture, content, feature_weights)
         _check_target(target, replaced=resume or overwrite, report=report)
         check_training(target, [picture, feature_weights, config], report=report)
-        given = _of_the_recipe(options)
-        given["network"] = _given({"kind": network, "width": width}) or None
-        recipe = _recipe(_given(given), config=config, resumed=target if resume else None)
+        given = _of_the_recipe(_given(settings))
+        if network := _given(network):
+            given["network"] = network
+        recipe = _recipe(given, config=config, resumed=target if resume else None)
 
         from stylize_video_train.errors import TrainingInterrupted
         from stylize_video_train.parallel import process_group, process_index
@@ -314,15 +268,14 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _of_the_recipe(options: dict[str, Any]) -> dict[str, Any]:
-    """Those that are fields of a recipe, lists read from their text."""
-    from stylize_video_train.recipe import LISTS_OF_NUMBERS, LISTS_OF_TEXT, Recipe
+def _of_the_recipe(settings: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a recipe, lists read from their text."""
+    from stylize_video_train.recipe import LISTS_OF_NUMBERS, LISTS_OF_TEXT
 
-    given = {f.name: options[f.name] for f in fields(Recipe) if f.name in options}
-    for name in LISTS_OF_TEXT | LISTS_OF_NUMBERS:
-        if given[name] is not None:
-            parts = [part.strip() for part in given[name].split(",") if part.strip()]
-            given[name] = _numbers(name, parts) if name in LISTS_OF_NUMBERS else parts
+    given = dict(settings)
+    for name in given.keys() & (LISTS_OF_TEXT | LISTS_OF_NUMBERS):
+        parts = [part.strip() for part in given[name].split(",") if part.strip()]
+        given[name] = _numbers(name, parts) if name in LISTS_OF_NUMBERS else parts
     return given
 
 
