@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from stylize_video_export.export import export_checkpoint
 from stylize_video_train import state, trainer
 from stylize_video_train.calibration import calibrated_style_weight, perceptual_loss
 from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
-from stylize_video_train.cli import main
+from stylize_video_train.cli import _SETTINGS, main
 from stylize_video_train.data import ContentFolder, DataError, read_picture
 from stylize_video_train.errors import TrainingError, TrainingInterrupted
 from stylize_video_train.losses import PerceptualLoss
@@ -403,6 +403,11 @@ def test_help_lists_the_options(command: Command) -> None:
     result = command("train-style", "--help")
     assert result.returncode == 0
     assert "--style-layers" in result.stdout
+
+
+def test_every_setting_is_a_field_of_the_recipe_or_has_a_type_of_its_own() -> None:
+    names = {field.name for field in fields(Recipe)} - {"network"}
+    assert all((setting.name in names) != (setting.kind is not None) for setting in _SETTINGS)
 
 
 # --- Going on after an interruption ----------------------------------------------------

@@ -15,6 +15,8 @@ from stylize_video_train.precision import feature_precision
 from stylize_video_train.recipe import Recipe
 
 _CALIBRATION_PICTURES = 8
+"""Crops whose style is compared with the picture's."""
+
 _LEAST_DISTANCE = 0.05
 """A picture whose style is that of photos already must not get a boundless weight."""
 

@@ -74,6 +74,7 @@ class TransformerNet(StyleNetwork):
         self.deconv3 = ReflectConv(width, 3, kernel=9)
 
     def forward(self, frames: Tensor) -> Tensor:
+        """Stylize ``[N, 3, H, W]`` RGB in 0..1; the result may go a little beyond that range."""
         height, width = frames.shape[-2:]
         scale = float(self.config.pixel_range)
         y = F.pad(frames, (0, (-width) % self.STRIDE, 0, (-height) % self.STRIDE), mode="reflect")

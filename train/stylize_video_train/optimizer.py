@@ -54,6 +54,11 @@ class NetworkOptimizer:
         return {"adam": self._adam.state_dict(), "muon": self._muon.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave.
+
+        Raises:
+            KeyError, ValueError: it is that of another kind of optimizer, or of another network.
+        """
         if self._muon is None:
             self._adam.load_state_dict(state)
         else:

@@ -18,6 +18,7 @@ from stylize_video_train.networks import StyleNetwork
 TILE = 160
 """Side of a tile in pixels."""
 
+# In pixels.
 _GAP = 4
 _CAPTION = 20
 
@@ -60,6 +61,11 @@ class Preview:
         return {"steps": list(self.steps), "columns": [column.clone() for column in self._columns]}
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        """Take the columns back that :meth:`state` gave, in place of those so far.
+
+        Raises:
+            KeyError: they are not in ``state``.
+        """
         self.steps, self._columns = list(state["steps"]), list(state["columns"])
 
 

@@ -101,7 +101,7 @@ _BEFORE_CHOICES: Mapping[str, Any] = {
     "grain": 1,
     "ema_decay": 0.0,
 }
-"""What was done before there was a choice, where the default is something else now."""
+"""What recipes were trained with that lack these fields: they were written before the fields existed."""
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class Recipe:
     """What style is at a layer: ``moments``, the mean and the covariance of its activations, which
     gives a painting's colours and strokes their due; or ``gram``, the Gram matrix of the paper."""
     style_memory: float | None = 0.0
-    """Compare the style of all pictures together, this share of it of earlier batches; None
-    compares each picture's. See :class:`stylize_video_train.losses.PooledStatistic`."""
+    """Style is compared over the whole batch, plus this share of earlier batches; None compares picture
+    by picture. See :class:`stylize_video_train.losses.PooledStatistic`."""
     content_weight: float = 1.0
     style_weight: float | None = None
     """None: calibrated to ``style_balance`` before the training, and then written here."""

@@ -7,6 +7,8 @@ import math
 from stylize_video_train.recipe import Recipe
 
 WARM_UP_STEPS = 50
+"""Steps in which the learning rate rises to its highest, or a tenth of all where these are fewer."""
+
 PREVIEWS = 8
 """In a training, at equal distances; the last one is of its result."""
 
