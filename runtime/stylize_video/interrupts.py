@@ -36,8 +36,11 @@ class Terminated(KeyboardInterrupt):  # not an error: somebody asked for it
 def interrupt_on_termination() -> None:
     """Let a job finish its file, as Ctrl-C does, where a service manager stops it or its terminal closes.
 
-    What is ignored stays ignored: under nohup a job survives its terminal.
+    What is ignored stays ignored: under nohup a job survives its terminal. For commands: from here on
+    a signal may end the process where one before could not stop it.
     """
+    global _is_command
+    _is_command = True
 
     def interrupt(number: int, frame: object) -> None:
         raise Terminated(number)
@@ -93,8 +96,10 @@ class _Block:
         if self.lets_through:
             self._pass_on(number)
         elif _stopping_since is not None and now - _stopping_since > _PATIENCE_SECONDS:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
+            if _is_command:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            self._pass_on(number)
         else:
             _stopping_since = _stopping_since or now
             self.waiting.append(number)
@@ -111,6 +116,7 @@ class _Block:
 _innermost: _Block | None = None
 _stopping_since: float | None = None
 """When the first signal came that stops the outermost block, by ``time.monotonic``."""
+_is_command = False
 
 
 @contextmanager
@@ -119,8 +125,9 @@ def uninterrupted() -> Iterator[Sequence[int]]:
 
     :func:`let_through` and :func:`interruptible` let them stop the block before. An error of the block
     comes first. The block gets the signals that wait, to be quicker then. One that comes five seconds
-    after a first one ends the process, so that nobody is kept by what hangs. Only the main thread is
-    ever interrupted; in others this does nothing.
+    after a first one stops the block wherever it is, so that nobody is kept by what hangs; it ends the
+    process of a command, but not a notebook. Only the main thread is ever interrupted; in others this
+    does nothing.
     """
     global _innermost, _stopping_since
     if threading.current_thread() is not threading.main_thread():

@@ -74,6 +74,7 @@ HANGING = """
         with interrupts.uninterrupted():
             pass
         stop()
+        print("hangs on")
 """
 STOPPING = """
     with interrupts.uninterrupted():
@@ -98,8 +99,9 @@ TWO_JOBS = """
 """
 
 
+@pytest.mark.parametrize("of_command", [True, False], ids=["command", "notebook"])
 @pytest.mark.parametrize(
-    ("block", "patience", "ends"),
+    ("block", "patience", "stops"),
     [
         (HANGING, 0, True),
         (HANGING, 60, False),
@@ -108,7 +110,10 @@ TWO_JOBS = """
         (TWO_JOBS, 0, False),
     ],
 )
-def test_one_more_ctrl_c_much_later_ends_what_hangs(block: str, patience: int, ends: bool) -> None:
+def test_one_more_ctrl_c_much_later_stops_what_hangs(
+    block: str, patience: int, stops: bool, of_command: bool
+) -> None:
+    """It ends a command's process; a program of somebody else gets a KeyboardInterrupt."""
     program = (
         "import contextlib, signal, time\n"
         "from stylize_video import interrupts\n"
@@ -116,10 +121,12 @@ def test_one_more_ctrl_c_much_later_ends_what_hangs(block: str, patience: int, e
         "def stop():\n"
         "    time.sleep(0.001)\n"
         "    signal.raise_signal(signal.SIGINT)\n"
+        f"{'interrupts.interrupt_on_termination()' * of_command}\n"
         f"with contextlib.suppress(KeyboardInterrupt):{block}"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr) == (-signal.SIGINT if ends else 0, "")
+    assert (result.returncode, result.stderr) == (-signal.SIGINT if stops and of_command else 0, "")
+    assert ("hangs on" in result.stdout) == (block == HANGING and not stops)
 
 
 def test_an_error_of_the_block_comes_first() -> None:
