@@ -836,9 +836,12 @@ def test_a_report_and_previews_are_written(pictures: Path, tmp_path: Path) -> No
     assert "style_balance" in page
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_a_training_after_its_step(pictures: Path, tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_a_training_after_its_step(pictures: Path, tmp_path: Path, name: str) -> None:
     """Twice, as ``timeout`` sends it; Ctrl-C pressed twice is an order."""
+    number = getattr(signal, name, None)
+    if number is None or signal.getsignal(number) == signal.SIG_IGN:
+        pytest.skip(f"{name} means nothing to this process")
 
     def stop(progress: Progress) -> None:
         if progress.step == 2:

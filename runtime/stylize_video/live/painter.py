@@ -106,7 +106,7 @@ class Painter:
             sign = plate((("●", clock_text),), font_px, (RED, WHITE))
             lay_over(canvas, sign, width - sign.shape[1] - margin, margin)
         if picture.settings.help:
-            table = _help_plate(width, height, font_px)
+            table = _help_plate(room, height, font_px)
             lay_over(canvas, table, (width - table.shape[1]) // 2, (height - table.shape[0]) // 2)
         patches = [self._value_plate(name, picture, font_px, room) for name in self._changed]
         for text, color in self._sentences(picture):
@@ -140,11 +140,11 @@ class Painter:
         return fitted(partial(plate, (row,), colors=(WHITE, ACCENT)), font_px, room)
 
 
-def _help_plate(width: int, height: int, font_px: int) -> NDArray[np.uint8]:
-    """All keys in two columns, or one where the window is narrow, no wider and no higher than it is."""
+def _help_plate(room: int, height: int, font_px: int) -> NDArray[np.uint8]:
+    """All keys in two columns, or one where it is narrow, within ``room`` across and the height."""
     lines = key_help()
-    count = len(lines) if width <= height else (len(lines) + 1) // 2
+    count = len(lines) if room <= height else (len(lines) + 1) // 2
     columns = [lines[:count], [*lines[count:], ("", "")]] if count < len(lines) else [lines]
     rows = tuple(tuple(cell for column in columns for cell in column[row]) for row in range(count))
     font_px = min(font_px, height * 5 // (8 * (count + 1)))
-    return fitted(partial(plate, rows, colors=(ACCENT, WHITE) * len(columns)), font_px, width)
+    return fitted(partial(plate, rows, colors=(ACCENT, WHITE) * len(columns)), font_px, room)
