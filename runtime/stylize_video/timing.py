@@ -48,22 +48,27 @@ def numbered(frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[Ti
     if info.base_rate and rate < info.base_rate <= _FASTEST_TICKS:
         rate = info.base_rate
 
+    def ticks(pts: int) -> Fraction:
+        return pts * info.time_base * rate
+
+    def nearest(pts: int) -> int:
+        return math.floor(ticks(pts) + Fraction(1, 2))  # round() makes steps of 0 and 2 of halves
+
     def stamped() -> Iterator[TimedFrame]:
         last: int | None = None
         late = Fraction(0)  # ticks
         for frame in frames:
-            exact = frame.pts * info.time_base * rate
-            last = round(exact) if last is None else max(round(exact), last + 1)
-            late = max(late, last - exact)
-            yield replace(frame, pts=last)
+            tick = nearest(frame.pts) if last is None else max(nearest(frame.pts), last + 1)
+            late = max(late, tick - ticks(frame.pts))
+            last = tick + len(frame.again)  # which at_rate gives, a tick apart
+            yield replace(frame, pts=tick, again=range(tick + 1, last + 1))
         if late > 1:
             _log.warning(
                 "AVI stores no time stamps, but %.4g frames a second: some are up to %.2f s late",
                 float(rate), float(late / rate),
             )  # fmt: skip
 
-    start = round(info.start_pts * info.time_base * rate)
-    return stamped(), replace(info, time_base=1 / rate, start_pts=start, rate=rate)
+    return stamped(), replace(info, time_base=1 / rate, start_pts=nearest(info.start_pts), rate=rate)
 
 
 def at_rate(

@@ -191,6 +191,18 @@ def test_frames_that_avi_shows_late_are_told(caplog: pytest.LogCaptureFixture) -
     ]
 
 
+@pytest.mark.parametrize("start", [0, 20, 23, 30, 1013])
+def test_avi_has_repeated_frames_at_every_tick(start: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Wherever the first one is: at a tick, half way or between."""
+    base = Fraction(1, 1000)
+    frames = [TimedFrame(start + i * 40, np.zeros((16, 16, 3), np.uint8)) for i in range(6)]
+    resampled, info = numbered(*at_rate(frames, info_of(base, Fraction(25), start), Fraction(50)))
+    stamps = [frame.pts for frame in repeated(resampled)]
+    assert stamps == list(range(info.start_pts, info.start_pts + 12))
+    assert abs(info.start_pts * info.time_base - start * base) <= Fraction(1, 100)
+    assert not caplog.records
+
+
 def test_sound_that_avi_cannot_delay_is_told(
     invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
