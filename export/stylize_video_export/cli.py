@@ -104,10 +104,10 @@ def export_onnx(
             devices=devices,
             verify=verify,
         )
-        for reason in unused_variants(target).values():
-            say(f"WARNING: {reason}; it is not used until it is exported again")
         if not quiet:
             _print_report(export)
+        for reason in unused_variants(target).values():
+            say(f"WARNING: {reason}; it is not used until it is exported again")
         if export.refused:
             fail("; ".join(export.refused), code=1)
 

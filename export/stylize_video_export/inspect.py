@@ -73,22 +73,19 @@ def describe_style(name_or_path: Path) -> Iterator[str]:
 
 
 def unused_variants(path: Path) -> dict[Path, str]:
-    """The variants of a style that the runtime leaves out, and why: damaged, or of another training.
-
-    Raises:
-        StyleError: the fp32 file of the style is damaged.
-    """
-    variants = dict(find_variants(path))
-    fp32 = variants.pop("fp32", None)
-    if fp32 is None:
-        return {}
-    weights, unused = _weights_of(fp32), {}
+    """The files of a style that the runtime leaves out, and why: damaged, or of another training."""
+    weights: dict[Path, str] = {}
+    unused: dict[Path, str] = {}
+    variants = find_variants(path)
     for variant in variants.values():
         try:
-            if _weights_of(variant) != weights:
-                unused[variant] = f"{variant} is of another training than {fp32}"
+            weights[variant] = _weights_of(variant)
         except StyleError as error:
             unused[variant] = str(error)
+    fp32 = variants.get("fp32")
+    if fp32 in weights:
+        others = (v for v, sha256 in weights.items() if sha256 != weights[fp32])
+        unused |= {variant: f"{variant} is of another training than {fp32}" for variant in others}
     return unused
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from types import TracebackType
@@ -42,8 +42,9 @@ def printable(text: str) -> str:
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    print(printable(text), file=sys.stderr, flush=True)
+    """One line on stderr; where nobody reads it any more, what it tells of goes on."""
+    with suppress(OSError):
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def fail(message: str, code: int = EXIT_ERROR) -> NoReturn:
@@ -203,14 +204,16 @@ class ProgressLine:
 
     def __enter__(self) -> ProgressLine:
         if self._bar:
-            self._bar.start()
+            with suppress(OSError):  # a terminal that is gone ends no work, here and below
+                self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar:
-            self._bar.stop()
+            with suppress(OSError):
+                self._bar.stop()
 
     def start(self, total: int | None) -> None:
         """Begin counting; what came before (loading, the first frame) does not slow the rate shown."""
@@ -235,7 +238,8 @@ class ProgressLine:
         self.detail = detail
         if self._bar:
             rate = f"{self.rate:.1f} {self._unit}"
-            self._bar.update(self._task, completed=self.done, total=self.total, rate=rate, detail=detail)
+            with suppress(OSError):
+                self._bar.update(self._task, completed=self.done, total=self.total, rate=rate, detail=detail)
         elif not self._quiet and time.perf_counter() - self._shown >= _PLAIN_SECONDS:
             self._shown = time.perf_counter()
             say(self._plain())
@@ -247,7 +251,8 @@ class ProgressLine:
     def tell(self, message: str) -> None:
         """Show one line, above the bar where there is one."""
         if self._bar:
-            self._bar.console.print(printable(message), markup=False, highlight=False)
+            with suppress(OSError):
+                self._bar.console.print(printable(message), markup=False, highlight=False)
         elif not self._quiet:
             say(message)
 

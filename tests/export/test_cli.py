@@ -12,7 +12,7 @@ import cv2
 import onnx
 import pytest
 
-from stylize_video.style import Style, find_style
+from stylize_video.style import Style, find_style, variant_path
 from support import Command, draw_picture
 
 
@@ -64,6 +64,15 @@ def test_variants_of_another_training_are_told(
     shown = command_here("export-onnx", "--show", tmp_path / "sea.onnx").stdout
     assert re.search(r"variants   fp32 [\d.]+ MB, fp16 [\d.]+ MB \(not used\), int8 .* \(not used\)\n", shown)
     assert re.search(r"not used   .*sea\.int8\.onnx is of another training than .*sea\.onnx\n", shown)
+
+
+def test_a_damaged_fp32_file_hides_nothing_of_its_variants(command_here: Command, tmp_path: Path) -> None:
+    shutil.copy(variant_path(find_style("photo"), "int8"), tmp_path / "sea.int8.onnx")
+    (tmp_path / "sea.onnx").write_bytes(b"no style")
+    shown = command_here("export-onnx", "--show", tmp_path / "sea.int8.onnx")
+    assert shown.returncode == 0
+    assert re.search(r"variants   fp32 [\d.]+ MB \(not used\), int8 [\d.]+ MB\n", shown.stdout)
+    assert "opset      " in shown.stdout
 
 
 def test_checking_and_showing_need_no_torch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import BinaryIO
 
 import pytest
 
+from stylize_video import console
 from stylize_video.console import (
     EXIT_ERROR,
     EXIT_INTERRUPTED,
@@ -110,6 +112,29 @@ def test_plain_progress(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     assert "/4, " in lines[0]
     assert "fps, 0:" in lines[0]
     assert lines[0].endswith("left, detail")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_work_goes_on_where_nobody_reads_its_progress(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As behind a terminal that was closed, or ``2>&1 | head -1``."""
+
+    class Gone(io.StringIO):
+        def isatty(self) -> bool:
+            return is_terminal
+
+        def write(self, text: str) -> int:
+            raise OSError(errno.EIO if is_terminal else errno.EPIPE, "nobody is there")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    monkeypatch.setattr(console, "_PLAIN_SECONDS", 0.0)
+    with ProgressLine("clip.mp4") as line:
+        line.start(2)
+        line.advance()
+        line.tell("half of it is done")
+        line.advance()
+    assert line.done == 2
 
 
 def test_quiet_progress_says_nothing(

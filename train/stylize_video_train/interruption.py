@@ -24,7 +24,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
     """Note Ctrl-C, SIGTERM and SIGHUP, so that the step ends; a second Ctrl-C interrupts at once.
 
     Not so a second SIGTERM: ``timeout`` and others send it to the process and then to its group. What is
-    ignored, as under nohup, stays ignored.
+    ignored, as under nohup or behind a script's ``&``, stays ignored.
     """
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
@@ -36,8 +36,9 @@ def stop_on_signals() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.signal_number = request.signal_number or number
 
-    numbers = [n for n in _TERMINATING if signal.getsignal(n) not in (signal.SIG_IGN, None)]
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, *numbers)}
+    numbers = (signal.SIGINT, *_TERMINATING)
+    obeyed = [n for n in numbers if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, note) for number in obeyed}
     try:
         yield request
     finally:

@@ -20,7 +20,10 @@ _SAMPLES = 10
 _HELD = 6
 _FIRST_SAMPLES = 2
 _FAR_TOO_LONG = 3.0
-"""Times the time between two frames: where all of the first frames take longer, no more are waited for."""
+"""Times the time between two frames: where all of the very first frames take longer, no more are waited
+for, and the size is halved at most: they may be slow for another reason."""
+_HALVED = 5
+"""Steps to half of the size."""
 _RAISE_SECONDS = 1.0
 _REGRET_SECONDS = 10.0
 _LONGEST_WAIT = 600.0
@@ -56,6 +59,7 @@ class Governor:
         self.changes = 0
         """How often the size was changed."""
         self._too_slow_since: float | None = None
+        self._is_starting = True
 
     @property
     def scale(self) -> float:
@@ -79,7 +83,9 @@ class Governor:
         self._samples.append((busy, stylize))
         period = 1 / min(self.target_fps, source_fps or self.target_fps)
         complete = len(self._samples) == _SAMPLES
-        if not complete and not self._is_far_too_slow(period):
+        if complete:
+            self._is_starting = False
+        elif not self._is_far_too_slow(period):
             return
         if self._raised_at is not None and self._clock() - self._raised_at >= _REGRET_SECONDS:
             self._raised_at = None
@@ -101,7 +107,7 @@ class Governor:
             self._roomy_since = None
 
     def _is_far_too_slow(self, period: float) -> bool:
-        if len(self._samples) < _FIRST_SAMPLES or self._level == len(SCALES) - 1:
+        if not self._is_starting or len(self._samples) < _FIRST_SAMPLES or self._level == len(SCALES) - 1:
             return False
         return min(busy for busy, _ in self._samples) > _FAR_TOO_LONG * period
 
@@ -110,7 +116,8 @@ class Governor:
         return busy - stylize + stylize * (SCALES[level] / SCALES[self._level]) ** 2
 
     def _lower(self, busy: float, stylize: float, aim: float) -> None:
-        smaller = range(self._level + 1, len(SCALES))
+        lowest = self._level + _HALVED if self._is_starting else len(SCALES) - 1
+        smaller = range(self._level + 1, min(lowest + 1, len(SCALES)))
         if not smaller:
             return
         if self._raised_at is not None:

@@ -189,8 +189,6 @@ class Program:
             raise StylizeError("--size, --fps, --pixel-format and --backend are for cameras alone")
         if self.loop and is_camera:
             raise StylizeError("--loop is for videos: a camera has no end")
-        if self.overwrite and self.record is None:
-            raise StylizeError("-y replaces the file of --record FILE, and there is none")
 
     def _outputs(
         self, controls: Controls, capture: Capture, styles: dict[str, Path], clock: Clock

@@ -94,7 +94,25 @@ def test_frames_that_take_far_too_long_are_not_waited_for() -> None:
     governor.observe(1.7, 1.6)
     assert governor.scale == 1
     governor.observe(1.5, 1.4)
+    assert governor.scale == pytest.approx(0.5)
+    for _ in range(2):
+        governor.observe(0.5, 0.4)
     assert governor.scale == SCALES[-1]
+
+
+def test_two_slow_frames_later_on_change_nothing() -> None:
+    """Also right after a change of size, when nothing is known of it yet."""
+    clock = ManualClock()
+    governor = Governor(30, clock)
+    for busy in [0.060] * 10 + [0.020] * 400:
+        clock.now += 0.033
+        governor.observe(busy, 0.8 * busy)
+        if governor.changes == 2:  # smaller, and larger again
+            break
+    assert governor.changes == 2
+    for _ in range(2):
+        governor.observe(0.2, 0.18)
+    assert governor.changes == 2
 
 
 def test_a_first_frame_that_takes_long_changes_nothing() -> None:
