@@ -22,7 +22,7 @@ from stylize_video.interrupts import Terminated, interruptible, uninterrupted
 from stylize_video.journal import open_journal
 from stylize_video.look import Look
 from stylize_video.options import Options
-from stylize_video.outputs import FrameSink, check_target, is_resumable, open_sink, retimed_for
+from stylize_video.outputs import UNTIMED, FrameSink, check_target, is_resumable, open_sink, retimed_for
 from stylize_video.pipes import STANDARD, PipeSink, RawFormat, StreamSource
 from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
@@ -177,7 +177,16 @@ def stylize_source(
                 job.sink.write, depth=_queue_depth(job.info), stop_waiting=_end_of_waiting(job.sink)
             ) as encoder,
             closing(
-                frames_after(job.video, job.frames, job.info, session, options, done=job.done, left=job.left)
+                frames_after(
+                    job.video,
+                    job.frames,
+                    job.info,
+                    session,
+                    options,
+                    suffix=job.sink.output.suffix.lower(),
+                    done=job.done,
+                    left=job.left,
+                )
             ) as stylized,
         ):
             for frame in stylized:
@@ -249,18 +258,28 @@ def run_job(
                     raise StylizeError(f"{job.frames_read} frames were read but {sink.frames} written")
                 if not sink.frames:
                     raise SourceError(f"{video.info.path} has no frame in the part asked for")
+                path = sink.finish(whole=max_frames is None or job.frames_read < max_frames)
             except KeyboardInterrupt as interruption:
-                raise _told(interruption, part=sink.keep_part()) from interruption
+                raise _part_kept(interruption, sink) from interruption
             except BaseException:
                 sink.discard()
                 raise
-            path = sink.finish(whole=max_frames is None or job.frames_read < max_frames)
     return Result(path, sink.frames)
 
 
-def _told(interruption: KeyboardInterrupt, *, part: Path | None) -> JobInterrupted:
-    where = "went to standard output" if part == Path(STANDARD) else f"is in {part}"
-    kept = f"what was done {where}" if part else "nothing was written"
+def _part_kept(interruption: KeyboardInterrupt, sink: FrameSink) -> JobInterrupted:
+    """Complete what there is; whatever comes of that, the job was interrupted."""
+    part, kept = None, "nothing was written"
+    try:
+        part = sink.keep_part()
+    except StylizeError as error:
+        kept = str(error)
+    else:
+        if part:
+            where = "went to standard output" if part == Path(STANDARD) else f"is in {part}"
+            kept = f"what was done {where}"
+        elif sink.frames:  # Ctrl-C once more, of somebody who did not want to wait for it
+            kept = "what was done was not completed"
     number = interruption.signal_number if isinstance(interruption, Terminated) else signal.SIGINT
     return JobInterrupted(f"interrupted: {kept}", part=part, signal_number=number)
 
@@ -272,16 +291,20 @@ def frames_after(
     session: StyleSession,
     options: Options,
     *,
+    suffix: str,
     done: int | None,
     left: int | None,
 ) -> Generator[TimedFrame, None, None]:
     """The stylized frames behind the time stamp ``done``, at most ``left`` of them; None for all.
 
-    ``frames`` and ``info`` are what the options' edit makes of ``video``.
+    ``frames`` and ``info`` are what the options' edit and the kind of result, ``suffix``, make of ``video``.
     """
-    if done is not None and isinstance(video, VideoSource):
+    if done is not None:
         start = done * info.time_base - _warm_up(info, options)
-        video.skip_past(math.floor(start / video.info.time_base))
+        if suffix in UNTIMED:  # a frame may be shown later than in the source, depending on all before it
+            frames = (f for f in frames if (f.pts, *f.again)[-1] * info.time_base > start)
+        elif isinstance(video, VideoSource):
+            video.skip_past(math.floor(start / video.info.time_base))
     with ReadAhead(frames, depth=_queue_depth(info), stop_waiting=_end_of_waiting(video)) as decoded:
         needed = islice(decoded, left) if done is None else decoded
         with closing(

@@ -155,7 +155,14 @@ def stylize_segment(job: SegmentJob) -> bytes:
             try:
                 with closing(
                     frames_after(
-                        video, frames, info, session, options, done=job.segment.done, left=job.segment.left
+                        video,
+                        frames,
+                        info,
+                        session,
+                        options,
+                        suffix=job.suffix,
+                        done=job.segment.done,
+                        left=job.segment.left,
                     )
                 ) as stylized:
                     for frame in stylized:

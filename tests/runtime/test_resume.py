@@ -129,6 +129,23 @@ def test_a_failed_job_goes_on(name: str, make_clip: MakeClip, invert: StyleSessi
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["in.mp4", output.name, whole.name])
 
 
+def test_frames_that_avi_shows_late_are_in_a_resumed_run(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    """A burst is shown until long after the frames behind it were due."""
+    pts = [*range(0, 120, 4), *range(200, 2200, 100)]
+    source = make_clip(tmp_path / "in.mp4", frames=len(pts), pts=pts, time_base=Fraction(1, 1000))
+    whole, output = tmp_path / "whole.avi", tmp_path / "out.avi"
+    stylize_file(source, whole, invert)
+    for stop in (25, 9):
+        with pytest.raises(StyleError):
+            stylize_file(source, output, StoppingSession(invert, after=stop), resume=True)
+    assert stylize_file(source, output, invert, resume=True).frames == len(pts)
+    assert video_times(output) == video_times(whole)
+    for one, other in zip(pictures(output), pictures(whole), strict=True):
+        assert np.abs(one - other).mean() < 8
+
+
 def test_transparency_is_in_every_run(invert: StyleSession, tmp_path: Path) -> None:
     """Of VP9 it lies beside the packets."""
     source, output = tmp_path / "in.mkv", tmp_path / "out.webm"
