@@ -81,28 +81,33 @@ class _Block:
 
     def deliver(self) -> None:
         """Pass on what waits. The first that raises stands for all: people press Ctrl-C twice."""
-        global _stopping_since
         try:
             while self.waiting:
                 self._pass_on(self.waiting.pop(0))
         finally:
             self.waiting.clear()
-        if self._outer is None or self._outer.lets_through:
-            _stopping_since = None  # whoever got the signals does not stop for them
+        self._is_not_stopped()
 
     def _handle(self, number: int, frame: object) -> None:
         global _stopping_since
         now = time.monotonic()
+        _stopping_since = _stopping_since or now
         if self.lets_through:
             self._pass_on(number)
-        elif _stopping_since is not None and now - _stopping_since > _PATIENCE_SECONDS:
+            self._is_not_stopped()
+        elif now - _stopping_since > _PATIENCE_SECONDS:
             if _is_command:
                 signal.signal(number, signal.SIG_DFL)
                 signal.raise_signal(number)
             self._pass_on(number)
         else:
-            _stopping_since = _stopping_since or now
             self.waiting.append(number)
+
+    def _is_not_stopped(self) -> None:
+        """Whoever got the signals does not stop for them, unless they wait further out."""
+        global _stopping_since
+        if self._outer is None or self._outer.lets_through:
+            _stopping_since = None
 
     def _pass_on(self, number: int) -> None:
         handler = self._before[number]

@@ -123,23 +123,22 @@ class VideoSink:
 
         ``whole`` says that all of the source is in it, so that sound which goes on after
         the last frame is kept too; otherwise sound ends with the last frame. Ctrl-C waits until
-        the file is in its place.
+        the file is in its place; one that :func:`uninterrupted` does not keep any more discards it.
 
         Raises:
             SinkError: the disk is full; or somebody else's file has the name now, and the
                 sentence says under which one all of this one is.
         """
         path, taken = self.output, ""
-        with uninterrupted():
-            with self._errors_as_sentences():
-                self._complete(whole=whole)
-                try:
-                    check_output(path, self._info.path, overwrite=self._overwrite)
-                except SinkError:  # it was free when this began
-                    path = free_name(path, "new")
-                    taken = f"{self.output} was taken meanwhile; the whole video is in {path}"
-                self._move_to(path)
-                self._after_finish()
+        with self._whole_or_discarded():
+            self._complete(whole=whole)
+            try:
+                check_output(path, self._info.path, overwrite=self._overwrite)
+            except SinkError:  # it was free when this began
+                path = free_name(path, "new")
+                taken = f"{self.output} was taken meanwhile; the whole video is in {path}"
+            self._move_to(path)
+            self._after_finish()
             if taken:
                 raise SinkError(taken)
         return path
@@ -147,18 +146,18 @@ class VideoSink:
     def keep_part(self) -> Path | None:
         """After an interruption: complete what there is as a playable file of its own.
 
-        Returns its path, or None where no frame was written.
+        Returns its path, or None where no frame was written, or the file was finished or discarded.
         """
         if not self.frames:
             self.discard()
-            return None
         part: Path | None = None
-        while part is None:
+        while self._is_unfinished:
             # One more Ctrl-C asks for what is being done already, or is about to be.
-            with contextlib.suppress(KeyboardInterrupt), uninterrupted(), self._errors_as_sentences():
+            with contextlib.suppress(KeyboardInterrupt), self._whole_or_discarded():
                 self._complete(whole=False)
-                part = free_name(self.output, "part")
-                self._move_to(part)
+                path = free_name(self.output, "part")
+                self._move_to(path)
+                part = path
                 self._after_part(part)
         return part
 
@@ -234,6 +233,16 @@ class VideoSink:
         duration = last - self._last_pts[0] if len(self._last_pts) > 1 else 0
         one_frame = Fraction(duration) * self._info.time_base if duration else 1 / self._info.rate
         return last * self._info.time_base + one_frame
+
+    @contextlib.contextmanager
+    def _whole_or_discarded(self) -> Iterator[None]:
+        """Ctrl-C waits for the end; an error, and a Ctrl-C that does not wait any more, discard the file."""
+        with uninterrupted(), self._errors_as_sentences():
+            try:
+                yield
+            except KeyboardInterrupt:
+                self.discard()
+                raise
 
     @contextlib.contextmanager
     def _errors_as_sentences(self) -> Iterator[None]:

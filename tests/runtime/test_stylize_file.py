@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from hypothesis import strategies as st
 
 from stylize_video.errors import JobInterrupted, SinkError, SourceError, StyleError, StylizeError
 from stylize_video.frame import TimedFrame
+from stylize_video.interrupts import Terminated
 from stylize_video.look import Look
 from stylize_video.pipeline import Hooks, stylize_file, stylize_frames
 from stylize_video.session import StyleSession
@@ -399,6 +401,51 @@ def test_ctrl_c_while_a_file_is_completed_does_not_undo_it(
         stylize_file(clip, tmp_path / "out.mp4", invert)
     assert len(pictures(tmp_path / "out.mp4")) == 12
     assert_nothing_left_but(tmp_path, "out.mp4")
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.webp"])
+@pytest.mark.parametrize("slow", ["stylize_video.sink.VideoSink._end", "stylize_video.sink.put_in_place"])
+def test_a_part_that_nobody_waits_for_any_more_is_none(
+    slow: str, name: str, clip: Path, invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first Ctrl-C stops the job at once, the second its part: no error, no part, no half file."""
+
+    def press(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("stylize_video.interrupts._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(slow, press)
+    with pytest.raises(JobInterrupted, match="what was done was not completed") as caught:
+        stylize_file(clip, tmp_path / name, invert, hooks=Hooks(on_frame=press))
+    assert caught.value.part is None
+    assert_nothing_left_but(tmp_path, *[".out.mp4.resume"] * (name == "out.mp4"))
+
+
+def test_a_file_that_nobody_waits_for_any_more_is_discarded(
+    clip: Path, invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def press_twice(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("stylize_video.interrupts._PATIENCE_SECONDS", 0)
+    monkeypatch.setattr("stylize_video.sink.put_in_place", press_twice)
+    with pytest.raises(JobInterrupted, match="what was done was not completed; 12 frames are kept"):
+        stylize_file(clip, tmp_path / "out.mp4", invert)
+    assert_nothing_left_but(tmp_path, ".out.mp4.resume")
+
+
+def test_an_interruption_whose_part_cannot_be_kept_is_no_error(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("stylize_video.sink.put_in_place", full)
+    with pytest.raises(JobInterrupted, match=r"interrupted: writing .* failed: No space left") as caught:
+        stylize_file(clip, tmp_path / "out.mp4", FailingSession(Terminated(), after=7))
+    assert (caught.value.part, caught.value.signal_number) == (None, signal.SIGTERM)
+    assert_nothing_left_but(tmp_path, ".out.mp4.resume")
 
 
 def test_ctrl_c_while_a_file_is_opened_leaves_nothing(
