@@ -135,7 +135,8 @@ class VideoEncoder:
         codec = stream.codec_context
         # Whole frames side by side where the encoder can, which PyAV leaves out: a slice a thread takes
         # x264 more bytes for worse pictures, the more cores there are, and keeps fewer of them busy.
-        codec.thread_type = "AUTO"
+        if self._codec.encoder != "rawvideo":  # where a frame would only wait for the next
+            codec.thread_type = "AUTO"
         codec.time_base = info.time_base
         codec.sample_aspect_ratio = info.pixel_aspect
         codec.colorspace, codec.color_range = self._tags()

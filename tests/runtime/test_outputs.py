@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 
 from media import standard_input, standard_output
 from stylize_video.edit import Edit
+from stylize_video.encoder import VideoEncoder
 from stylize_video.encoding import CODECS, Encoding
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.frame import TimedFrame
@@ -26,7 +28,7 @@ from stylize_video.inputs import FrameSource, Source, open_source
 from stylize_video.look import Look
 from stylize_video.outputs import FrameSink, open_sink, retimed_for
 from stylize_video.pipeline import stylize_file
-from stylize_video.pipes import StreamSource
+from stylize_video.pipes import PIPE_FORMATS, StreamSource
 from stylize_video.sequences import PictureSequence
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoInfo
@@ -187,6 +189,15 @@ def test_a_terminal_gets_no_video(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     with pytest.raises(SinkError, match="would go to the terminal"):
         open_sink(Path("-"), Frames(STAMPS).info, Frames(STAMPS))
+
+
+@pytest.mark.parametrize("kind", PIPE_FORMATS)
+def test_no_frame_waits_in_a_pipe_for_the_next(kind: str) -> None:
+    name, codec = PIPE_FORMATS[kind]
+    with av.open(io.BytesIO(), "w", format=name) as container:
+        encoder = VideoEncoder(container, VideoInfo.of(WIDTH, HEIGHT), codec=codec, options={})
+        picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        assert [len(list(encoder.encode(TimedFrame(pts, picture)))) for pts in range(4)] == [1] * 4
 
 
 def test_an_unknown_kind_of_pipe() -> None:
