@@ -46,8 +46,8 @@ _OF_VIDEO = ("language", "title", "creation_time")
 _LATE = Fraction(4, 100)
 """Seconds by which sound may be early without a word; about one frame."""
 
-_REACH = 5
-"""Seconds by which a packet before a part may reach into it."""
+_REACH = 30
+"""Seconds by which a packet before a part may reach into it; of subtitles that began earlier none is kept."""
 
 _CUT_BY_LIST = ("mp4", "mov")
 """Containers whose edit lists say what of a stream is not shown."""

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
+from media import Coding, write_video
 from stylize_video.edit import Edit
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
@@ -288,8 +289,8 @@ def test_sound_goes_on_where_videos_were_joined(
 
 
 def with_subtitles(pictures: Path, path: Path, spans: list[tuple[int, int]]) -> Path:
-    """A clip with a line from and to these milliseconds of its first second."""
-    lines = [f"00:00:00,{start:03d} --> 00:00:00,{end:03d}\nline {start}\n" for start, end in spans]
+    """A clip with a line from and to these milliseconds of its first minute."""
+    lines = [f"00:00:{a / 1000:06.3f} --> 00:00:{b / 1000:06.3f}\nline {a}\n" for a, b in spans]
     text = path.with_suffix(".srt")
     text.write_text("\n".join(f"{n}\n{line}" for n, line in enumerate(lines)))
     with av.open(str(pictures)) as video, av.open(str(text)) as subtitles, av.open(str(path), "w") as target:
@@ -317,6 +318,16 @@ def test_subtitles_are_cut_at_the_borders_of_a_part(
             (0, 300, b"line 200"),
             (400, 100, b"line 700"),
         ]
+
+
+def test_a_subtitle_that_began_long_before_a_part_is_in_it(invert: StyleSession, tmp_path: Path) -> None:
+    grey, coding = [np.full((48, 64, 3), 0.5)] * 40, Coding(options={"g": "1"}, time_base=Fraction(1))
+    clip = write_video(tmp_path / "in.mp4", grey, coding)
+    source = with_subtitles(clip, tmp_path / "in.mkv", [(8_000, 38_000)])
+    result = stylize_file(source, tmp_path / "out.mkv", invert, edit=Edit(start=35, end=36)).output
+    with av.open(str(result)) as container:
+        packets = [packet for packet in container.demux(subtitles=0) if packet.size]
+        assert [(packet.pts, packet.duration) for packet in packets] == [(0, 1000)]
 
 
 def test_one_subtitle_that_is_out_of_order_moves_no_other(
