@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from fractions import Fraction
 from numbers import Real
 from typing import TYPE_CHECKING
@@ -93,9 +94,9 @@ class Edit:
 
     def __init__(
         self,
-        start: float | Fraction | None = None,
-        end: float | Fraction | None = None,
-        fps: float | Fraction | None = None,
+        start: float | Fraction | Decimal | None = None,
+        end: float | Fraction | Decimal | None = None,
+        fps: float | Fraction | Decimal | None = None,
         scale: Scale | None = None,
     ) -> None:
         for name, value in {"start": start, "end": end}.items():
@@ -135,7 +136,7 @@ def parse_time(text: str) -> Fraction:
     Raises:
         StylizeError: it is none of these.
     """
-    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?", text):
+    if not re.fullmatch(r"(\d+:){0,2}\d+(\.\d+)?|\.\d+", text):
         raise StylizeError(f"a time is written as 90, 90.5, 1:30 or 0:01:30.5, not {text!r}")
     seconds = Fraction(0)
     for part in text.split(":"):
@@ -157,24 +158,24 @@ def parse_rate(text: str) -> Fraction:
         raise StylizeError(f"frames a second are written as 25, 29.97 or 30000/1001, not {text!r}") from None
 
 
-def rate_of(fps: float | Fraction) -> Fraction:
+def rate_of(fps: float | Fraction | Decimal) -> Fraction:
     """Frames a second as a fraction; decimals near the rates of television are taken for them.
 
     Raises:
         StylizeError: it is not above 0, or above 1000.
     """
-    rate = _fraction("a frame rate", fps)
+    rate = _fraction("a frame rate", fps).limit_denominator(10_000)
     if not 0 < rate <= 1000:
-        raise StylizeError(f"the frames a second must be above 0 and at most 1000, got {float(fps):g}")
-    rate = rate.limit_denominator(10_000)
+        taken = ", which is taken for 0" if fps and not rate else ""
+        raise StylizeError(f"the frames a second must be above 0 and at most 1000, got {float(fps):g}{taken}")
     television = Fraction(round(rate * 1001 / 1000) * 1000, 1001)
     is_decimal = not isinstance(fps, Fraction) and rate.denominator != 1
     return television if is_decimal and television and abs(rate - television) < Fraction(1, 200) else rate
 
 
-def _fraction(name: str, value: float | Fraction) -> Fraction:
-    if not isinstance(value, Real) or not math.isfinite(value):
-        raise StylizeError(f"{name} is a number, got {value!r}")
+def _fraction(name: str, value: float | Fraction | Decimal) -> Fraction:
+    if not isinstance(value, Real | Decimal) or not math.isfinite(value):
+        raise StylizeError(f"{name} must be a number, got {value!r}")
     # 0.1 means a tenth, which no float is.
     return value if isinstance(value, Fraction) else Fraction(float(value)).limit_denominator(10**6)
 

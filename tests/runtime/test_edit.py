@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -48,7 +49,15 @@ def times(path: Path) -> list[float]:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90", 90), ("90.5", 90.5), ("1:30", 90), ("0:01:30.25", 90.25), ("00:00:00", 0), ("2:00:00", 7200)],
+    [
+        ("90", 90),
+        ("90.5", 90.5),
+        ("1:30", 90),
+        ("0:01:30.25", 90.25),
+        ("00:00:00", 0),
+        ("2:00:00", 7200),
+        (".5", 0.5),
+    ],
 )
 def test_times(text: str, seconds: float) -> None:
     assert parse_time(text) == Fraction(seconds)
@@ -75,7 +84,8 @@ def test_rates(text: str, rate: Fraction) -> None:
 
 def test_an_edit_takes_any_numbers() -> None:
     """A tenth is a tenth, also where a float writes it."""
-    edit = Edit(start=0.1, end=np.float64(2.5), fps=12)
+    edit = Edit(start=Decimal("0.1"), end=np.float64(2.5), fps=12)
+    assert edit == Edit(start=0.1, end=2.5, fps=12)
     assert (edit.start, edit.end, edit.fps) == (Fraction(1, 10), Fraction(5, 2), Fraction(12))
     assert replace(edit, end=None) == Edit(Fraction(1, 10), fps=Fraction(12))
     assert pickle.loads(pickle.dumps(edit)) == edit
@@ -115,8 +125,9 @@ def test_sizes_that_are_none(text: str) -> None:
         (lambda: parse_rate("1/0"), "frames a second are written as"),
         (lambda: Edit(fps=Fraction(0)), "above 0"),
         (lambda: Edit(fps=Fraction(5000)), "at most 1000"),
-        (lambda: Edit(fps=float("inf")), "a frame rate is a number, got inf"),
-        (lambda: Edit(end="1"), "the end is a number, got '1'"),  # type: ignore[arg-type]
+        (lambda: Edit(fps=0.00001), "above 0 and at most 1000, got 1e-05, which is taken for 0"),
+        (lambda: Edit(fps=float("inf")), "a frame rate must be a number, got inf"),
+        (lambda: Edit(end="1"), "the end must be a number, got '1'"),  # type: ignore[arg-type]
         (lambda: Edit(start=Fraction(-1)), "must not be negative"),
         (lambda: Edit(start=Fraction(5), end=Fraction(5)), "the end must be after the start"),
         (lambda: Edit(start=Fraction(10**12)), "more than three years"),
