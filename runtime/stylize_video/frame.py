@@ -51,6 +51,20 @@ def as_frame(picture: AnyFrame) -> Frame:
     raise StylizeError(f"frames are uint8 [H, W, 3] BGR, got {got}")
 
 
+def as_timed_frame(frame: object) -> TimedFrame:
+    """``frame`` itself, if it is one of a sequence.
+
+    Raises:
+        StylizeError: it is something else, such as a bare picture.
+    """
+    if isinstance(frame, TimedFrame):
+        return frame
+    raise StylizeError(
+        f"frames of a sequence are TimedFrame(pts, image), got {type(frame).__name__};"
+        " StyleSession.stylize takes single pictures"
+    )
+
+
 def resized(plane: Frame, height: int, width: int) -> Frame:
     """A frame, or its transparency, at another size; itself where it has that size already."""
     if plane.shape[:2] == (height, width):

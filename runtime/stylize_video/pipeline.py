@@ -16,7 +16,7 @@ from stylize_video.edit import Edit
 from stylize_video.encoding import Encoding
 from stylize_video.errors import JobInterrupted, SinkError, SourceError, StylizeError
 from stylize_video.files import behind_links
-from stylize_video.frame import Frame, TimedFrame
+from stylize_video.frame import Frame, TimedFrame, as_timed_frame
 from stylize_video.inputs import FrameSource, Source, open_source, parse_source
 from stylize_video.interrupts import Terminated, interruptible, uninterrupted
 from stylize_video.journal import open_journal
@@ -90,12 +90,7 @@ def stylize_frames(
     stylizer = Stylizer(session, look, smooth=smooth, working_size=working_size)
 
     def render(frame: TimedFrame) -> Frame:
-        if not isinstance(frame, TimedFrame):
-            raise StylizeError(
-                f"frames of a sequence are TimedFrame(pts, image), got {type(frame).__name__};"
-                " StyleSession.stylize takes single pictures"
-            )
-        return stylizer.render(frame.image)
+        return stylizer.render(as_timed_frame(frame).image)
 
     def stylized_frames() -> Generator[TimedFrame, None, None]:
         with (

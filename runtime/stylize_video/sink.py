@@ -23,7 +23,7 @@ from stylize_video.encoder import VideoEncoder
 from stylize_video.encoding import Codec, Encoding
 from stylize_video.errors import SinkError
 from stylize_video.files import LONGEST_NAME, for_ffmpeg, put_in_place, temporary_beside
-from stylize_video.frame import TimedFrame
+from stylize_video.frame import TimedFrame, as_timed_frame
 from stylize_video.interrupts import uninterrupted
 from stylize_video.probe import reason
 from stylize_video.shared_packets import SharedPackets
@@ -111,8 +111,11 @@ class VideoSink:
         """Encode one frame and copy the sound up to it.
 
         Raises:
-            SinkError: the disk is full, or the encoder refuses the frame.
+            SinkError: the disk is full; the encoder refuses the frame; it has another size than the
+                video, or is shown before the one that came last; or the file was finished or discarded.
+            StylizeError: it is no :class:`TimedFrame`.
         """
+        self._check(as_timed_frame(frame))
         with self._errors_as_sentences():
             self._write(frame)
         self._last_pts.append(frame.pts)
@@ -126,9 +129,13 @@ class VideoSink:
         the file is in its place; one that :func:`uninterrupted` does not keep any more discards it.
 
         Raises:
-            SinkError: the disk is full; or somebody else's file has the name now, and the
-                sentence says under which one all of this one is.
+            SinkError: the disk is full; no frame was written; or somebody else's file has the name now,
+                and the sentence says under which one all of this one is.
         """
+        self._check_unfinished()
+        if not self.frames:
+            self.discard()
+            raise SinkError(f"no frame was written to {self.output}")
         path, taken = self.output, ""
         with self._whole_or_discarded():
             self._complete(whole=whole)
@@ -212,6 +219,21 @@ class VideoSink:
         return "; nothing was kept"
 
     # ---
+
+    def _check(self, frame: TimedFrame) -> None:
+        self._check_unfinished()
+        shape, (height, width) = frame.image.shape, (self._info.height, self._info.width)
+        if shape != (height, width, 3):
+            raise SinkError(f"frames of {self.output} are [{height}, {width}, 3], got {list(shape)}")
+        if self._last_pts and frame.pts <= self._last_pts[-1]:
+            raise SinkError(
+                f"time stamps of {self.output} rise from frame to frame, got"
+                f" {frame.pts} after {self._last_pts[-1]}"
+            )
+
+    def _check_unfinished(self) -> None:
+        if not self._is_unfinished:
+            raise SinkError(f"{self.output} was finished or given up already")
 
     def _close(self) -> None:
         with contextlib.suppress(*FAILURES):  # closing writes, which may be what failed

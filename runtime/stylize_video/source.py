@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 
@@ -26,7 +27,7 @@ from stylize_video.colors import BT709, ColorTags
 from stylize_video.damage import WHOLE, breaks_off, goes_on_after
 from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
 from stylize_video.edit import Edit, Window, rate_of
-from stylize_video.errors import SourceError
+from stylize_video.errors import SourceError, StylizeError
 from stylize_video.filters import Filter, ten_bits, tone_mapping
 from stylize_video.frame import Alpha, Frame, TimedFrame
 from stylize_video.joins import is_joined
@@ -95,8 +96,12 @@ class VideoInfo:
         """Of frames that come from no file, ``rate`` a second: their time stamps count them, from 0 on.
 
         Raises:
-            StylizeError: the rate is not above 0, or above 1000.
+            StylizeError: a side is no whole number above 0; the rate is not above 0, or above 1000.
         """
+        if not all(isinstance(side, Integral) and side > 0 for side in (width, height)):
+            raise StylizeError(
+                f"a width and a height are whole numbers above 0, got {width!r} and {height!r}"
+            )
         rate = rate_of(rate)
         return cls(Path(), width, height, time_base=1 / rate, start_pts=0, rate=rate)
 

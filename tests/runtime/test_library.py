@@ -11,7 +11,7 @@ import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 import numpy as np
 import pytest
@@ -109,6 +109,12 @@ def test_frames_of_ones_own_become_a_video(tmp_path: Path) -> None:
         frames = list(video)
         assert [frame.pts * video.info.time_base * info.rate for frame in frames] == list(range(10))
         assert [round(float(frame.image.mean()) / 20) for frame in frames] == list(range(10))
+
+
+@pytest.mark.parametrize("size", [(0, 48), (64, -4), (64.5, 48), ("64", "48")])
+def test_frames_of_ones_own_have_a_size(size: tuple[Any, Any]) -> None:
+    with pytest.raises(StylizeError, match="a width and a height are whole numbers above 0, got "):
+        VideoInfo.of(*size)
 
 
 def test_threads_share_a_session(clip: Path, invert_style: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import av
 import av.error
 import pytest
 
-from stylize_video.errors import SinkError
+from stylize_video.errors import SinkError, StylizeError
 from stylize_video.frame import TimedFrame
 from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.pipeline import Hooks, stylize_file
@@ -194,6 +194,37 @@ def test_a_block_finishes_the_file_and_an_error_in_it_leaves_nothing(tmp_path: P
         write(sink, range(1 // 0))
     assert names_in(tmp_path) == ["finished.mp4", "out.mp4"]
     assert len(times_of(tmp_path / "out.mp4")) == 3
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_without_a_frame_a_file_that_is_there_stays(live: bool, tmp_path: Path) -> None:
+    (tmp_path / "out.mp4").write_bytes(b"good")
+    with (
+        pytest.raises(SinkError, match=r"no frame was written to .*out\.mp4"),
+        sink_of(live, tmp_path / "out.mp4", overwrite=True),
+    ):
+        pass
+    assert (tmp_path / "out.mp4").read_bytes() == b"good"
+    assert names_in(tmp_path) == ["out.mp4"]
+
+
+def test_what_is_no_frame_of_the_video_is_told_at_once(tmp_path: Path) -> None:
+    sink = sink_of(False, tmp_path / "out.mp4")
+    write(sink, range(2))
+    picture = draw_picture(2, 64, 48)
+    with pytest.raises(StylizeError, match=r"are TimedFrame\(pts, image\), got ndarray"):
+        sink.write(picture)  # type: ignore[arg-type]  # as mypy says, too
+    with pytest.raises(SinkError, match=r"are \[48, 64, 3\], got \[64, 48, 3\]"):
+        sink.write(TimedFrame(6000, draw_picture(2, 48, 64)))
+    for pts in (0, 3000):
+        with pytest.raises(SinkError, match=rf"rise from frame to frame, got {pts} after 3000"):
+            sink.write(TimedFrame(pts, picture))
+    sink.write(TimedFrame(6000, picture))
+    assert len(times_of(sink.finish())) == 3
+    for once_more in (sink.finish, lambda: sink.write(TimedFrame(9000, picture))):
+        with pytest.raises(SinkError, match="was finished or given up already"):
+            once_more()
+    assert names_in(tmp_path) == ["out.mp4"]
 
 
 @pytest.mark.parametrize("name", ["av.open", "VideoEncoder", "StreamCopier"])
