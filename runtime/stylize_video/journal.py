@@ -41,6 +41,7 @@ from stylize_video.journal_format import (
     SIDE,
     Contents,
     Record,
+    is_of_another_version,
     parse,
     read_contents,
 )
@@ -67,7 +68,7 @@ class Journal:
 
     Raises:
         StaleJournalError: a journal is there, and neither ``resume`` nor ``replace`` was
-            asked for; or it is one of another job.
+            asked for; or it is one of another job or another version.
         OSError: the folder is missing, cannot be written, or full.
     """
 
@@ -267,6 +268,11 @@ class Journal:
 
     def _begin(self, job: dict[str, str], *, resume: bool, replace: bool) -> None:
         lock(self._file, self.path)
+        if not replace and is_of_another_version(self._file):
+            raise StaleJournalError(
+                f"{self.path} was left by another version of stylize-video, which can go on with it;"
+                " pass -y to start again"
+            )
         found = read_contents(self._file)
         other = _differences(found.job, job)
         self._parts = [] if other else found.parts

@@ -15,7 +15,10 @@ JOB, ENCODER, FRAME, SIDE, PACKET, PART = b"J", b"E", b"F", b"S", b"P", b"K"
 """Kinds: the job's facts, an encoder's stream header, a frame that goes into it, side data of the packet
 behind, a packet that came out, a playable file made of the frames so far."""
 
-MAGIC = b"stylize-video journal 1\n"
+_NAME = b"stylize-video journal "
+MAGIC = _NAME + b"2\n"
+"""Another number for everything that an earlier version would take for another job, or cannot read."""
+
 _RECORD = struct.Struct("<cBqqqII")  # kind, is keyframe, pts, dts, duration, size, CRC-32 of it all
 _LARGE = (SIDE, PACKET)
 _MOST_BYTES = 2**20
@@ -73,6 +76,13 @@ def parse(file: io.RawIOBase | io.BytesIO, *, contents: bool) -> Iterator[tuple[
                 return
         yield Record(kind, pts, dts, duration, bool(is_keyframe), content), offset
         file.seek(offset)
+
+
+def is_of_another_version(file: io.RawIOBase | io.BytesIO) -> bool:
+    """Whether it is a journal that only another version can go on with."""
+    file.seek(0)
+    head = file.read(len(MAGIC)) or b""
+    return head.startswith(_NAME) and len(head) == len(MAGIC) and head != MAGIC
 
 
 def read_contents(file: io.RawIOBase | io.BytesIO) -> Contents:

@@ -29,6 +29,7 @@ from stylize_video.encoding import ANIMATIONS, CODECS, Encoding
 from stylize_video.errors import JobInterrupted, SinkError, StyleError
 from stylize_video.frame import Frame
 from stylize_video.journal import Journal, StaleJournalError, journal_path
+from stylize_video.journal_format import MAGIC
 from stylize_video.look import Look
 from stylize_video.options import Options
 from stylize_video.pipeline import Hooks, stylize_file
@@ -398,8 +399,21 @@ def test_the_keywords_of_a_job_are_its_options() -> None:
     assert keywords == {f.name for f in fields(Options)}
 
 
+def test_a_journal_of_another_version_is_kept(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    journal = interrupted(clip, output, invert)
+    content = journal.read_bytes().replace(MAGIC, b"stylize-video journal 1\n", 1)
+    journal.write_bytes(content)
+    for resume in (True, False):
+        with pytest.raises(StaleJournalError, match=r"left by another version of .*; pass -y to start again"):
+            stylize_file(clip, output, invert, resume=resume)
+        assert journal.read_bytes() == content
+    assert stylize_file(clip, output, invert, overwrite=True).frames == 12
+    assert not journal.exists()
+
+
 def test_a_damaged_journal_is_no_journal(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
-    for content in (b"", b"junk" * 100, b"stylize-video journal 1\n" + bytes(500)):
+    for content in (b"", b"junk" * 100, MAGIC + bytes(500)):
         journal_path(tmp_path / "out.mp4").write_bytes(content)
         stylize_file(clip, tmp_path / "out.mp4", invert, resume=True, overwrite=True)
         assert len(video_times(tmp_path / "out.mp4")) == 12
