@@ -16,12 +16,13 @@ from types import TracebackType
 from typing import NoReturn, TextIO
 
 from stylize_video.errors import JobInterrupted, StylizeError, first_line
-from stylize_video.interrupts import Terminated, noted_interrupts, stop_at_once
+from stylize_video.interrupts import Terminated, at_sudden_end, noted_interrupts, stop_at_once
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
 
 _PLAIN_SECONDS = 2.0
+_SHOW_CURSOR = b"\x1b[?25h\n"
 _OF_THE_TRAINING_SIDE = frozenset({"torch", "torchvision", "onnxscript"})
 """Packages that stylizing does without: the extra ``train`` brings them."""
 
@@ -204,6 +205,7 @@ class ProgressLine:
 
     def __enter__(self) -> ProgressLine:
         if self._bar:
+            at_sudden_end(self, lambda: os.write(sys.stderr.fileno(), _SHOW_CURSOR))
             with suppress(OSError):  # a terminal that is gone ends no work, here and below
                 self._bar.start()
         return self

@@ -9,13 +9,15 @@ through at points where nothing is half done.
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 _TERMINATING = [signal.SIGTERM]
 if hasattr(signal, "SIGHUP"):  # not on Windows
@@ -97,8 +99,7 @@ class _Block:
             self._is_not_stopped()
         elif now - _stopping_since > _PATIENCE_SECONDS:
             if _is_command:
-                signal.signal(number, signal.SIG_DFL)
-                signal.raise_signal(number)
+                _end_at_once(number)
             self._pass_on(number)
         else:
             self.waiting.append(number)
@@ -118,6 +119,25 @@ class _Block:
             signal.raise_signal(number)
 
 
+def at_sudden_end(owner: object, act: Callable[[], object]) -> None:
+    """Have ``act`` done where a signal ends a command's process at once, as long as ``owner`` is there.
+
+    It takes no lock, which what hangs may hold, and does no harm where it is too late.
+    """
+    _last_acts[owner] = act
+
+
+def _end_at_once(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)  # one more ends what hangs here
+    for act in list(_last_acts.values()):
+        with suppress(Exception):
+            act()
+    with suppress(Exception):  # a printing thread may hold the lock of sys.stderr itself
+        os.write(sys.stderr.fileno(), b"error: interrupted once more: ended at once, nothing was completed\n")
+    signal.raise_signal(number)
+
+
+_last_acts: WeakKeyDictionary[object, Callable[[], object]] = WeakKeyDictionary()
 _innermost: _Block | None = None
 _stopping_since: float | None = None
 """When the first signal came that stops the outermost block, by ``time.monotonic``."""
@@ -131,8 +151,8 @@ def uninterrupted() -> Iterator[Sequence[int]]:
     :func:`let_through` and :func:`interruptible` let them stop the block before. An error of the block
     comes first. The block gets the signals that wait, to be quicker then. One that comes five seconds
     after a first one stops the block wherever it is, so that nobody is kept by what hangs; it ends the
-    process of a command, but not a notebook. Only the main thread is ever interrupted; in others this
-    does nothing.
+    process of a command (:func:`at_sudden_end`), but not a notebook. Only the main thread is ever
+    interrupted; in others this does nothing.
     """
     global _innermost, _stopping_since
     if threading.current_thread() is not threading.main_thread():

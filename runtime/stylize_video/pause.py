@@ -8,8 +8,11 @@ import select
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import Any
+
+from stylize_video.interrupts import at_sudden_end
 
 _POLL_SECONDS = 0.1
 
@@ -62,6 +65,7 @@ class _Terminal:
         self._ended = False
         self._before = termios.tcgetattr(descriptor)
         self._restore = termios.tcsetattr, termios.TCSADRAIN
+        at_sudden_end(self, partial(termios.tcsetattr, descriptor, termios.TCSANOW, self._before))
         tty.setcbreak(descriptor)
 
     def read(self, seconds: float) -> str:

@@ -12,6 +12,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -24,7 +25,7 @@ from stylize_video.encoding import Codec, Encoding
 from stylize_video.errors import SinkError
 from stylize_video.files import LONGEST_NAME, for_ffmpeg, put_in_place, temporary_beside
 from stylize_video.frame import TimedFrame, as_timed_frame
-from stylize_video.interrupts import uninterrupted
+from stylize_video.interrupts import at_sudden_end, uninterrupted
 from stylize_video.probe import reason
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.source import VideoInfo
@@ -178,7 +179,9 @@ class VideoSink:
     # What sinks that do more than write a file do otherwise
 
     def _make_temporary(self) -> Path:
-        return temporary_beside(self.output)
+        temporary = temporary_beside(self.output)
+        at_sudden_end(self, partial(temporary.unlink, missing_ok=True))
+        return temporary
 
     def _muxing(self) -> dict[str, str]:
         """Options of the container."""

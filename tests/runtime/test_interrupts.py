@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -125,8 +127,48 @@ def test_one_more_ctrl_c_much_later_stops_what_hangs(
         f"with contextlib.suppress(KeyboardInterrupt):{block}"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr) == (-signal.SIGINT if stops and of_command else 0, "")
+    sentence = "error: interrupted once more: ended at once, nothing was completed\n"
+    ended = (-signal.SIGINT, sentence) if stops and of_command else (0, "")
+    assert (result.returncode, result.stderr) == ended
     assert ("hangs on" in result.stdout) == (block == HANGING and not stops)
+
+
+def test_a_sudden_end_leaves_a_usable_terminal_and_no_half_file(tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty", reason="pseudo terminals are a POSIX thing")
+    termios = pytest.importorskip("termios", reason="likewise")
+    program = (
+        "import signal, sys\n"
+        "from stylize_video import VideoInfo, VideoSink, interrupts\n"
+        "from stylize_video.console import ProgressLine\n"
+        "from stylize_video.pause import PauseKey\n"
+        "interrupts._PATIENCE_SECONDS = 0\n"
+        "interrupts.interrupt_on_termination()\n"
+        "line = ProgressLine('hanging')\n"
+        "with interrupts.uninterrupted(), line, PauseKey(print), VideoSink('o.mp4', VideoInfo.of(64, 48)):\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    signal.raise_signal(signal.SIGINT)\n"
+        "    print('hangs on')\n"
+    )
+    ours, theirs = pty.openpty()
+    before = termios.tcgetattr(theirs)
+    begin = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); exec(sys.argv[1])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", begin, program],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+        cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    assert process.wait(60) == -signal.SIGINT
+    shown = os.read(ours, 65536).decode()
+    assert termios.tcgetattr(theirs) == before
+    os.close(ours)
+    os.close(theirs)
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1
+    assert shown.endswith("nothing was completed\r\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_error_of_the_block_comes_first() -> None:
