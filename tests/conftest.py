@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import tomllib
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 import stylize_video  # noqa: F401  # before any test imports ONNX Runtime, which would report the run
+from stylize_video import interrupts
 from support import ROOT, Command, MakeClip, command_line, save_style, write_clip
 
 SCRIPTS: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
@@ -83,6 +85,13 @@ def _one_thread() -> None:
 def _own_cache_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Tests and the commands they start remember nothing in the folder of whoever runs them."""
     os.environ["STYLIZE_VIDEO_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _no_command() -> Iterator[None]:
+    """A command that runs in this process leaves it as it was: signals would end it in later tests."""
+    yield
+    interrupts._is_command = False
 
 
 @pytest.fixture(scope="session")
