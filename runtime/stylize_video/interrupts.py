@@ -22,7 +22,8 @@ from weakref import WeakKeyDictionary
 _TERMINATING = [signal.SIGTERM]
 if hasattr(signal, "SIGHUP"):  # not on Windows
     _TERMINATING.append(signal.SIGHUP)
-_STOPPING = (signal.SIGINT, *_TERMINATING)
+STOPPING = (signal.SIGINT, *_TERMINATING)
+"""Signals that ask a process to stop, as far as the system has them."""
 _AGAIN_SECONDS = 0.02
 _PATIENCE_SECONDS = 5.0
 
@@ -54,7 +55,7 @@ def interrupt_on_termination() -> None:
 
 def stop_at_once() -> None:
     """Let a signal end the process without a word: nothing is left that it could spoil."""
-    for number in _STOPPING:
+    for number in STOPPING:
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
 
@@ -69,7 +70,7 @@ class _Block:
         self._before: dict[int, Any] = {}
 
     def take_over(self) -> None:
-        for number in _STOPPING:
+        for number in STOPPING:
             handler = signal.getsignal(number)
             if handler not in (signal.SIG_IGN, None):  # None: a handler that Python cannot give back
                 self._before[number] = handler

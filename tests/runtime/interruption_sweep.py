@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import faulthandler
-import signal
 import sys
 import threading
 from contextlib import AbstractContextManager, closing, nullcontext
-from types import FrameType
-from typing import Any
 
+from interrupting import CtrlC
 from stylize_video.interrupts import interruptible, uninterrupted
 from stylize_video.threads import ReadAhead, WriteBehind, in_order
 
@@ -19,27 +17,18 @@ def interrupt_everywhere(held: bool, *, every: int = 29) -> None:
 
     ``held`` says that signals wait meanwhile, as in a job; no thread may be left then either.
     """
-    left = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            signal.raise_signal(signal.SIGINT)
-        return trace
-
     place = interruptions = 0
-    while left <= 0:
+    has_come = True
+    while has_come:
         place += every
-        left = place
+        ctrl_c = CtrlC(place)
         faulthandler.dump_traceback_later(20, exit=True)
         try:
-            sys.settrace(trace)
-            run_all_stages(uninterrupted() if held else nullcontext())
+            with ctrl_c.coming():
+                run_all_stages(uninterrupted() if held else nullcontext())
         except KeyboardInterrupt:
             interruptions += 1
-        finally:
-            sys.settrace(None)
+        has_come = ctrl_c.left <= 0
         assert not held or threading.active_count() == 1
     faulthandler.cancel_dump_traceback_later()
     assert interruptions > 50

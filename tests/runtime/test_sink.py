@@ -10,13 +10,12 @@ import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import av
 import av.error
 import pytest
 
+from interrupting import CtrlC
 from stylize_video.errors import SinkError, StylizeError
 from stylize_video.frame import TimedFrame
 from stylize_video.live.recording_sink import RecordingSink
@@ -241,30 +240,20 @@ def test_what_cannot_be_opened_leaves_nothing_and_is_told(
 
 
 def test_ctrl_c_at_any_moment_of_keeping_a_part_is_harmless(tmp_path: Path) -> None:
-    left = 0
-
-    def trace(frame: FrameType, event: str, argument: object) -> Any:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            signal.raise_signal(signal.SIGINT)
-        return trace
-
     kept = place = 0
-    while left <= 0:
-        left = 0
+    has_come = True
+    while has_come:
         sink = VideoSink(tmp_path / "out.mp4", info(tmp_path), copy_streams=False)
         write(sink, range(3))
         place += 7
-        left = place
+        ctrl_c = CtrlC(place)
         part: Path | None = None
         try:
-            sys.settrace(trace)
-            part = sink.keep_part()
+            with ctrl_c.coming():
+                part = sink.keep_part()
         except KeyboardInterrupt:  # before it began, or after it ended
             part = None
-        finally:
-            sys.settrace(None)
+        has_come = ctrl_c.left <= 0
         for path in tmp_path.glob("*.part*.mp4"):
             kept += 1
             assert len(times_of(path)) == 3

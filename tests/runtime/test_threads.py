@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -214,5 +215,6 @@ def test_opencv_never_gets_more_threads_than_it_had() -> None:
 def test_ctrl_c_at_any_moment_leaves_nobody_waiting(held: str) -> None:
     program = Path(__file__).with_name("interruption_sweep.py")
     command = [sys.executable, str(program), held]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}  # our helpers among them
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env, check=False)
     assert done.returncode == 0, done.stderr

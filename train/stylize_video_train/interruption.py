@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_TERMINATING = [signal.SIGTERM]
-if hasattr(signal, "SIGHUP"):  # not on Windows
-    _TERMINATING.append(signal.SIGHUP)
+from stylize_video.interrupts import STOPPING
 
 
 class StopRequest:
@@ -36,8 +34,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.signal_number = request.signal_number or number
 
-    numbers = (signal.SIGINT, *_TERMINATING)
-    obeyed = [n for n in numbers if signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    obeyed = [n for n in STOPPING if signal.getsignal(n) not in (signal.SIG_IGN, None)]
     before = {number: signal.signal(number, note) for number in obeyed}
     try:
         yield request
@@ -48,5 +45,5 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 def ignore_signals(_: int = 0) -> None:
     """For workers: signals reach every process of a terminal or group, and the loop decides when to stop."""
-    for number in (signal.SIGINT, *_TERMINATING):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)

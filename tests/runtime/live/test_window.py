@@ -51,9 +51,11 @@ class GreyCamera(MjpegServer):
 
 
 @contextmanager
-def window(desktop: Desktop, folder: Path, *arguments: object) -> Iterator[subprocess.Popen[str]]:
+def window(
+    desktop: Desktop, folder: Path, *arguments: object, camera: MjpegServer | None = None
+) -> Iterator[subprocess.Popen[str]]:
     """``stylize-camera`` on a grey camera, its window open; quit by the test."""
-    with serving(GreyCamera(fps=30, plain=True)) as camera:
+    with serving(camera or GreyCamera(fps=30, plain=True)) as camera:
         process = subprocess.Popen(
             [
                 *command_line("stylize_video.live.cli:main"),
@@ -183,45 +185,27 @@ def test_the_divider_is_dragged(desktop: Desktop, invert_style: Path, tmp_path: 
 def test_a_camera_that_goes_is_told_and_the_picture_stays(
     desktop: Desktop, invert_style: Path, tmp_path: Path
 ) -> None:
-    with serving(GreyCamera(fps=30, plain=True)) as camera:
-        process = subprocess.Popen(
-            [*command_line("stylize_video.live.cli:main"), camera.url, "-s", str(invert_style)],
-            env=desktop.environment,
-            cwd=tmp_path,
-        )
-        try:
-            desktop.wait_for_window(TITLE)
-            wait_for(desktop, is_near(255 - GREY))
-            camera.stop()
-            picture = wait_for(desktop, lambda picture: has_words(picture[-picture.shape[0] // 4 :]))
-            assert is_near(255 - GREY)(picture)
-            camera.start()
-            wait_for(desktop, is_plain)
-            desktop.press("q")
-            assert process.wait(20) == 0
-        finally:
-            process.kill()
-            process.wait()
+    camera = GreyCamera(fps=30, plain=True)
+    with window(desktop, tmp_path, "-s", invert_style, camera=camera) as process:
+        wait_for(desktop, is_near(255 - GREY))
+        camera.stop()
+        picture = wait_for(desktop, lambda picture: has_words(picture[-picture.shape[0] // 4 :]))
+        assert is_near(255 - GREY)(picture)
+        camera.start()
+        wait_for(desktop, is_plain)
+        desktop.press("q")
+        assert process.wait(20) == 0
 
 
 @needs_x
 def test_a_strip_opens_a_window_that_fits_on_a_screen(
     desktop: Desktop, invert_style: Path, tmp_path: Path
 ) -> None:
-    with serving(GreyCamera(fps=30, width=2000, height=60, plain=True)) as camera:
-        process = subprocess.Popen(
-            [*command_line("stylize_video.live.cli:main"), camera.url, "-s", str(invert_style)],
-            env=desktop.environment,
-            cwd=tmp_path,
-        )
-        try:
-            desktop.wait_for_window(TITLE)
-            wait_until(lambda: desktop.geometry()[2:] == (1280, 240))
-            desktop.press("q")
-            assert process.wait(20) == 0
-        finally:
-            process.kill()
-            process.wait()
+    camera = GreyCamera(fps=30, width=2000, height=60, plain=True)
+    with window(desktop, tmp_path, "-s", invert_style, camera=camera) as process:
+        wait_until(lambda: desktop.geometry()[2:] == (1280, 240))
+        desktop.press("q")
+        assert process.wait(20) == 0
 
 
 DISPLAY_THAT_GOES = """
