@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import errors_as_sentences, fail, printable, run_command, say
+from stylize_video.console import errors_as_sentences, fail, run_command, say
 from stylize_video.contract import PRECISIONS, Precision, StyleMetadata
+from stylize_video.text import printable
 
 if TYPE_CHECKING:
     from stylize_video_export.export import Export

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from stylize_video.colors import ColorTags
-    from stylize_video.edit import Edit, Scale
+    from stylize_video.edit import Edit
     from stylize_video.encoding import Encoding
     from stylize_video.errors import (
         DeviceError,
@@ -44,10 +44,12 @@ if TYPE_CHECKING:
     from stylize_video.pipes import RawFormat
     from stylize_video.session import StyleSession
     from stylize_video.sink import VideoSink
-    from stylize_video.source import VideoInfo, VideoSource
+    from stylize_video.source import VideoSource
     from stylize_video.style import Style
     from stylize_video.stylizer import Stylizer
+    from stylize_video.values import Scale
     from stylize_video.variants import open_session
+    from stylize_video.video_info import VideoInfo
     from stylize_video.working_size import WorkingSize
 
     __version__: str
@@ -85,7 +87,7 @@ __all__ = [
 
 _HOMES = {
     "colors": ("ColorTags",),
-    "edit": ("Edit", "Scale"),
+    "edit": ("Edit",),
     "encoding": ("Encoding",),
     "errors": ("DeviceError", "JobInterrupted", "SinkError", "SourceError", "StyleError", "StylizeError"),
     "frame": ("Frame", "TimedFrame"),
@@ -96,10 +98,12 @@ _HOMES = {
     "pipes": ("RawFormat",),
     "session": ("StyleSession",),
     "sink": ("VideoSink",),
-    "source": ("VideoInfo", "VideoSource"),
+    "source": ("VideoSource",),
     "style": ("Style",),
     "stylizer": ("Stylizer",),
+    "values": ("Scale",),
     "variants": ("open_session",),
+    "video_info": ("VideoInfo",),
     "working_size": ("WorkingSize",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

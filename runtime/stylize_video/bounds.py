@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
-
-from stylize_video.errors import StylizeError
 
 MAX_SIDE = 2**14
 """Pixels of a video's or a style's longer side."""
@@ -22,26 +19,6 @@ TRIAL_SIZE = (64, 96)
 
 MAX_FIXED_PIXELS = 2**24
 """Of the one size that a foreign graph may insist on."""
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Width and height of ``640x360``.
-
-    Raises:
-        StylizeError: ``text`` is no size, or one that no frame may have.
-    """
-    from stylize_video.contract import MIN_SIDE
-
-    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text)
-    if not match or min(int(match[1]), int(match[2])) < MIN_SIDE:
-        raise StylizeError(f"sizes look like 640x360 and are at least {MIN_SIDE}x{MIN_SIDE}, got {text!r}")
-    width, height = int(match[1]), int(match[2])
-    if max(width, height) > MAX_SIDE or width * height > MAX_VIDEO_PIXELS:
-        raise StylizeError(
-            f"{text} is larger than any video that is read: at most {MAX_SIDE} pixels a side"
-            f" and {MAX_VIDEO_PIXELS / 1e6:.0f} megapixels"
-        )
-    return width, height
 
 
 def limit_libraries() -> None:

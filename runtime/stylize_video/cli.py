@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from stylize_video.jobs import Batch
     from stylize_video.options import Options
     from stylize_video.session import StyleSession
-    from stylize_video.source import VideoInfo
+    from stylize_video.video_info import VideoInfo
     from stylize_video_assets.catalog import BundledStyle
 
 
@@ -238,7 +238,7 @@ def stylize_video(
     with errors_as_sentences(debug=debug):
         limit_libraries()
         from stylize_video.device import resolve_device
-        from stylize_video.edit import Edit, parse_rate, parse_scale, parse_time
+        from stylize_video.edit import Edit
         from stylize_video.encoding import Encoding
         from stylize_video.guard import try_out
         from stylize_video.jobs import check_for_picture, is_picture, label_of, plan_batch
@@ -249,6 +249,7 @@ def stylize_video(
         from stylize_video.pipes import STANDARD, raw_format_of
         from stylize_video.smoothing import check_smooth
         from stylize_video.style import find_style, style_name
+        from stylize_video.values import parse_rate, parse_scale, parse_time
         from stylize_video.variants import open_session, parse_precision
         from stylize_video.working_size import WorkingSize
 

@@ -40,7 +40,7 @@ from stylize_video.segment import (
 )
 from stylize_video.sequences import is_pattern
 from stylize_video.session import StyleSession
-from stylize_video.source import VideoInfo
+from stylize_video.video_info import VideoInfo
 
 _RETRIES = 3
 _POLL_SECONDS = 0.5

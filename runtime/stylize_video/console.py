@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
@@ -17,6 +16,7 @@ from typing import NoReturn, TextIO
 
 from stylize_video.errors import JobInterrupted, StylizeError, first_line
 from stylize_video.interrupts import Terminated, at_sudden_end, noted_interrupts, stop_at_once
+from stylize_video.text import printable
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -25,21 +25,6 @@ _PLAIN_SECONDS = 2.0
 _SHOW_CURSOR = b"\x1b[?25h\n"
 _OF_THE_TRAINING_SIDE = frozenset({"torch", "torchvision", "onnxscript"})
 """Packages that stylizing does without: the extra ``train`` brings them."""
-
-_CONTROLS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode's categories of characters that do something instead of showing something."""
-
-_JOINERS = "\u200c\u200d"
-"""Characters of that kind which some scripts cannot be written without."""
-
-
-def printable(text: str) -> str:
-    """``text`` with its control characters made visible.
-
-    Names and titles come out of files: what they hold must not move the cursor, change
-    the terminal's title, or turn the direction of what follows.
-    """
-    return "".join(c if _shows(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(text: str) -> None:
@@ -52,10 +37,6 @@ def fail(message: str, code: int = EXIT_ERROR) -> NoReturn:
     """End the command with one line on stderr."""
     say(f"error: {message}")
     raise SystemExit(code)
-
-
-def _shows(character: str) -> bool:
-    return character in _JOINERS or unicodedata.category(character) not in _CONTROLS
 
 
 class _PrintableFormatter(logging.Formatter):

@@ -43,7 +43,7 @@ class Device:
             return None
         if text == "cpu":
             return cls("cpu")
-        match = re.fullmatch(r"cuda(?::(\d+))?", str(text))
+        match = re.fullmatch(r"cuda(?::(\d{1,9}))?", str(text))
         if not match:
             raise DeviceError(f"unknown device {text!r}; there are auto, cpu, cuda and cuda:INDEX")
         return cls("cuda", int(match[1] or 0))

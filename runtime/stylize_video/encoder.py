@@ -18,7 +18,7 @@ from stylize_video.probe import has_alpha
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from stylize_video.source import VideoInfo
+    from stylize_video.video_info import VideoInfo
 
 _MATRICES = (1, 4, 7, 9)
 """FFmpeg's numbers of the matrices other than BT.601's that its converter knows."""

@@ -12,7 +12,8 @@ from stylize_video.errors import SourceError
 from stylize_video.frame import TimedFrame
 from stylize_video.pipes import STANDARD, RawFormat, StreamSource, is_url
 from stylize_video.sequences import PictureSequence, SequenceSource, is_pattern
-from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.source import VideoSource
+from stylize_video.video_info import VideoInfo
 
 Source: TypeAlias = Path | str | PictureSequence
 """A file or a pattern of pictures (a path), ``-`` or a URL (text), or pictures in order."""

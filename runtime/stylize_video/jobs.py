@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stylize_video.edit import Scale
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.files import behind_links
 from stylize_video.frame import resized
@@ -34,6 +33,7 @@ from stylize_video.sequences import PictureSequence, is_pattern, name_of_pattern
 from stylize_video.session import StyleSession
 from stylize_video.sink import check_output
 from stylize_video.stylizer import Stylizer
+from stylize_video.values import Scale
 from stylize_video.working_size import WorkingSize
 from stylize_video_assets.catalog import bundled_styles
 

@@ -15,8 +15,9 @@ from stylize_video.pipes import STANDARD, UNTIMED_PIPES, PipeSink, StreamSource
 from stylize_video.resumable_sink import ResumableSink
 from stylize_video.sequences import SequenceSink, SequenceSource, is_pattern
 from stylize_video.sink import VideoSink, check_output
-from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.source import VideoSource
 from stylize_video.timing import at_average_rate, for_gif, numbered
+from stylize_video.video_info import VideoInfo
 
 UNTIMED = (".avi",)
 """Endings of files that store an order and a rate, and no time stamps."""

@@ -26,10 +26,11 @@ from stylize_video.outputs import UNTIMED, FrameSink, check_target, is_resumable
 from stylize_video.pipes import STANDARD, PipeSink, RawFormat, StreamSource
 from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
-from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.source import VideoSource
 from stylize_video.stylizer import Stylizer
 from stylize_video.threads import ReadAhead, WriteBehind, in_order, opencv_threads_for
 from stylize_video.timing import repeated
+from stylize_video.video_info import VideoInfo
 from stylize_video.working_size import WorkingSize
 
 _LONGEST_GAP = Fraction(10)

@@ -18,16 +18,18 @@ from urllib.parse import urlsplit
 import av
 import av.error
 
-from stylize_video.edit import Edit, parse_rate, parse_scale
+from stylize_video.edit import Edit
 from stylize_video.encoder import VideoEncoder
 from stylize_video.encoding import Codec
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.frame import TimedFrame
 from stylize_video.probe import facts_of, reason
 from stylize_video.shared_packets import SharedPackets
-from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.source import VideoSource
 from stylize_video.stdio import BUFFER, StandardInput, StandardOutput
 from stylize_video.streams import StreamCopier
+from stylize_video.values import parse_rate, parse_size, rate_of
+from stylize_video.video_info import VideoInfo
 
 STANDARD = "-"
 """What standard input and output are called."""
@@ -55,7 +57,7 @@ class RawFormat:
     pixels: str = "bgr24"
 
     def __post_init__(self) -> None:
-        Edit(fps=self.rate)  # which says what makes no sense
+        rate_of(self.rate)
         try:
             av.VideoFormat(self.pixels)
         except ValueError:
@@ -67,12 +69,9 @@ def raw_format_of(size: str, rate: str | None = None, pixels: str | None = None)
     """The format of raw frames as users type it; what they leave out is as usual.
 
     Raises:
-        StylizeError: the size has not two sides, the rate is no number, or the pixels are unknown.
+        StylizeError: the size is none of a frame, the rate is no number, or the pixels are unknown.
     """
-    scale = parse_scale(size)
-    if not scale.width or not scale.height:
-        raise SourceError(f"the size of raw frames is written as 1280x720, not {size!r}")
-    raw = RawFormat(scale.width, scale.height)
+    raw = RawFormat(*parse_size(size))
     return replace(raw, rate=parse_rate(rate) if rate else raw.rate, pixels=pixels or raw.pixels)
 
 

@@ -12,7 +12,7 @@ from stylize_video.files import sole_temporary_beside
 from stylize_video.frame import TimedFrame
 from stylize_video.journal import Journal
 from stylize_video.sink import FAILURES, VideoSink
-from stylize_video.source import VideoInfo
+from stylize_video.video_info import VideoInfo
 
 
 class ResumableSink(VideoSink):

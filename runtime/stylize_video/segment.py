@@ -14,7 +14,6 @@ import av
 import av.error
 
 from stylize_video.contract import Precision
-from stylize_video.edit import Window
 from stylize_video.errors import SourceError, StyleError
 from stylize_video.files import for_ffmpeg
 from stylize_video.journal import Journal, journal_path
@@ -28,6 +27,7 @@ from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style, variant_path
 from stylize_video.timing import numbered
+from stylize_video.video_info import Window
 from stylize_video_assets.catalog import find_bundled
 
 SHORT_SECONDS, LONG_SECONDS = 2.0, 10.0

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from stylize_video.edit import Edit, Window
+from stylize_video.edit import Edit
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.frame import TimedFrame
 from stylize_video.pictures import PICTURES, color_profile, read_picture, write_picture
-from stylize_video.source import Ending, VideoInfo
 from stylize_video.timing import ROUNDING
+from stylize_video.video_info import Ending, VideoInfo, Window
 
 _NUMBER = re.compile(r"%(0?)(\d{0,2})d")
 _DEFAULT_RATE = Fraction(25)

@@ -28,8 +28,8 @@ from stylize_video.frame import TimedFrame, as_timed_frame
 from stylize_video.interrupts import at_sudden_end, uninterrupted
 from stylize_video.probe import reason
 from stylize_video.shared_packets import SharedPackets
-from stylize_video.source import VideoInfo
 from stylize_video.streams import StreamCopier
+from stylize_video.video_info import VideoInfo
 
 _MOV = {"movflags": "+faststart", "movie_timescale": "90000"}
 """Playable before it is loaded; starts of streams to 1/90000 s, where 1/1000 is usual."""

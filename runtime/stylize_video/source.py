@@ -12,10 +12,9 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 
@@ -23,11 +22,11 @@ import av.error
 import cv2
 import numpy as np
 
-from stylize_video.colors import BT709, ColorTags
+from stylize_video.colors import BT709
 from stylize_video.damage import WHOLE, breaks_off, goes_on_after
 from stylize_video.decoding import OpenCvReader, PyAvReader, Reader
-from stylize_video.edit import Edit, Window, rate_of
-from stylize_video.errors import SourceError, StylizeError
+from stylize_video.edit import Edit
+from stylize_video.errors import SourceError
 from stylize_video.filters import Filter, ten_bits, tone_mapping
 from stylize_video.frame import Alpha, Frame, TimedFrame
 from stylize_video.joins import is_joined
@@ -36,6 +35,7 @@ from stylize_video.quiet import quiet_stderr
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.timing import ROUNDING
 from stylize_video.tonemap import TRANSFERS
+from stylize_video.video_info import Ending, VideoInfo, Window
 
 _log = logging.getLogger(__name__)
 
@@ -45,65 +45,6 @@ streams, go to any frame, behind which the next keyframe may be far."""
 
 _NARROW = range(8)
 """FFmpeg's numbers of primaries near BT.709's; of all others OpenCV makes BT.709."""
-
-
-@dataclass
-class Ending:
-    """The second at which a video's last frame is over, None where nothing tells.
-
-    Where a part ends inside of a file that does not say how long it is, this is known once a frame
-    beyond the part has been read.
-    """
-
-    seconds: Fraction | None = None
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What is known of a video's frames before they are decoded.
-
-    ``time_base`` is the length in seconds of one PTS unit; ``rate`` the average frame
-    rate (a hint only: time stamps decide), and ``base_rate`` the lowest at whose ticks all
-    frames seem to be, None where that is unknown; ``frame_count`` an estimate, None where
-    unknown; ``pixel_aspect`` is the width of a pixel over its height. ``window``
-    is the part of the file that is taken; its shift is off all time stamps already.
-    ``first_number`` is that of the first picture and ``color_profile`` its ICC profile, where the
-    video is numbered pictures.
-    """
-
-    path: Path
-    width: int
-    height: int
-    time_base: Fraction
-    start_pts: int
-    rate: Fraction
-    frame_count: int | None = None
-    colors: ColorTags = BT709
-    pixel_aspect: Fraction = Fraction(1)
-    base_rate: Fraction | None = None
-    window: Window = field(default_factory=Window)
-    first_number: int | None = None
-    color_profile: bytes | None = field(default=None, repr=False)
-    ending: Ending = field(default_factory=Ending, compare=False, repr=False)
-
-    @property
-    def end(self) -> Fraction | None:
-        """The second at which the last frame is over, where that is known by now."""
-        return self.ending.seconds
-
-    @classmethod
-    def of(cls, width: int, height: int, rate: float | Fraction = 25) -> VideoInfo:
-        """Of frames that come from no file, ``rate`` a second: their time stamps count them, from 0 on.
-
-        Raises:
-            StylizeError: a side is no whole number above 0; the rate is not above 0, or above 1000.
-        """
-        if not all(isinstance(side, Integral) and side > 0 for side in (width, height)):
-            raise StylizeError(
-                f"a width and a height are whole numbers above 0, got {width!r} and {height!r}"
-            )
-        rate = rate_of(rate)
-        return cls(Path(), width, height, time_base=1 / rate, start_pts=0, rate=rate)
 
 
 class VideoSource:

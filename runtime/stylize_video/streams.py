@@ -18,13 +18,13 @@ import av
 import av.error
 from av.stream import Discard
 
-from stylize_video.edit import Window
 from stylize_video.files import for_ffmpeg
 from stylize_video.joins import Joins, is_joined
 from stylize_video.probe import TIMES_MAY_JUMP, all_packets, is_cover, reason, video_stream
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.timecode import later
 from stylize_video.timing import ROUNDING
+from stylize_video.video_info import Window
 
 _log = logging.getLogger(__name__)
 

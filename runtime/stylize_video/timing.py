@@ -8,13 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from stylize_video.errors import SourceError
 from stylize_video.frame import TimedFrame
-
-if TYPE_CHECKING:
-    from stylize_video.source import VideoInfo
+from stylize_video.video_info import VideoInfo
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from media import Coding, colour_bars, write_video
-from stylize_video.edit import Edit, Scale, parse_rate, parse_scale, parse_time
+from stylize_video.edit import Edit
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.look import Look
@@ -21,6 +21,7 @@ from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
+from stylize_video.values import Scale
 from support import MakeClip
 
 LOSSLESS = Encoding("ffv1")
@@ -47,41 +48,6 @@ def times(path: Path) -> list[float]:
         return [float(frame.pts * source.info.time_base) for frame in source]
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("90", 90),
-        ("90.5", 90.5),
-        ("1:30", 90),
-        ("0:01:30.25", 90.25),
-        ("00:00:00", 0),
-        ("2:00:00", 7200),
-        (".5", 0.5),
-    ],
-)
-def test_times(text: str, seconds: float) -> None:
-    assert parse_time(text) == Fraction(seconds)
-
-
-@pytest.mark.parametrize(
-    ("text", "rate"),
-    [
-        ("25", Fraction(25)),
-        ("29.97", Fraction(30000, 1001)),
-        ("23.976", Fraction(24000, 1001)),
-        ("23.98", Fraction(24000, 1001)),
-        ("59.94", Fraction(60000, 1001)),
-        ("12.5", Fraction(25, 2)),
-        ("5", Fraction(5)),
-        ("0.001", Fraction(1, 1000)),
-        ("30000/1001", Fraction(30000, 1001)),
-    ],
-)
-def test_rates(text: str, rate: Fraction) -> None:
-    assert parse_rate(text) == rate
-    assert Edit(fps=rate if "/" in text else float(text)).fps == rate
-
-
 def test_an_edit_takes_any_numbers() -> None:
     """A tenth is a tenth, also where a float writes it."""
     edit = Edit(start=Decimal("0.1"), end=np.float64(2.5), fps=12)
@@ -92,37 +58,8 @@ def test_an_edit_takes_any_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"),
-    [
-        ("1280x720", (1280, 720)),
-        ("320x", (320, 180)),
-        ("x90", (160, 90)),
-        ("0.5", (320, 180)),
-        ("50%", (320, 180)),
-        ("2", (1280, 720)),
-    ],
-)
-def test_sizes(text: str, size: tuple[int, int]) -> None:
-    assert parse_scale(text).size_of(640, 360) == size
-
-
-@pytest.mark.parametrize("text", ["", "abc", "-5", "1:2:3:4", "1e3", "12:"])
-def test_times_that_are_none(text: str) -> None:
-    with pytest.raises(StylizeError, match="a time is written as"):
-        parse_time(text)
-
-
-@pytest.mark.parametrize("text", ["x", "", "12x12x12", "0", "big", "-1x5"])
-def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(StylizeError, match="a size is written as"):
-        parse_scale(text)
-
-
-@pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (lambda: parse_rate("fast"), "frames a second are written as"),
-        (lambda: parse_rate("1/0"), "frames a second are written as"),
         (lambda: Edit(fps=Fraction(0)), "above 0"),
         (lambda: Edit(fps=Fraction(5000)), "at most 1000"),
         (lambda: Edit(fps=0.00001), "above 0 and at most 1000, got 1e-05, which is taken for 0"),
@@ -131,8 +68,6 @@ def test_sizes_that_are_none(text: str) -> None:
         (lambda: Edit(start=Fraction(-1)), "must not be negative"),
         (lambda: Edit(start=Fraction(5), end=Fraction(5)), "the end must be after the start"),
         (lambda: Edit(start=Fraction(10**12)), "more than three years"),
-        (lambda: Scale(4, 4).size_of(640, 360), "from 16x16"),
-        (lambda: Scale(factor=Fraction(1000)).size_of(640, 360), "to 16384x16384"),
     ],
 )
 def test_numbers_that_make_no_sense(make: object, sentence: str) -> None:

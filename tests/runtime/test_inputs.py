@@ -326,7 +326,8 @@ def test_a_terminal_is_no_source(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("640x", "25", "bgr24"), "written as 1280x720"),
+        (("640x", "25", "bgr24"), "sizes look like 640x360"),
+        (("100000x100000", "25", "bgr24"), "larger than any video"),
         (("640x480", "x", "bgr24"), "frames a second are written as"),
         (("640x480", "25", "purple"), "unknown pixel format 'purple'"),
     ],

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from media import write_apng
-from stylize_video.edit import Edit, Scale
+from stylize_video.edit import Edit
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.jobs import (
     find_sources,
@@ -31,6 +31,7 @@ from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
+from stylize_video.values import Scale
 from support import Command, draw_picture
 
 

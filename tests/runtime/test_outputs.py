@@ -31,8 +31,8 @@ from stylize_video.pipeline import stylize_file
 from stylize_video.pipes import PIPE_FORMATS, StreamSource
 from stylize_video.sequences import PictureSequence
 from stylize_video.session import StyleSession
-from stylize_video.source import VideoInfo
 from stylize_video.style import Style
+from stylize_video.video_info import VideoInfo
 from support import Command, MakeClip, command_line, draw_picture
 
 FRAMES, WIDTH, HEIGHT = 8, 65, 47

@@ -36,8 +36,9 @@ from stylize_video.pipeline import Hooks, stylize_file
 from stylize_video.probe import probe
 from stylize_video.resume import job_facts
 from stylize_video.session import StyleSession
-from stylize_video.source import VideoInfo, VideoSource
+from stylize_video.source import VideoSource
 from stylize_video.style import Style
+from stylize_video.video_info import VideoInfo
 from stylize_video.working_size import WorkingSize
 from support import Command, MakeClip, command_line, file_size_limit
 

@@ -22,8 +22,8 @@ from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.pipeline import Hooks, stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink
-from stylize_video.source import VideoInfo
 from stylize_video.style import Style
+from stylize_video.video_info import VideoInfo
 from support import ROOT, draw_picture, file_size_limit
 
 TIME_BASE = Fraction(1, 90_000)

@@ -24,9 +24,10 @@ from stylize_video.errors import SourceError
 from stylize_video.frame import TimedFrame
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
-from stylize_video.source import Ending, VideoInfo, VideoSource
+from stylize_video.source import VideoSource
 from stylize_video.style import Style
 from stylize_video.timing import at_rate, numbered, repeated
+from stylize_video.video_info import Ending, VideoInfo
 from support import draw_picture
 
 SOUND_RATE = 48_000

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from stylize_video.console import printable
 from stylize_video.errors import first_line
+from stylize_video.text import printable
 from stylize_video_train.batches import batches
 from stylize_video_train.calibration import calibrated_style_weight, perceptual_loss
 from stylize_video_train.checkpoint import Checkpoint, load_checkpoint

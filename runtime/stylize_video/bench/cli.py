@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.bounds import parse_size
-from stylize_video.console import errors_as_sentences, printable, run_command, say
+from stylize_video.console import errors_as_sentences, run_command, say
 from stylize_video.errors import StylizeError
 from stylize_video.files import check_outputs, write_text
+from stylize_video.text import printable
+from stylize_video.values import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

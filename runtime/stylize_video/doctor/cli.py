@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from stylize_video.console import errors_as_sentences, printable, run_command
+from stylize_video.console import errors_as_sentences, run_command
+from stylize_video.text import printable
 
 EXIT_NOT_WORKING = 1
 

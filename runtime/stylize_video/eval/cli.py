@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences, printable, run_command
+from stylize_video.console import ProgressLine, errors_as_sentences, run_command
 from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.files import check_outputs, write_text
+from stylize_video.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.bounds import limit_libraries, parse_size
-from stylize_video.console import errors_as_sentences, interruption_code, printable, run_command, say
+from stylize_video.bounds import limit_libraries
+from stylize_video.console import errors_as_sentences, interruption_code, run_command, say
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_termination
 from stylize_video.live.address import DEFAULT_ADDRESS
+from stylize_video.text import printable
 from stylize_video.usage import with_value
+from stylize_video.values import parse_size
 
 if TYPE_CHECKING:
     from stylize_video.live.statistics import Statistics

@@ -22,8 +22,8 @@ from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.live.statistics import Clock
 from stylize_video.pictures import write_picture
 from stylize_video.sink import check_output
-from stylize_video.source import VideoInfo
 from stylize_video.threads import WriteBehind
+from stylize_video.video_info import VideoInfo
 
 _log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stylize_video.console import printable
+from stylize_video.text import printable
 
 
 def cell(text: str) -> str:
