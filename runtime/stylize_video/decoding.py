@@ -14,12 +14,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from stylize_video.damage import Damage, frames_past_damage
-from stylize_video.errors import SourceError
+from stylize_video.errors import SourceError, reason
 from stylize_video.files import for_ffmpeg
 from stylize_video.filters import Filter, FilterChain, deinterlacing
 from stylize_video.frame import TimedFrame
 from stylize_video.joins import Joins
-from stylize_video.probe import Probe, all_packets, reason, video_stream
+from stylize_video.probe import Probe, all_packets, video_stream
 from stylize_video.quiet import quiet_stderr
 from stylize_video.shared_packets import SharedPackets
 

@@ -57,3 +57,8 @@ class JobInterrupted(KeyboardInterrupt):
 def first_line(error: BaseException) -> str:
     """The first line of what ``error`` says; its kind where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def reason(error: BaseException) -> str:
+    """Why FFmpeg or the system failed, in its words; the kind of the error where it has none."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

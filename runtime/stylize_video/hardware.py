@@ -12,7 +12,7 @@ import av
 import av.error
 from av.codec.codec import UnknownCodecError
 
-from stylize_video.probe import reason
+from stylize_video.errors import reason
 from stylize_video.quiet import quiet_stderr
 
 

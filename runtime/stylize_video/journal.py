@@ -28,7 +28,7 @@ import av
 from av.packet import PacketSideData, packet_sidedata_type_from_literal
 
 from stylize_video.decode_times import DecodeTimes
-from stylize_video.errors import JobInterrupted, SinkError, StylizeError
+from stylize_video.errors import JobInterrupted, SinkError, StylizeError, reason
 from stylize_video.file_lock import lock, open_private
 from stylize_video.files import hidden_name
 from stylize_video.journal_format import (
@@ -263,7 +263,7 @@ class Journal:
                 try:
                     self.path.unlink(missing_ok=True)
                 except PermissionError as error:
-                    _log.warning("%s could not be removed: %s", self.path, error.strerror)
+                    _log.warning("%s could not be removed: %s", self.path, reason(error))
         self._file.close()
 
     def _begin(self, job: dict[str, str], *, resume: bool, replace: bool) -> None:
@@ -338,7 +338,7 @@ def open_journal(
     try:
         journal = Journal(path, job, time_base=time_base, resume=resume, replace=replace)
     except OSError as error:
-        raise SinkError(f"cannot write {output}: {error.strerror}") from error
+        raise SinkError(f"cannot write {output}: {reason(error)}") from error
     try:
         yield journal
     except (StylizeError, JobInterrupted) as error:

@@ -21,9 +21,9 @@ import av.error
 from stylize_video.edit import Edit
 from stylize_video.encoder import VideoEncoder
 from stylize_video.encoding import Codec
-from stylize_video.errors import SinkError, SourceError
+from stylize_video.errors import SinkError, SourceError, reason
 from stylize_video.frame import TimedFrame
-from stylize_video.probe import facts_of, reason
+from stylize_video.probe import facts_of
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.source import VideoSource
 from stylize_video.stdio import BUFFER, StandardInput, StandardOutput

@@ -13,7 +13,7 @@ import av.error
 
 from stylize_video.bounds import MAX_SIDE, MAX_VIDEO_PIXELS
 from stylize_video.colors import ColorTags
-from stylize_video.errors import SourceError
+from stylize_video.errors import SourceError, reason
 from stylize_video.files import for_ffmpeg
 
 _DOLBY_VISION_ONLY = ("dvh1", "dvhe", "dvav", "dva1", "dav1")
@@ -196,8 +196,3 @@ def is_cover(stream: av.VideoStream) -> bool:
 def has_alpha(pixels: av.VideoFormat) -> bool:
     """Whether pixels of this format have transparency; those of a palette may."""
     return pixels.has_palette or any(component.is_alpha for component in pixels.components)
-
-
-def reason(error: Exception) -> str:
-    """Why FFmpeg or the system failed, in its words."""
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

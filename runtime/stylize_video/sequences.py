@@ -10,7 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from stylize_video.edit import Edit
-from stylize_video.errors import SinkError, SourceError
+from stylize_video.errors import SinkError, SourceError, reason
 from stylize_video.frame import TimedFrame
 from stylize_video.pictures import PICTURES, color_profile, read_picture, write_picture
 from stylize_video.timing import ROUNDING
@@ -193,7 +193,7 @@ class SequenceSink:
             for path in _numbered_files(pattern).values():
                 self._check_no_source(path)
         except OSError as error:
-            raise SinkError(f"cannot write {pattern}: {error.strerror}") from error
+            raise SinkError(f"cannot write {pattern}: {reason(error)}") from error
         first = numbered_name(pattern, self._number + 1)
         if first.exists() and not overwrite:
             raise SinkError(f"{first} already exists; pass -y to replace it or -o to write elsewhere")

@@ -22,11 +22,10 @@ import av.error
 
 from stylize_video.encoder import VideoEncoder
 from stylize_video.encoding import Codec, Encoding
-from stylize_video.errors import SinkError
+from stylize_video.errors import SinkError, reason
 from stylize_video.files import LONGEST_NAME, for_ffmpeg, put_in_place, temporary_beside
 from stylize_video.frame import TimedFrame, as_timed_frame
 from stylize_video.interrupts import at_sudden_end, uninterrupted
-from stylize_video.probe import reason
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.streams import StreamCopier
 from stylize_video.video_info import VideoInfo
@@ -86,7 +85,7 @@ class VideoSink:
         try:
             self._temporary = self._make_temporary()
         except OSError as error:
-            raise SinkError(f"cannot write {output}: {error.strerror}") from error
+            raise SinkError(f"cannot write {output}: {reason(error)}") from error
         self._is_unfinished = True  # the temporary file is there, and nobody else's
         self._opened = contextlib.ExitStack()
         try:

@@ -18,9 +18,10 @@ import av
 import av.error
 from av.stream import Discard
 
+from stylize_video.errors import reason
 from stylize_video.files import for_ffmpeg
 from stylize_video.joins import Joins, is_joined
-from stylize_video.probe import TIMES_MAY_JUMP, all_packets, is_cover, reason, video_stream
+from stylize_video.probe import TIMES_MAY_JUMP, all_packets, is_cover, video_stream
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.timecode import later
 from stylize_video.timing import ROUNDING

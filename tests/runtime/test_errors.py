@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stylize_video import errors
-from stylize_video.errors import JobInterrupted, StylizeError, first_line
+from stylize_video.errors import JobInterrupted, StylizeError, first_line, reason
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,18 @@ from stylize_video.errors import JobInterrupted, StylizeError, first_line
 )
 def test_an_error_that_says_nothing_is_told_by_its_kind(error: Exception, said: str) -> None:
     assert first_line(error) == said
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device"),
+        (OSError("the share is gone"), "the share is gone"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_why_the_system_failed_is_said_without_a_number_too(error: OSError, said: str) -> None:
+    assert reason(error) == said
 
 
 def test_every_error_is_in_the_tree() -> None:

@@ -16,11 +16,10 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from stylize_video.decoding import quarter_turns
-from stylize_video.errors import SourceError
+from stylize_video.errors import SourceError, reason
 from stylize_video.frame import Frame
 from stylize_video.live.cameras import CameraReader, CameraRequest, parse_camera
 from stylize_video.pipes import without_password
-from stylize_video.probe import reason
 from stylize_video.source import VideoSource
 
 _log = logging.getLogger(__name__)
