@@ -6,7 +6,6 @@ import logging
 import os
 import re
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,7 +96,9 @@ def stylize_camera(
         str, typer.Option(help="auto takes the fastest variant that is right; or fp32, fp16, int8.")
     ] = "auto",
     overwrite: Annotated[bool, typer.Option("-y", "--overwrite", help="Replace the file to record.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print warnings and errors only.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print warnings, errors and the page's address only.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log more.")] = False,
     list_cameras: Annotated[
         bool,
@@ -113,8 +114,10 @@ def stylize_camera(
             raise StylizeError("--token is for the page: add --serve")
         camera_size = parse_size(size) if size else None
         from stylize_video.live.cameras import CameraRequest
+        from stylize_video.live.controls import Notice
         from stylize_video.live.program import Program
         from stylize_video.look import Look
+        from stylize_video.pipes import without_password
         from stylize_video.variants import parse_precision
 
         program = Program(
@@ -142,28 +145,25 @@ def stylize_camera(
         )
         interrupt_on_termination()
 
-        def tell(text: str) -> None:
-            if not quiet:
-                with suppress(OSError):  # the terminal may be gone; what goes on does not need it
-                    say(text)
+        def report(notice: Notice) -> None:
+            if notice.is_essential or not quiet:
+                say(notice.text + notice.secret)
 
-        def tell_start(session: StyleSession) -> None:
-            tell(
-                f"{source} in the style {session.style.name} ({session.style.precision}) on {session.device}"
-            )
+        def report_start(session: StyleSession) -> None:
+            style = f"{session.style.name} ({session.style.precision})"
+            report(Notice(f"{without_password(source)} in the style {style} on {session.device}"))
 
         ended = []
 
-        def tell_end(statistics: Statistics) -> None:
+        def report_end(statistics: Statistics) -> None:
             ended.append(statistics)
             rate = statistics.shown / statistics.seconds if statistics.seconds else 0
-            tell(
-                f"{statistics.shown} frames in {statistics.seconds:.1f} s, {rate:.1f} fps,"
-                f" delay {statistics.latency_p50_ms:.0f} ms (95 %: {statistics.latency_p95_ms:.0f} ms)"
-            )
+            frames = f"{statistics.shown} frames in {statistics.seconds:.1f} s, {rate:.1f} fps"
+            delay = f"{statistics.latency_p50_ms:.0f} ms (95 %: {statistics.latency_p95_ms:.0f} ms)"
+            report(Notice(f"{frames}, delay {delay}"))
 
         try:
-            program.run(on_start=tell_start, on_notice=tell, on_end=tell_end)
+            program.run(on_start=report_start, on_notice=report, on_end=report_end)
         except KeyboardInterrupt as interruption:
             if not ended:
                 raise

@@ -6,7 +6,6 @@ README are all made from :data:`CONTROLS`.
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -16,8 +15,6 @@ from typing import Any, Literal
 
 from stylize_video.errors import StylizeError
 from stylize_video.working_size import LARGEST_SCALE, SMALLEST_SCALE
-
-_log = logging.getLogger(__name__)
 
 Value = float | bool | str
 
@@ -44,6 +41,24 @@ class Settings:
     info: bool = False
     help: bool = False
     full_screen: bool = False
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something to report to the user.
+
+    Attributes:
+        text: for the terminal, the window and the page.
+        is_essential: printed with ``--quiet`` too: a warning, or what is known in no other way.
+        secret: what follows the text in the terminal alone; whoever sees the picture, as in a
+            broadcast, must not read it.
+        is_for_terminal: window and page show it by themselves, as long as it is so.
+    """
+
+    text: str
+    is_essential: bool = False
+    secret: str = ""
+    is_for_terminal: bool = False
 
 
 @dataclass(frozen=True)
@@ -153,7 +168,7 @@ class Controls:
     Args:
         settings: to begin with.
         styles: the names of the styles there are, in order.
-        on_notice: called with everything that users are told.
+        on_notice: called with everything that is reported to the user, in any thread.
     """
 
     def __init__(
@@ -161,7 +176,7 @@ class Controls:
         settings: Settings,
         styles: Sequence[str],
         *,
-        on_notice: Callable[[str], None] = lambda _: None,
+        on_notice: Callable[[Notice], None] = lambda _: None,
     ) -> None:
         self.styles = tuple(styles)
         self._on_notice = on_notice
@@ -177,21 +192,24 @@ class Controls:
 
     @property
     def notice(self) -> tuple[int, str]:
-        """What was said last to the user, and its number, so that the same words are seen as new."""
+        """What window and page show, and its number, so that the same words are seen as new."""
         return self._notices, self._notice
 
-    def say(self, text: str, *, secretly: str | None = None) -> None:
-        """Tell the user something, in the window and on the page, and by ``on_notice``.
+    def say(self, text: str) -> None:
+        """Report what ``--quiet`` leaves out."""
+        self.report(Notice(text))
 
-        The latter gets ``secretly`` instead where others who see the picture must not read all of it.
-        """
-        with self._lock:
-            self._notices += 1
-            self._notice = text
-        try:
-            self._on_notice(secretly or text)
-        except Exception:  # telling something must not end what it is told of
-            _log.exception("this could not be told: %s", text)
+    def warn(self, text: str) -> None:
+        """Report what goes wrong."""
+        self.report(Notice(text, is_essential=True))
+
+    def report(self, notice: Notice) -> None:
+        """Report something in the window and on the page, and by ``on_notice``."""
+        if not notice.is_for_terminal:
+            with self._lock:
+                self._notices += 1
+                self._notice = notice.text
+        self._on_notice(notice)
 
     def set(self, name: str, value: Value) -> None:
         """Change one setting; numbers beyond their range are moved into it.

@@ -13,7 +13,7 @@ from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
 from stylize_video.interrupts import uninterrupted
 from stylize_video.live.capture import Capture, CapturedFrame
-from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.controls import Controls, Notice, Settings
 from stylize_video.live.governor import Governor
 from stylize_video.live.picture import AWAY, LivePicture, Output
 from stylize_video.live.recorder import Snapshots
@@ -118,13 +118,13 @@ class Engine:
             self._lost_since = now
         elif not self._told_away and now - self._lost_since >= _AWAY_SECONDS:
             self._told_away = True
-            self._controls.say(AWAY)
+            self._controls.report(Notice(AWAY, is_essential=True, is_for_terminal=True))
 
     def _with_style(self, settings: Settings) -> Settings:
         try:
             self._stylist.turn_to(settings.style)
         except StylizeError as error:
-            self._controls.say(str(error))
+            self._controls.warn(str(error))
             self._controls.set("style", self._stylist.style)
             return replace(settings, style=self._stylist.style)
         return settings
@@ -184,7 +184,7 @@ class Engine:
     def _tell_if_too_slow(self, governor: Governor) -> None:
         if governor.is_too_slow and not self._told_too_slow:
             self._told_too_slow = True
-            self._controls.say(
+            self._controls.warn(
                 f"{governor.target_fps:g} fps cannot be held at any working size:"
                 " choose a smaller source (--size of a camera) or a lower --target-fps"
             )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylize_video.errors import SourceError
+from stylize_video.live.controls import Notice
 from stylize_video.live.statistics import Clock
 from stylize_video.quiet import quiet_stderr
 
@@ -50,7 +51,7 @@ class Microphone:
 
     Args:
         device: FFmpeg's input format and device, such as ``alsa:hw:1``; ``default`` for the usual one.
-        on_notice: told when it is gone, and when it is back.
+        on_notice: called when it is gone, and when it is back.
         clock: seconds; that of the pictures.
 
     Raises:
@@ -61,7 +62,7 @@ class Microphone:
         self,
         device: str = "default",
         *,
-        on_notice: Callable[[str], None] = lambda _: None,
+        on_notice: Callable[[Notice], None] = lambda _: None,
         clock: Clock = time.perf_counter,
     ) -> None:
         self._device = _DEVICES.get(sys.platform, "alsa:default") if device == "default" else device
@@ -132,11 +133,11 @@ class Microphone:
         with self._lock:
             is_new, self._is_gone = gone != self._is_gone, gone
         if is_new and gone:
-            self._on_notice(
-                f"the microphone {self._device} gives no sound: what is recorded is silent until it is back"
-            )
+            silent = "what is recorded is silent until it is back"
+            text = f"the microphone {self._device} gives no sound: {silent}"
+            self._on_notice(Notice(text, is_essential=True))
         elif is_new:
-            self._on_notice(f"the microphone {self._device} is back")
+            self._on_notice(Notice(f"the microphone {self._device} is back"))
 
 
 class SoundTrack:

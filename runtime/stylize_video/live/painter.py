@@ -114,10 +114,9 @@ class Painter:
         stacked(canvas, patches, bottom=height - margin, gap=margin // 2)
 
     def _sentences(self, picture: LivePicture) -> list[tuple[str, tuple[int, int, int]]]:
-        notice = self._controls.notice[1]
         sentences = []
-        if self._clock() < self._notice_until and notice != AWAY:  # that stands there anyway
-            sentences.append((notice, WHITE))
+        if self._clock() < self._notice_until:
+            sentences.append((self._controls.notice[1], WHITE))
         if picture.state == "lost":
             sentences.append((AWAY, ACCENT))
         elif picture.settings.freeze:

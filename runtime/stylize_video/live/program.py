@@ -17,7 +17,7 @@ from stylize_video.guard import try_out
 from stylize_video.live.address import parse_address
 from stylize_video.live.cameras import CameraRequest, parse_camera
 from stylize_video.live.capture import Capture
-from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.controls import Controls, Notice, Settings
 from stylize_video.live.display import require_display
 from stylize_video.live.engine import Engine
 from stylize_video.live.governor import Governor
@@ -96,14 +96,14 @@ class Program:
         self,
         *,
         on_start: Callable[[StyleSession], None] = lambda _: None,
-        on_notice: Callable[[str], None] = lambda _: None,
+        on_notice: Callable[[Notice], None] = lambda _: None,
         on_end: Callable[[Statistics], None] = lambda _: None,
     ) -> Statistics:
         """Run until the source ends, somebody quits or Ctrl-C interrupts it.
 
         Args:
             on_start: called with the first style, open.
-            on_notice: called with everything that users are told.
+            on_notice: called with everything that is reported to the user, in any thread.
             on_end: called with how it went once outputs are closed, also where it is interrupted.
 
         Raises:
@@ -140,7 +140,7 @@ class Program:
             capture = stack.enter_context(Capture(open_reader, clock=clock, loop=self.loop))
             stylist = stack.enter_context(Stylist(first, session, open_style, clock=clock))
             statistics_file = (
-                stack.enter_context(StatisticsFile(self.statistics, clock, on_failure=controls.say))
+                stack.enter_context(StatisticsFile(self.statistics, clock, on_failure=controls.warn))
                 if self.statistics
                 else None
             )
@@ -197,7 +197,7 @@ class Program:
         source = Path(self.source)
         outputs: list[Output] = []
         with ExitStack() as begun:
-            microphone = Microphone(self.microphone, on_notice=controls.say) if self.microphone else None
+            microphone = Microphone(self.microphone, on_notice=controls.report) if self.microphone else None
             if microphone:
                 begun.callback(microphone.close)
             recorder = Recorder(
@@ -218,8 +218,8 @@ class Program:
                 outputs.append(VirtualCamera(controls, fps=capture.source_fps))
             if self.serve is not None:
                 page = PageServer(controls, self.serve, token=self.token, styles=styles)
-                # Who sees the window or the page, as in a broadcast, must not read the token.
-                controls.say(f"the page is at {page.address}", secretly=f"the page is at {page.url}")
+                secret = page.url.removeprefix(page.address)
+                controls.report(Notice(f"the page is at {page.address}", is_essential=True, secret=secret))
                 outputs.append(page)
             begun.pop_all()  # the engine closes them
         return [*outputs, recorder]

@@ -15,7 +15,7 @@ from pathlib import Path
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, StylizeError
 from stylize_video.frame import Frame, TimedFrame, letterboxed
-from stylize_video.live.controls import Controls
+from stylize_video.live.controls import Controls, Notice
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.recording_sink import RecordingSink
@@ -135,7 +135,7 @@ class Recorder:
 
     def _write(self, recording: _Recording, image: Frame, at: float) -> None:
         if not recording.write(image, at) and recording.left_out == 1:
-            self._controls.say(f"{recording.name} is written too slowly: frames are left out of it")
+            self._controls.warn(f"{recording.name} is written too slowly: frames are left out of it")
 
     def _end(self) -> None:
         """Finish in a thread: the last frames and the index of a long file take a while."""
@@ -152,7 +152,7 @@ class Recorder:
             self._note(error)
         else:
             left_out = f", without {recording.left_out} frames that came too fast" * bool(recording.left_out)
-            self._controls.say(f"recorded {path}{left_out}")
+            self._controls.report(Notice(f"recorded {path}{left_out}", is_essential=bool(left_out)))
 
     def _failed(self, error: StylizeError) -> None:
         """End what is being recorded."""
@@ -164,7 +164,7 @@ class Recorder:
 
     def _note(self, error: Exception) -> None:
         self._failures.append(error)
-        self._controls.say(str(error))
+        self._controls.warn(str(error))
 
 
 class _Recording:
@@ -239,7 +239,7 @@ class Snapshots:
     def take(self, image: Frame) -> None:
         """Save ``image`` beside what goes on, unless too many wait already."""
         if not self._writer.offer(image.copy()):
-            self._controls.say("no snapshot was taken: the last ones are still being saved")
+            self._controls.warn("no snapshot was taken: the last ones are still being saved")
 
     def close(self) -> None:
         self._threads.close()
@@ -249,7 +249,7 @@ class Snapshots:
         try:
             write_picture(path, image)
         except SinkError as error:
-            self._controls.say(f"the snapshot was not saved: {error}")
+            self._controls.warn(f"the snapshot was not saved: {error}")
         else:
             self._controls.say(f"saved {path}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from dataclasses import replace
@@ -50,6 +51,35 @@ def test_a_stream_for_some_seconds(command: Command, invert_style: Path, tmp_pat
         )  # fmt: skip
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert json.loads((tmp_path / "s").read_text().splitlines()[-1])["shown"] >= 1
+
+
+def test_quiet_leaves_warnings_and_the_page_s_address(
+    command_here: Command, clip: Path, invert_style: Path
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    result = command_here(
+        "stylize-camera", clip, "-s", invert_style, "--no-window", "--serve", "127.0.0.1:0",
+        "--token", "open-sesame", "--stats", "/dev/full", "--quiet",
+    )  # fmt: skip
+    page, warning, error = result.stderr.splitlines()
+    assert re.fullmatch(r"the page is at http://127\.0\.0\.1:\d+/\?token=open-sesame", page)
+    assert warning == "writing the statistics /dev/full failed: No space left on device"
+    assert error == f"error: {warning}"
+
+
+def test_the_terminal_does_not_get_the_password_of_a_camera(
+    command: Command, invert_style: Path, tmp_path: Path
+) -> None:
+    with serving(MjpegServer(fps=30)) as server:
+        url = server.url.replace("//", "//me:hunter2@")
+        result = command(
+            "stylize-camera", url, "-s", invert_style, "--no-window", "--stats", tmp_path / "s",
+            "--seconds", 0.2, "--device", "cpu",
+        )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.startswith(f"{server.url} in the style invert (fp32) on cpu")
+    assert "hunter2" not in result.stderr
 
 
 def test_a_source_without_a_picture_is_an_error(

@@ -15,6 +15,7 @@ from stylize_video.live.controls import (
     Button,
     ControlError,
     Controls,
+    Notice,
     Settings,
     Slider,
     Switch,
@@ -159,29 +160,21 @@ def test_an_unknown_button() -> None:
 
 
 def test_notices_are_numbered_and_told() -> None:
-    told: list[str] = []
+    told: list[Notice] = []
     controls_ = Controls(Settings(style="ink"), STYLES, on_notice=told.append)
     controls_.say("saved")
-    controls_.say("saved")
+    controls_.warn("saved")
     assert controls_.notice == (2, "saved")
-    assert told == ["saved", "saved"]
+    assert told == [Notice("saved"), Notice("saved", is_essential=True)]
 
 
-def test_a_notice_that_cannot_be_told_ends_nothing() -> None:
-    def fail(text: str) -> None:
-        raise OSError("the terminal is gone")
-
-    controls_ = Controls(Settings(style="ink"), STYLES, on_notice=fail)
-    controls_.say("saved")
-    assert controls_.notice == (1, "saved")
-
-
-def test_a_secret_is_told_in_the_terminal_alone() -> None:
-    told: list[str] = []
+def test_the_terminal_gets_what_others_must_not_read_and_what_they_see_anyway() -> None:
+    told: list[Notice] = []
     controls_ = Controls(Settings(style="ink"), STYLES, on_notice=told.append)
-    controls_.say("it is there", secretly="it is there, and opens with sesame")
-    assert controls_.notice == (1, "it is there")
-    assert told == ["it is there, and opens with sesame"]
+    controls_.report(Notice("it is at the door", secret=", which opens with sesame"))
+    controls_.report(Notice("the source is away", is_for_terminal=True))
+    assert controls_.notice == (1, "it is at the door")
+    assert [notice.secret for notice in told] == [", which opens with sesame", ""]
 
 
 def test_help_and_table_name_every_control() -> None:

@@ -304,7 +304,9 @@ def test_a_source_that_is_away_for_long_is_told_and_so_is_its_return(
 ) -> None:
     clock = ManualClock()
     told: list[str] = []
-    controls = Controls(Settings(style="invert"), ["invert"], on_notice=told.append)
+    controls = Controls(
+        Settings(style="invert"), ["invert"], on_notice=lambda notice: told.append(notice.text)
+    )
     readers: list[LiveReader] = []
     back_at = clock.now + seconds
 

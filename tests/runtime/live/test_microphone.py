@@ -17,6 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from live_support import ManualClock, live_threads, wait_until
+from stylize_video.live.controls import Notice
 from stylize_video.live.microphone import Microphone, Sound, SoundTrack
 from support import Command, MakeClip
 
@@ -261,11 +262,11 @@ def pipe(tmp_path: Path) -> Iterator[Pipe]:
 
 
 @pytest.fixture
-def opened(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Microphone, list[str]]]:
+def opened(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Microphone, list[Notice]]]:
     """The pipe as a microphone, plugged in, and what is told of it."""
     monkeypatch.setattr("stylize_video.live.microphone._RETRY_SECONDS", 0.05)
     monkeypatch.setattr("stylize_video.live.microphone._CLOSE_SECONDS", 0.2)
-    notices: list[str] = []
+    notices: list[Notice] = []
     plugging = threading.Thread(target=pipe.plug_in)
     plugging.start()
     microphone = Microphone(pipe.device, on_notice=notices.append)
@@ -275,24 +276,25 @@ def opened(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Microp
 
 
 def test_a_microphone_that_was_pulled_out_is_told_and_comes_back(
-    pipe: Pipe, opened: tuple[Microphone, list[str]], tmp_path: Path
+    pipe: Pipe, opened: tuple[Microphone, list[Notice]], tmp_path: Path
 ) -> None:
     microphone, notices = opened
     pipe.pull_out()
     wait_until(lambda: len(notices) == 1)
-    assert "gives no sound" in notices[0]
+    assert "gives no sound" in notices[0].text
+    assert notices[0].is_essential
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
         track = microphone.track(container, at=time.perf_counter())
         pipe.plug_in()
         wait_until(lambda: track._arrived.qsize() > 3)
         track.copy_until(Fraction(1))
         track.close()
-    assert "is back" in notices[1]
+    assert "is back" in notices[1].text
     assert len(notices) == 2
     onset(sound_of(tmp_path / "a.mkv"))
 
 
-def test_a_microphone_that_hangs_keeps_nobody(pipe: Pipe, opened: tuple[Microphone, list[str]]) -> None:
+def test_a_microphone_that_hangs_keeps_nobody(pipe: Pipe, opened: tuple[Microphone, list[Notice]]) -> None:
     microphone, _ = opened
     wait_until(pipe.is_empty)
     began = time.perf_counter()

@@ -8,7 +8,7 @@ import pytest
 from live_support import ManualClock, numbered_frame
 from stylize_video.frame import Frame
 from stylize_video.live.capture import State
-from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.controls import Controls, Notice, Settings
 from stylize_video.live.painter import Painter
 from stylize_video.live.picture import AWAY, LivePicture
 from stylize_video.live.statistics import Monitor
@@ -51,7 +51,7 @@ def test_a_source_that_is_away_is_told_once() -> None:
     """As long as it is away, also where a notice has just said so."""
     shown = Shown()
     silent = shown.paint(960, 540, state="lost")
-    shown.controls.say(AWAY)
+    shown.controls.report(Notice(AWAY, is_for_terminal=True))
     np.testing.assert_array_equal(shown.paint(960, 540, state="lost"), silent)
     assert rows_with_words(silent) > 10
 

@@ -17,7 +17,7 @@ from stylize_video.colors import BT709
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.capture import Capture
-from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.controls import Controls, Notice, Settings
 from stylize_video.live.engine import Engine
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
@@ -113,7 +113,7 @@ def test_the_picture_does_not_wait_for_a_slow_recording(
         write(sink, frame)
 
     monkeypatch.setattr(VideoSink, "write", slow)
-    notices: list[str] = []
+    notices: list[Notice] = []
     controls = Controls(controls.settings, ["ink"], on_notice=notices.append)
     recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4")
     controls.set("record", True)
@@ -125,8 +125,9 @@ def test_the_picture_does_not_wait_for_a_slow_recording(
     times = times_of(tmp_path / "live.mp4")
     assert 12 <= len(times) < 20
     assert times[:12] == pytest.approx([n / 30 for n in range(12)], abs=0.001)
-    assert notices[1] == "live.mp4 is written too slowly: frames are left out of it"
-    assert f"recorded {tmp_path / 'live.mp4'}, without {40 - len(times)} frames" in notices[2]
+    assert notices[1].text == "live.mp4 is written too slowly: frames are left out of it"
+    assert f"recorded {tmp_path / 'live.mp4'}, without {40 - len(times)} frames" in notices[2].text
+    assert [notice.is_essential for notice in notices] == [False, True, True]
     assert len(notices) == 3
 
 
