@@ -6,7 +6,6 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
-import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
@@ -26,6 +25,9 @@ _MATRICES = (1, 4, 7, 9)
 _ROUNDED = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP | Interpolation.AREA
 """FFmpeg's converter rounds down by default: everything would come out half a level darker and greener.
 Chroma is the mean of the pixels that share it."""
+
+_VECTOR = 64
+"""Bytes that FFmpeg's converters read or write at once, however many of them are in a line."""
 
 
 class VideoEncoder:
@@ -57,6 +59,8 @@ class VideoEncoder:
         self._format = av.VideoFormat(codec.pixels)
         self._reformatter = VideoReformatter()  # kept, or every frame would start threads and fill tables
         self._palette = Palette(info.width, info.height) if self._format.has_palette else None
+        self._has_alpha = has_alpha(self._format) and not self._palette
+        self._buffer: Frame | None = None
         self.stream = self._add_stream(container, dict(options), bitrate)
 
     def open(self) -> bytes | None:
@@ -91,14 +95,8 @@ class VideoEncoder:
         return last
 
     def _picture(self, image: Frame, alpha: Alpha | None) -> av.VideoFrame:
-        if self._codec.even:
-            image = _even(image)
-        if not self._palette and has_alpha(self._format):
-            if alpha is None:
-                alpha = np.full(image.shape[:2], 255, np.uint8)
-            picture = av.VideoFrame.from_ndarray(np.dstack([image, alpha]), format="bgra")
-        else:
-            picture = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(image), format="bgr24")
+        pixels = self._filled(image, alpha)
+        picture = av.VideoFrame.from_numpy_buffer(pixels, format="bgra" if self._has_alpha else "bgr24")
         if self._palette:
             picture = self._palette.apply(picture)
         elif not self._format.is_rgb:
@@ -115,6 +113,25 @@ class VideoEncoder:
         # The encoder stamps the frame's tags on the file: they are those of the source.
         picture.colorspace, picture.color_range = self._tags()
         return picture
+
+    def _filled(self, image: Frame, alpha: Alpha | None) -> Frame:
+        """The picture where FFmpeg may read beyond its lines, with even sides where the codec wants them.
+
+        An odd one gets its last row or column twice.
+        """
+        height, width = image.shape[:2]
+        if self._buffer is None:
+            pixels = _empty_picture(self.stream.height, self.stream.width, 4 if self._has_alpha else 3)
+            if not (self._format.is_rgb or self._palette):  # else the encoder may read it later
+                self._buffer = pixels
+        else:
+            pixels = self._buffer
+        pixels[:height, :width, :3] = image
+        if self._has_alpha:
+            pixels[:height, :width, 3] = 255 if alpha is None else alpha
+        pixels[height:] = pixels[height - 1 : height]
+        pixels[:, width:] = pixels[:, width - 1 : width]
+        return pixels
 
     def _tags(self) -> tuple[int, int]:
         if self._format.is_rgb or self._palette:
@@ -152,14 +169,11 @@ class VideoEncoder:
         return stream
 
 
-def _even(image: Frame) -> Frame:
-    """An odd picture with its last row or column twice, for 4:2:0 codecs that want even sides."""
-    height, width = image.shape[:2]
-    if height % 2 or width % 2:
-        image = np.asarray(
-            cv2.copyMakeBorder(image, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8
-        )
-    return image
+def _empty_picture(height: int, width: int, channels: int) -> Frame:
+    """Pixels ``[height, width, channels]`` with room for whole vectors behind each line and the last."""
+    line = -(-width * channels // _VECTOR) * _VECTOR
+    room = np.empty(height * line + _VECTOR, np.uint8)
+    return np.ndarray((height, width, channels), np.uint8, room, strides=(line, channels, 1))
 
 
 def _matrix(number: int) -> Colorspace:
