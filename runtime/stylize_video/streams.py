@@ -261,8 +261,8 @@ class StreamCopier:
         if self._shared:
             self._not_kept(stream, "cover")
             return
-        packet = next((p for p in self._source.demux(stream) if p.size), None)
-        self._source.seek(0)
+        with av.open(for_ffmpeg(self._name)) as again:  # for the one that is copied stays at its start
+            packet = next((p for p in again.demux(again.streams[stream.index]) if p.size), None)
         container = self._target.format.name
         if packet is None:
             return

@@ -83,6 +83,34 @@ def test_an_mp4_keeps_the_cover_alone(
     assert attachments(again.output) == {"cover": cover}
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_cover_costs_no_sound(
+    suffix: str, make_clip: MakeClip, cover: bytes, invert: StyleSession, tmp_path: Path
+) -> None:
+    """Where the pictures begin later than the sound: seeking goes to the first keyframe of the pictures."""
+    clip = make_clip(tmp_path / "clip.mp4", pts=[20 + n for n in range(12)])
+    source = tmp_path / "in.mp4"
+    with av.open(str(clip)) as plain, av.open(str(source), "w") as container:
+        copies = [container.add_stream_from_template(stream) for stream in plain.streams]
+        picture = container.add_stream("png", rate=1)
+        assert isinstance(picture, av.VideoStream)
+        picture.width, picture.height, picture.pix_fmt = 32, 32, "rgb24"
+        picture.disposition = av.stream.Disposition.attached_pic
+        for packet in plain.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                container.mux(packet)
+        attached: av.Packet[Any] = av.Packet(cover)
+        attached.pts = attached.dts = 0
+        attached.time_base, attached.stream = Fraction(1, 30), picture
+        container.mux(attached)
+    assert attachments(source) == {"cover": cover}
+    heard = [content for *_, content in sound(source)]
+    result = stylize_file(source, tmp_path / f"out{suffix}", invert).output
+    assert attachments(result) == {"cover": cover}
+    assert [content for *_, content in sound(result)][-len(heard) :] == heard
+
+
 def test_what_else_there_is_gets_one_line_each(
     clip: Path, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
