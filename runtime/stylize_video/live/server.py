@@ -9,12 +9,16 @@ from __future__ import annotations
 import hmac
 import json
 import logging
+import math
 import re
 import socket
 import sys
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
@@ -40,6 +44,9 @@ _LONGEST_SIDE = 1280
 _WAIT_SECONDS = 5.0
 _STILL_SECONDS = 1.0
 _IDLE_SECONDS = 15.0
+"""Until a request has come whole, since the last was answered; and that a client may take nothing."""
+_MOST_CONNECTIONS = 96
+"""Each is a thread and a file descriptor, of which a program has 1,024 on most systems."""
 _STREAM_BUFFER = 64 * 1024
 _POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; " + (
     "script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -170,16 +177,26 @@ class PageServer:
         return is_loopback(host)
 
 
+@dataclass
+class _Visit:
+    """A connection: from where, whether it was let in, and until when its next request has to be whole."""
+
+    address: str
+    welcome: bool = False
+    due: float = math.inf
+
+
 class _Server(ThreadingHTTPServer):
-    """Knows its page, and can end the connections that browsers keep open."""
+    """Knows its page, bounds what connections take, and can end those that browsers keep open."""
 
     daemon_threads = False
     block_on_close = True
+    request_queue_size = 64
 
     def __init__(self, address: tuple[str, int], page: PageServer, *, ipv6: bool) -> None:
         self.page = page
         self.address_family = socket.AF_INET6 if ipv6 else socket.AF_INET
-        self._connections: set[socket.socket] = set()
+        self._visits: dict[socket.socket, _Visit] = {}
         self._lock = threading.Lock()
         super().__init__(address, _Handler)
 
@@ -190,13 +207,52 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:
-            self._connections.add(request)
-        super().process_request(request, client_address)
+            crowded = len(self._visits) >= _MOST_CONNECTIONS and not self._send_away_a_stranger()
+            if not crowded:
+                self._visits[request] = _Visit(client_address[0])
+        if crowded:
+            self.shutdown_request(request)
+        else:
+            super().process_request(request, client_address)
+
+    def _send_away_a_stranger(self) -> bool:
+        """End the oldest connection that was not let in, of the address that has most; False: there is none.
+
+        Who has the token sends it at once, and is no stranger any more when others crowd in.
+        """
+        strangers = [(c, visit.address) for c, visit in self._visits.items() if not visit.welcome]
+        if not strangers:
+            return False
+        (crowd, _), *_ = Counter(address for _, address in strangers).most_common(1)
+        self._end(next(connection for connection, address in strangers if address == crowd))
+        return True
+
+    def service_actions(self) -> None:
+        """End what has not sent a whole request in time; a byte now and then keeps nothing open."""
+        now = time.monotonic()
+        with self._lock:
+            for connection in [c for c, visit in self._visits.items() if visit.due < now]:
+                self._end(connection)
 
     def shutdown_request(self, request: Any) -> None:
         with self._lock:
-            self._connections.discard(request)
+            self._visits.pop(request, None)
         super().shutdown_request(request)
+
+    def visit(self, connection: socket.socket) -> _Visit:
+        with self._lock:  # one that was sent away meanwhile ends at its next read
+            return self._visits.get(connection) or _Visit("")
+
+    def hang_up(self) -> None:
+        with self._lock:
+            for connection in list(self._visits):
+                self._end(connection)
+
+    def _end(self, connection: socket.socket) -> None:
+        """Its thread sees the end of it, and closes it."""
+        del self._visits[connection]
+        with suppress(OSError):  # it was closed by the other side
+            connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Browsers hang up and networks go whenever they like; what else goes wrong is our fault."""
@@ -204,14 +260,6 @@ class _Server(ThreadingHTTPServer):
         # What goes wrong with a file has its name, what goes wrong with a connection none.
         if not isinstance(error, OSError) or error.filename is not None:
             _log.error("the page could not answer", exc_info=error)
-
-    def hang_up(self) -> None:
-        with self._lock:
-            for connection in self._connections:
-                try:
-                    connection.shutdown(socket.SHUT_RDWR)
-                except OSError:  # it was closed by the other side
-                    continue
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -222,6 +270,14 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = _IDLE_SECONDS
     server: _Server
+
+    def setup(self) -> None:
+        super().setup()
+        self._visit = self.server.visit(self.connection)
+
+    def handle_one_request(self) -> None:
+        self._visit.due = time.monotonic() + _IDLE_SECONDS
+        super().handle_one_request()
 
     def parse_request(self) -> bool:
         """Read a request to its end.
@@ -249,6 +305,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, "that is no address")
             return False
         self._body = self.rfile.read(int(lengths[0]))
+        self._visit.due = math.inf
         return True
 
     def do_GET(self) -> None:
@@ -309,6 +366,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _may(self, query: Mapping[str, list[str]]) -> bool:
         if self.server.page.welcomes(self, query):
+            self._visit.welcome = True
             return True
         self._refuse(HTTPStatus.FORBIDDEN, "the token is missing or wrong, or this is not the right address")
         return False

@@ -13,7 +13,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,6 +25,7 @@ from browser import CHROMIUM, Browser
 from live_support import MjpegServer, live_threads, serving, wait_until
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame
+from stylize_video.live import server
 from stylize_video.live.address import parse_address, reachable
 from stylize_video.live.capture import State
 from stylize_video.live.cli import with_address
@@ -163,6 +164,46 @@ def test_a_slow_stream_skips_pictures() -> None:
             received += slow.recv(65536)
             lengths = [int(length) for length in re.findall(rb"Content-Length: (\d+)\r\n", received)]
         assert len(lengths) < 10
+
+
+def test_who_has_the_token_gets_in_while_others_crowd_the_door() -> None:
+    """Many connections that send half a head cost a bounded number of threads, and keep nobody out."""
+    half = b"GET / HTTP/1.1\r\nX: "
+    with page(token=TOKEN) as served, ExitStack() as crowd:
+        viewer = crowd.enter_context(
+            closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=20))
+        )
+
+        def ask() -> int:
+            viewer.request("GET", "/state.json", headers={"Authorization": f"Bearer {TOKEN}"})
+            answer = viewer.getresponse()
+            answer.read()
+            return answer.status
+
+        assert ask() == 200
+        before = threading.active_count()
+        for _ in range(250):
+            crowd.enter_context(served.connect(half))
+        assert served.ask("GET", "/state.json", Authorization=f"Bearer {TOKEN}")[0] == 200
+        assert ask() == 200  # on the connection it had
+        wait_until(lambda: threading.active_count() - before <= 100)
+
+
+def test_a_byte_now_and_then_keeps_no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "_IDLE_SECONDS", 0.5)
+    with page() as served, served.connect(b"GET / HTTP/1.1\r\nX: ") as drip:
+        drip.settimeout(0.1)
+
+        def has_ended() -> bool:
+            try:
+                drip.sendall(b"a")
+                return drip.recv(1) == b""
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        wait_until(has_ended, seconds=10)
 
 
 @pytest.mark.parametrize("path", ["/", "/snapshot.png", "/stream.mjpg", "/frame.jpg", "/styles/photo.jpg"])
