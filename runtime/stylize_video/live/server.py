@@ -24,7 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import cv2
 import numpy as np
@@ -35,6 +35,7 @@ from stylize_video.live.address import DEFAULT_ADDRESS, is_loopback, parse_addre
 from stylize_video.live.controls import CONTROLS, Controls, page_controls
 from stylize_video.live.picture import LivePicture
 from stylize_video.style import read_metadata, read_model
+from stylize_video.text import printable
 
 _log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class PageServer:
         self._changed = threading.Condition()
         self._encoding = threading.Lock()
         self._encoded: dict[str, tuple[int, bytes]] = {}
-        self._thumbnails: dict[str, bytes] = {}
+        self._thumbnails: dict[int, bytes] = {}
         try:
             self._server = _Server((host, port), self, ipv6=":" in host)
         except OSError as error:
@@ -149,19 +150,18 @@ class PageServer:
             "style": picture.style if picture else None,
             "source": picture.state if picture else "lost",
             "statistics": asdict(picture.statistics) if picture else None,
-            "notice": {"number": number, "text": notice},
+            "notice": {"number": number, "text": printable(notice)},
         }
 
-    def thumbnail(self, style: str) -> bytes | None:
-        """The JPEG that a style file brings, None where it has none."""
-        if style not in self._thumbnails and style in self.styles:
-            path = self.styles[style]
-            try:
-                metadata = read_metadata(read_model(path), path)
-            except StylizeError:
-                metadata = None
-            self._thumbnails[style] = metadata.thumbnail if metadata else b""
-        return self._thumbnails.get(style) or None
+    def thumbnail(self, number: int) -> bytes | None:
+        """The JPEG that the file of a style brings, None where it has none; styles count from 0."""
+        if number not in self._thumbnails and number < len(self.controls.styles):
+            path = self.styles.get(self.controls.styles[number])
+            metadata = None
+            with suppress(StylizeError):
+                metadata = read_metadata(read_model(path), path) if path else None
+            self._thumbnails[number] = metadata.thumbnail if metadata else b""
+        return self._thumbnails.get(number) or None
 
     def welcomes(self, handler: BaseHTTPRequestHandler, query: Mapping[str, list[str]]) -> bool:
         """Whether a request may be answered.
@@ -316,8 +316,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self._PAGES.get(url.path)
         if answer:
             answer(self, query)
-        elif match := re.fullmatch(r"/styles/([^/]+)\.jpg", url.path):
-            self._jpeg(self.server.page.thumbnail(unquote(match[1])), cached=True)
+        elif match := re.fullmatch(r"/styles/([0-9]{1,4})\.jpg", url.path):
+            self._thumbnail(int(match[1]))
         else:
             self._text(HTTPStatus.NOT_FOUND, "there is nothing here")
 
@@ -376,7 +376,9 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.OK, "text/html; charset=utf-8", page)
 
     def _controls(self, query: Mapping[str, list[str]]) -> None:
-        self._json({"controls": page_controls(), "styles": list(self.server.page.controls.styles)})
+        # A name may hold what no text can, as one in bytes that are no UTF-8: its label is to be shown.
+        styles = [{"name": name, "label": printable(name)} for name in self.server.page.controls.styles]
+        self._json({"controls": page_controls(), "styles": styles})
 
     def _state(self, query: Mapping[str, list[str]]) -> None:
         self._json(self.server.page.state())
@@ -426,19 +428,18 @@ class _Handler(BaseHTTPRequestHandler):
         "/stream.mjpg": _stream,
     }
 
-    def _jpeg(self, jpeg: bytes | None, *, cached: bool) -> None:
+    def _thumbnail(self, number: int) -> None:
+        jpeg = self.server.page.thumbnail(number)
         if jpeg is None:
             self._text(HTTPStatus.NOT_FOUND, "there is no picture of it")
         else:
-            self._answer(
-                HTTPStatus.OK, "image/jpeg", jpeg, {"Cache-Control": "max-age=3600"} if cached else {}
-            )
+            self._answer(HTTPStatus.OK, "image/jpeg", jpeg)
 
     def _json(self, value: object) -> None:
         self._answer(HTTPStatus.OK, "application/json", json.dumps(value).encode())
 
     def _text(self, status: HTTPStatus, text: str) -> None:
-        self._answer(status, "text/plain; charset=utf-8", text.encode())
+        self._answer(status, "text/plain; charset=utf-8", printable(text).encode())
 
     def _refuse(self, status: HTTPStatus, text: str) -> None:
         self.close_connection = True

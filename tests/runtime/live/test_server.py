@@ -42,12 +42,9 @@ TOKEN = "a-long-secret"
 class Page:
     """A page server with pictures that the test gives, and a client."""
 
-    def __init__(self, address: str = "127.0.0.1:0", *, token: str | None = None) -> None:
-        self.controls = Controls(Settings(style="ink"), ["ink", "photo"])
-        styles = find_styles(("photo",))
-        self.server = PageServer(
-            self.controls, address, token=token, styles={**styles, "my style": styles["photo"]}
-        )
+    def __init__(self, address: str = "127.0.0.1:0", *more: str, token: str | None = None) -> None:
+        self.controls = Controls(Settings(style="ink"), ["ink", "photo", *more])
+        self.server = PageServer(self.controls, address, token=token, styles=find_styles(("photo",)))
         self.port = urlsplit(self.server.url).port
 
     def give(self, number: int, source: Frame, stylized: Frame, *, state: State = "live") -> None:
@@ -93,8 +90,9 @@ class Page:
 
 
 @contextmanager
-def page(address: str = "127.0.0.1:0", *, token: str | None = None) -> Iterator[Page]:
-    page = Page(address, token=token)
+def page(address: str = "127.0.0.1:0", *more: str, token: str | None = None) -> Iterator[Page]:
+    """``more`` styles than two."""
+    page = Page(address, *more, token=token)
     try:
         yield page
     finally:
@@ -206,7 +204,7 @@ def test_a_byte_now_and_then_keeps_no_connection(monkeypatch: pytest.MonkeyPatch
         wait_until(has_ended, seconds=10)
 
 
-@pytest.mark.parametrize("path", ["/", "/snapshot.png", "/stream.mjpg", "/frame.jpg", "/styles/photo.jpg"])
+@pytest.mark.parametrize("path", ["/", "/snapshot.png", "/stream.mjpg", "/frame.jpg", "/styles/1.jpg"])
 def test_pages_of_other_sites_cannot_embed_it(path: str) -> None:
     """Unless they were given the token."""
     for token, policy in ((None, "same-origin"), (TOKEN, None)):
@@ -229,13 +227,13 @@ def test_settings_and_buttons() -> None:
         state = json.loads(served.ask("GET", "/state.json")[2])
         assert state["settings"]["strength"] == 0.25
         shown = json.loads(served.ask("GET", "/controls.json")[2])
-        assert shown["styles"] == ["ink", "photo"]
+        assert shown["styles"] == [{"name": name, "label": name} for name in ("ink", "photo")]
         assert not {"quit", "full_screen", "help"} & {c["name"] for c in shown["controls"]}
-        status, headers, thumbnail = served.ask("GET", "/styles/photo.jpg")
+        status, headers, thumbnail = served.ask("GET", "/styles/1.jpg")
         assert (status, headers["Content-Type"]) == (200, "image/jpeg")
         assert thumbnail.startswith(b"\xff\xd8")
-        assert served.ask("GET", "/styles/my%20style.jpg")[2] == thumbnail
-        assert served.ask("GET", "/styles/ink.jpg")[0] == 404
+        assert "max-age" not in headers["Cache-Control"]  # next time the number may be another style's
+        assert served.ask("GET", "/styles/0.jpg")[0] == served.ask("GET", "/styles/2.jpg")[0] == 404
 
 
 @pytest.mark.parametrize(
@@ -417,7 +415,7 @@ def test_what_is_sent_along_is_no_request(request_: bytes) -> None:
         "/frame.jpg",
         "/stream.mjpg",
         "/snapshot.png",
-        "/styles/photo.jpg",
+        "/styles/1.jpg",
     ],
 )
 def test_a_token_is_needed_everywhere(path: str) -> None:
@@ -553,7 +551,7 @@ def test_in_a_browser(invert_style: Path, swap_style: Path, tmp_path: Path) -> N
                 original = colour(browser, "original")
                 assert np.abs(np.array(inverted) + original - 255).max() < 40
                 assert browser.run("document.querySelectorAll('.tile').length") >= 3
-                browser.click(".tile[data-style=swap]")
+                browser.click(".tile[name=swap]")
                 wait_until(lambda: text(browser, "#name") == "swap")
                 browser.click("#strength")  # in its middle
                 wait_until(
@@ -569,6 +567,27 @@ def test_in_a_browser(invert_style: Path, swap_style: Path, tmp_path: Path) -> N
             process.terminate()
             process.communicate(timeout=30)
     assert process.returncode == 143
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
+def test_styles_of_any_name_have_a_tile(tmp_path: Path) -> None:
+    """Names in bytes that are no UTF-8, long ones, and those with characters that do something."""
+    names = ["l\udce9on", "a-very-long-name-" * 20, "\x1b[31mred"]
+    with page("127.0.0.1:0", *names) as served:
+        served.give(1, *(np.full((48, 64, 3), v, np.uint8) for v in (40, 200)))
+        with Browser(served.server.url, tmp_path / "profile") as browser:
+            wait_until(lambda: browser.run("document.body?.dataset.frame") == "1")
+            tiles = "[...document.querySelectorAll('.tile')]"
+            assert browser.run(f"{tiles}.map(t => t.title)") == [
+                *("ink", "photo", "l\\udce9on", names[1], "\\x1b[31mred")
+            ]
+            assert browser.run(f"Math.max(...{tiles}.map(t => t.offsetHeight))") < 140
+            for name in names:
+                number = names.index(name) + 2
+                browser.run(f"{tiles}[{number}].click()")
+                wait_until(lambda name=name: served.controls.settings.style == name)  # type: ignore[misc]
+        status, content = served.post("/set", {"name": "style", "value": "no\udce9"})
+        assert (status, content.decode().partition(";")[0]) == (400, "there is no style 'no\\udce9' here")
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
