@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
+import av.error
+
 from stylize_video.encoding import Codec, Encoding
+from stylize_video.errors import reason
 from stylize_video.files import sole_temporary_beside
 from stylize_video.frame import TimedFrame
 from stylize_video.journal import Journal
 from stylize_video.sink import FAILURES, VideoSink
 from stylize_video.video_info import VideoInfo
+
+_log = logging.getLogger(__name__)
 
 
 class ResumableSink(VideoSink):
@@ -31,7 +38,7 @@ class ResumableSink(VideoSink):
         copy_streams: bool = True,
     ) -> None:
         self._journal = journal
-        self._has_begun = False
+        self._has_begun = self._is_flushed = False
         super().__init__(output, info, overwrite=overwrite, encoding=encoding, copy_streams=copy_streams)
         self.frames = journal.frames
         if journal.last_pts is not None:
@@ -60,7 +67,8 @@ class ResumableSink(VideoSink):
         return sole_temporary_beside(self.output)
 
     def _open(self, codec: Codec, options: Mapping[str, str], bitrate: int | None) -> None:
-        super()._open(codec, options, bitrate)
+        self._open_file = partial(super()._open, codec, options, bitrate)
+        self._open_file()
         self._journal.begin_run(self._encoder.open())
         self._has_begun = True
 
@@ -68,6 +76,21 @@ class ResumableSink(VideoSink):
         self._journal.add_frame(frame.pts)
         for packet in self._encoder.encode(frame):
             self._journal.add_packet(packet)
+
+    def _complete(self, *, whole: bool) -> None:
+        """Write the file; without sound where it is refused, as a later run could not do better."""
+        try:
+            super()._complete(whole=whole)
+        except (av.error.FFmpegError, ValueError) as error:
+            if isinstance(error, OSError) or self._track is None:
+                raise
+            refused = f"{self.output.suffix} files refuse the sound or subtitles of this source"
+            _log.warning("%s (%s): %s is without them", refused, reason(error), self.output)
+            self._close()
+            self._copied = None
+            self._open_file()
+            self._encoder.open()
+            super()._complete(whole=whole)
 
     def _flush(self, end: Fraction | None) -> None:
         """Write what all runs encoded, with the sound in step."""
@@ -79,8 +102,10 @@ class ResumableSink(VideoSink):
             self._container.mux(packet)
 
     def _add_packets(self, end: Fraction | None) -> None:
-        for packet in self._encoder.flush(end):
-            self._journal.add_packet(packet)
+        if not self._is_flushed:
+            self._is_flushed = True
+            for packet in self._encoder.flush(end):
+                self._journal.add_packet(packet)
 
     def _after_finish(self) -> None:
         self._journal.remove_parts()

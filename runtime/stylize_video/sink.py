@@ -30,8 +30,8 @@ from stylize_video.shared_packets import SharedPackets
 from stylize_video.streams import StreamCopier
 from stylize_video.video_info import VideoInfo
 
-_MOV = {"movflags": "+faststart", "movie_timescale": "90000"}
-"""Playable before it is loaded; starts of streams to 1/90000 s, where 1/1000 is usual."""
+_MOV = {"movflags": "+faststart", "movie_timescale": "90000", "strict": "experimental"}
+"""Playable before it is loaded; starts of streams to 1/90000 s, where 1/1000 is usual; TrueHD too."""
 
 _MUXING = {".mp4": _MOV, ".mov": _MOV, ".gif": {"loop": "0"}, ".webp": {"loop": "0"}}
 """Options of containers; pictures that move go on for ever."""
@@ -136,18 +136,17 @@ class VideoSink:
         if not self.frames:
             self.discard()
             raise SinkError(f"no frame was written to {self.output}")
-        path, taken = self.output, ""
+        path = self.output
         with self._whole_or_discarded():
             self._complete(whole=whole)
             try:
                 check_output(path, self._info.path, overwrite=self._overwrite)
             except SinkError:  # it was free when this began
                 path = free_name(path, "new")
-                taken = f"{self.output} was taken meanwhile; the whole video is in {path}"
             self._move_to(path)
             self._after_finish()
-            if taken:
-                raise SinkError(taken)
+            if path != self.output:
+                self._renamed(path)
         return path
 
     def keep_part(self) -> Path | None:
@@ -212,6 +211,10 @@ class VideoSink:
 
     def _after_finish(self) -> None:
         """The file is in its place."""
+
+    def _renamed(self, path: Path) -> None:
+        """The file is whole, but in another place: somebody else's has its name."""
+        raise SinkError(f"{self.output} was taken meanwhile; the whole video is in {path}")
 
     def _after_part(self, part: Path) -> None:
         """The playable file ``part`` is in its place."""

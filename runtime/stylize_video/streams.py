@@ -6,6 +6,7 @@ cannot hold is left out with one warning line each.
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 from collections.abc import Iterator
@@ -33,6 +34,9 @@ _COPIED = ("audio", "subtitle")
 
 _UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
 """Codecs that FFmpeg's muxers hold but do not list."""
+
+_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+"""The usual order of so many channels, by FFmpeg's names."""
 
 _TIME_CODE = "timecode"
 _WITH_TIME_CODE = ("mp4", "mov", "matroska", "webm", "nut")
@@ -241,7 +245,7 @@ class StreamCopier:
         held = codec in self._target.supported_codecs or codec in _UNLISTED.get(container, ())
         if codec == "aac" and container == "avi" and not stream.codec_context.extradata:
             held = False  # as in broadcasts; other muxers rewrite it
-        if held and (copy := self._copy_of(stream)):
+        if held and self._takes(stream) and (copy := self._copy_of(stream)):
             copy.metadata.update(stream.metadata)
             self._streams[stream.index] = copy
         else:
@@ -254,7 +258,23 @@ class StreamCopier:
         except (av.error.FFmpegError, ValueError):
             return None
         copy.disposition = stream.disposition
+        if self._target.format.name == "mp4" and stream.type == "audio":
+            _name_layout(copy.codec_context)
         return copy
+
+    def _takes(self, stream: Any) -> bool:
+        """Whether a file of the target's kind with this stream alone can be begun.
+
+        What a muxer refuses in its header would else be found once the last frame is encoded.
+        """
+        strict = {key: value for key, value in self._target.options.items() if key == "strict"}
+        try:
+            with av.open(io.BytesIO(), "w", format=self._target.format.name, options=strict) as trial:
+                trial.add_stream_from_template(stream)
+                trial.start_encoding()
+        except (av.error.FFmpegError, ValueError):
+            return False
+        return True
 
     def _add_cover(self, stream: Any) -> None:
         """A picture of the whole: an attachment in Matroska, a stream with one packet elsewhere."""
@@ -316,6 +336,16 @@ class StreamCopier:
         except av.error.FFmpegError:  # which has read on to look for it
             self._source.close()
             self._source = av.open(for_ffmpeg(self._name))
+
+
+def _name_layout(codec: Any) -> None:
+    """Give sound whose source says only how many channels it has, as MXF does, the usual order of them.
+
+    MP4 holds no PCM without.
+    """
+    layout = codec.layout
+    if layout.name == f"{layout.nb_channels} channels" and layout.nb_channels in _LAYOUTS:
+        codec.layout = _LAYOUTS[layout.nb_channels]
 
 
 def _is_lost(stream: Any) -> bool:

@@ -245,6 +245,85 @@ def test_sound_goes_into_every_container_that_holds_it(
         assert other.endswith(one)
 
 
+def with_sound(clip: Path, path: Path, codec: str, layout: str, **options: str) -> Path:
+    """The pictures of a clip, and half a second of a tone."""
+    with av.open(str(clip)) as plain, av.open(str(path), "w") as target:
+        video = target.add_stream_from_template(plain.streams.video[0])
+        audio = target.add_stream(codec, rate=48000, options=options)
+        assert isinstance(audio, av.AudioStream)
+        audio.codec_context.layout = layout
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                target.mux(packet)
+        tone = np.tile((np.sin(np.arange(24_000) * 0.05) * 8000).astype(np.int16), (audio.channels, 1))
+        samples = av.AudioFrame.from_ndarray(tone.T.reshape(1, -1), "s16", audio.layout)
+        samples.sample_rate, samples.pts, samples.time_base = 48000, 0, Fraction(1, 48000)
+        target.mux(audio.encode(samples))
+        target.mux(audio.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".avi"])
+def test_sound_without_an_order_of_its_channels(
+    suffix: str, clip: Path, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As MXF has it."""
+    source = with_sound(clip, tmp_path / "in.nut", "pcm_s16le", "2 channels")
+    with av.open(str(source)) as container:
+        assert container.streams.audio[0].layout.name == "2 channels"
+    result = stylize_file(source, tmp_path / f"out{suffix}", invert).output
+    with av.open(str(result)) as container:
+        assert sum(packet.size for packet in container.demux(audio=0)) == 24_000 * 2 * 2
+    assert not caplog.messages
+
+
+def with_true_hd(clip: Path, path: Path) -> Path:
+    ffmpeg = shutil.which("ffmpeg")
+    if not ffmpeg:
+        pytest.skip("there is no ffmpeg here to write such sound")
+    experimental = ["-c:v", "copy", "-c:a", "truehd", "-strict", "-2"]
+    subprocess.run([ffmpeg, "-v", "error", "-i", str(clip), *experimental, str(path)], check=True)
+    return path
+
+
+def test_true_hd_in_an_mp4(
+    clip: Path, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = with_true_hd(clip, tmp_path / "in.mkv")
+    result = stylize_file(source, tmp_path / "out.mp4", invert).output
+    assert [content for *_, content in sound(result)] == [content for *_, content in sound(source)]
+    assert not caplog.messages
+
+
+def test_what_a_header_refuses_is_left_out_from_the_start(
+    clip: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = with_true_hd(clip, tmp_path / "in.mkv")
+    # Experimental sound is not asked for here.
+    with av.open(str(clip)) as plain, av.open(str(tmp_path / "out.mp4"), "w") as target:
+        target.add_stream_from_template(plain.streams.video[0])
+        StreamCopier(source, target).close()
+        assert [stream.type for stream in target.streams] == ["video"]
+    assert (
+        "truehd sound (stream 1) cannot be kept in mp4 files; .mkv holds almost anything" in caplog.messages
+    )
+
+
+def test_sound_that_is_refused_at_the_end_costs_no_picture(
+    clip: Path, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """MP4 refuses so many channels without an order once it writes its index."""
+    source = with_sound(clip, tmp_path / "in.mov", "pcm_s16le", "16 channels")
+    result = stylize_file(source, tmp_path / "out.mp4", invert)
+    with av.open(str(result.output)) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+        assert sum(1 for _ in container.decode(video=0)) == result.frames == 12
+    (message,) = caplog.messages
+    assert message.startswith(".mp4 files refuse the sound or subtitles of this source (Invalid argument): ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mov", "out.mp4"]
+
+
 def test_broadcast_sound_that_avi_cannot_hold(
     make_clip: MakeClip, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
