@@ -24,7 +24,7 @@ from stylize_video.live.governor import Governor
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import Output
 from stylize_video.live.readers import reader_opener
-from stylize_video.live.recorder import Recorder, Snapshots
+from stylize_video.live.recorder import Recorder, Snapshots, check_recording
 from stylize_video.live.server import PageServer
 from stylize_video.live.statistics import Clock, Statistics, StatisticsFile
 from stylize_video.live.stylist import Stylist
@@ -178,6 +178,15 @@ class Program:
             require_display()
         if self.serve is not None:
             parse_address(self.serve, self.token)
+        if self.record:
+            source = Path(self.source)
+            check_recording(
+                self.record,
+                source=source if source.is_file() else None,
+                encoding=self.encoding,
+                overwrite=self.overwrite,
+                sound=self.microphone is not None,
+            )
         if not (self.window or self.serve or self.virtual_camera or self.record or self.statistics):
             raise StylizeError(
                 "without a window nothing would come out: add --serve, --record FILE or --stats FILE"
@@ -189,6 +198,8 @@ class Program:
             raise StylizeError("--size, --fps, --pixel-format and --backend are for cameras alone")
         if self.loop and is_camera:
             raise StylizeError("--loop is for videos: a camera has no end")
+        if self.overwrite and not self.record:
+            raise StylizeError("-y is for --record FILE: nothing else replaces a file")
 
     def _outputs(
         self, controls: Controls, capture: Capture, styles: dict[str, Path], clock: Clock

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from fractions import Fraction
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from stylize_video.encoding import Encoding
@@ -38,27 +39,28 @@ _QUEUED_BYTES = 64 * 2**20
 """Frames that wait for the encoder, half a second or so; beyond that they are left out."""
 _QUEUED_SNAPSHOTS = 8
 
+RECORDABLE = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".gif")
+"""Endings of files that are playable while they grow."""
+
 
 class Recorder:
     """Writes a video while ``record`` is on, through the sink that files are written with.
 
     Frames carry the times of their capture, so a recording plays as fast as things were.
-    The live picture never waits: where encoder or disk are too slow, frames are left out, which is told.
-    A recording that fails is told and ended; the live picture goes on, and so does the next recording.
+    The live picture never waits: files are opened, written and finished in threads, and where encoder or
+    disk are too slow, frames are left out, which is reported.
+    A recording that fails is reported and ended; the live picture goes on, and so does the next recording.
 
     Args:
         controls: ``record`` is switched off there when a recording fails.
         folder: where recordings go that have no name.
-        first: the name of the first one.
+        first: the name of the first one, see :func:`check_recording`.
         source: the file that is played, which must not be written over; None for cameras.
         encoding: codec and quality.
         overwrite: replace ``first`` where it exists.
         fps: a hint for the file's header.
         microphone: gives recordings their sound; closed too.
         clock: seconds; that of the pictures.
-
-    Raises:
-        SinkError: ``first`` cannot be written, or not while it grows, or holds no sound.
     """
 
     def __init__(
@@ -74,17 +76,12 @@ class Recorder:
         microphone: Microphone | None = None,
         clock: Clock = time.perf_counter,
     ) -> None:
-        if first:
-            check_output(first, source or first.parent, overwrite=overwrite)
-            encoding.resolved(first)
-            _check_is_recordable(first, sound=microphone is not None)
         self._controls, self._folder, self._first, self._source = controls, folder, first, source
         self._encoding, self._overwrite = encoding, overwrite
         self._fps, self._microphone = fps or _USUAL_FPS, microphone
         self._clock = clock
         self._recording: _Recording | None = None
         self._finishing: list[threading.Thread] = []
-        self._begun: set[Path] = set()  # one that is not finished has no file of its name yet
         self._shown = 0
         self._written_at = 0.0
         self._failures: list[Exception] = []  # also those of threads that finish recordings
@@ -121,21 +118,28 @@ class Recorder:
             raise self._failures[0]
 
     def _begin(self, image: Frame, at: float) -> None:
-        path = self._first or free_path(self._folder, ".mp4", taken=self._begun)
-        overwrite = self._overwrite and path == self._first
-        self._first = None
-        self._begun.add(path)
         height, width = image.shape[:2]
-        info = _live_info(self._source or path.parent, width, height, self._fps)
-        self._recording = _Recording(
-            path, info, self._encoding, at=at, overwrite=overwrite, microphone=self._microphone
-        )
+        info = _live_info(self._source or self._folder, width, height, self._fps)
+        first, self._first = self._first, None
+        step = _GIF_STEP if first and first.suffix.lower() == ".gif" else 1
+        self._recording = _Recording(partial(self._opened, first, info, at), info, at=at, step=step)
         self._recording.write(image, at)
-        self._controls.say(f"recording {path.name}")
+
+    def _opened(self, first: Path | None, info: VideoInfo, at: float) -> RecordingSink:
+        """The file of a recording, in the thread that writes it: folders may be slow."""
+        sink = RecordingSink(
+            first or _free_path(self._folder, ".mp4"),
+            info,
+            overwrite=self._overwrite and first is not None,
+            encoding=self._encoding,
+            sound=partial(self._microphone.track, at=at) if self._microphone else None,
+        )
+        self._controls.say(f"recording {sink.output.name}")
+        return sink
 
     def _write(self, recording: _Recording, image: Frame, at: float) -> None:
         if not recording.write(image, at) and recording.left_out == 1:
-            self._controls.warn(f"{recording.name} is written too slowly: frames are left out of it")
+            self._controls.warn("the recording is written too slowly: frames are left out of it")
 
     def _end(self) -> None:
         """Finish in a thread: the last frames and the index of a long file take a while."""
@@ -147,12 +151,15 @@ class Recorder:
 
     def _finish(self, recording: _Recording) -> None:
         try:
-            path = recording.finish()
+            path, wanted = recording.finish()
         except Exception as error:  # raised again in close; meanwhile another recording may go on
             self._note(error)
-        else:
-            left_out = f", without {recording.left_out} frames that came too fast" * bool(recording.left_out)
-            self._controls.report(Notice(f"recorded {path}{left_out}", is_essential=bool(left_out)))
+            return
+        left_out = f", without {recording.left_out} frames that came too fast" * bool(recording.left_out)
+        taken = f": {wanted.name} was taken meanwhile" * (path != wanted)
+        self._controls.report(
+            Notice(f"recorded {path}{left_out}{taken}", is_essential=bool(left_out + taken))
+        )
 
     def _failed(self, error: StylizeError) -> None:
         """End what is being recorded."""
@@ -168,38 +175,28 @@ class Recorder:
 
 
 class _Recording:
-    """One file that is being written.
+    """One file, which is opened and written in a thread of its own.
 
     Attributes:
-        name: of the file in the end.
         left_out: frames that there was no room for.
+
+    Args:
+        at: when its pictures begin, in seconds.
+        step: ticks of the time base between two pictures, at least.
     """
 
     def __init__(
-        self,
-        path: Path,
-        info: VideoInfo,
-        encoding: Encoding,
-        *,
-        at: float,
-        overwrite: bool,
-        microphone: Microphone | None,
+        self, open_sink: Callable[[], RecordingSink], info: VideoInfo, *, at: float, step: int
     ) -> None:
-        self.name, self.left_out = path.name, 0
+        self.left_out = 0
+        self._open_sink = open_sink
+        self._sink: RecordingSink | None = None
         self._shape = (info.height, info.width)
-        self._started = at
-        self._step = _GIF_STEP if path.suffix.lower() == ".gif" else 1
-        self._last_pts = -self._step
-        self._sink = RecordingSink(
-            path,
-            info,
-            overwrite=overwrite,
-            encoding=encoding,
-            sound=partial(microphone.track, at=at) if microphone else None,
-        )
+        self._started, self._step = at, step
+        self._last_pts = -step
         self._threads = ExitStack()
         depth = min(_QUEUED_FRAMES, max(4, _QUEUED_BYTES // (3 * info.width * info.height)))
-        self._writer = self._threads.enter_context(WriteBehind(self._sink.write, depth=depth))
+        self._writer = self._threads.enter_context(WriteBehind(self._write, depth=depth))
 
     def write(self, image: Frame, at: float) -> bool:
         """Hand a picture to the encoder; False where that is behind and the picture is left out."""
@@ -212,12 +209,18 @@ class _Recording:
             self.left_out += 1
         return taken
 
-    def finish(self) -> Path:
+    def finish(self) -> tuple[Path, Path]:
+        """Where the file is, and where it should be.
+
+        Raises:
+            SinkError: it could not be opened or written.
+        """
         try:
             self._threads.close()
-            return self._sink.finish(whole=False)
+            assert self._sink  # for the type checker: a picture was written
+            return self._sink.finish(whole=False), self._sink.output
         except BaseException:
-            self._sink.discard()
+            self._discard()
             raise
 
     def discard(self) -> None:
@@ -225,7 +228,16 @@ class _Recording:
             self._threads.close()
         except StylizeError as error:
             _log.debug("while giving up a recording: %s", error)
-        self._sink.discard()
+        self._discard()
+
+    def _write(self, frame: TimedFrame) -> None:
+        if self._sink is None:
+            self._sink = self._open_sink()
+        self._sink.write(frame)
+
+    def _discard(self) -> None:
+        if self._sink:
+            self._sink.discard()
 
 
 class Snapshots:
@@ -245,33 +257,80 @@ class Snapshots:
         self._threads.close()
 
     def _save(self, image: Frame) -> None:
-        path = free_path(self._folder, ".png")
         try:
-            write_picture(path, image)
+            path = _new_file(self._folder, ".png")
+            try:
+                write_picture(path, image)
+            except SinkError:
+                path.unlink(missing_ok=True)
+                raise
         except SinkError as error:
             self._controls.warn(f"the snapshot was not saved: {error}")
         else:
             self._controls.say(f"saved {path}")
 
 
-def free_path(folder: Path, suffix: str, *, taken: Collection[Path] = ()) -> Path:
-    """``camera-20261231-235959.mp4`` in ``folder``, numbered where that exists or is ``taken``."""
+def _names(folder: Path, suffix: str) -> Iterator[Path]:
+    """``camera-20261231-235959.mp4`` in ``folder``, and the same with numbers."""
     stem = f"camera-{datetime.now():%Y%m%d-%H%M%S}"
-    path, number = folder / f"{stem}{suffix}", 2
-    while path.exists() or path in taken:
-        path, number = folder / f"{stem}-{number}{suffix}", number + 1
-    return path
+    yield folder / f"{stem}{suffix}"
+    for number in count(2):
+        yield folder / f"{stem}-{number}{suffix}"
 
 
-def _check_is_recordable(path: Path, *, sound: bool) -> None:
+def _free_path(folder: Path, suffix: str) -> Path:
+    """A name that no recording has, nor one that is being written."""
+    return next(
+        path
+        for path in _names(folder, suffix)
+        if not (path.exists() or path.with_stem(f"{path.stem}.part").exists())
+    )
+
+
+def _new_file(folder: Path, suffix: str) -> Path:
+    """An empty file of a new name, which no other program that saves in this second gets.
+
+    Raises:
+        SinkError: the folder is missing or cannot be written.
+    """
+    names = _names(folder, suffix)
+    while True:
+        path = next(names)
+        try:
+            with suppress(FileExistsError):
+                path.touch(exist_ok=False)
+                return path
+        except OSError as error:
+            raise SinkError(f"cannot write {path}: {error.strerror}") from error
+
+
+def check_recording(
+    path: Path, *, source: Path | None, encoding: Encoding, overwrite: bool, sound: bool
+) -> None:
+    """Look at what is to be recorded before anything starts.
+
+    Args:
+        path: of the recording.
+        source: the file that is played; None for cameras.
+        encoding: codec and quality.
+        overwrite: whether ``path`` may exist.
+        sound: whether it gets sound.
+
+    Raises:
+        SinkError: it cannot be written, or not while it grows, or holds no sound.
+    """
     suffix = path.suffix.lower()
     if suffix == ".webp":
         raise SinkError(
             f"{path} cannot be recorded: WebP is in memory to its end, and a crash would lose all of it;"
             " record an .mp4, of which stylize-video --strength 0 makes a .webp"
         )
+    if suffix not in RECORDABLE:
+        raise SinkError(f"cannot write {path}: recordings end in {', '.join(RECORDABLE)}")
     if sound and suffix == ".gif":
         raise SinkError(f"{path} holds no sound: name an .mp4, or leave out --microphone")
+    check_output(path, source or path.parent, overwrite=overwrite)
+    encoding.resolved(path)
 
 
 def _live_info(path: Path, width: int, height: int, fps: float) -> VideoInfo:

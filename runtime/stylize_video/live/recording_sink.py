@@ -41,9 +41,11 @@ class RecordingSink(VideoSink):
         super().__init__(output, info, overwrite=overwrite, encoding=encoding, copy_streams=False)
 
     def _make_temporary(self) -> Path:
-        part = free_name(self.output, "part")
-        part.touch(exist_ok=False)  # it may stay, and has the permissions of any file
-        return part
+        while True:
+            part = free_name(self.output, "part")
+            with contextlib.suppress(FileExistsError):  # another program was faster
+                part.touch(exist_ok=False)  # it may stay, and has the permissions of any file
+                return part
 
     def _muxing(self) -> dict[str, str]:
         return {**super()._muxing(), **_MUXING.get(self.output.suffix.lower(), {}), "flush_packets": "1"}
@@ -55,6 +57,9 @@ class RecordingSink(VideoSink):
 
     def _make_track(self) -> Track | None:
         return self._sound(self._container) if self._sound else None
+
+    def _renamed(self, path: Path) -> None:
+        """What comes once only is not lost under another name: whoever finishes it reports it."""
 
     def _kept(self) -> str:
         if not self._is_unfinished or not self._is_playable():

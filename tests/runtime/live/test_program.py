@@ -65,6 +65,8 @@ def test_where_one_output_fails_those_that_began_end(clip: Path, invert_style: P
         ({"camera": CameraRequest(fps=30)}, "are for cameras"),
         ({"source": "rtsp://127.0.0.1/x", "camera": CameraRequest(pixel_format="MJPG")}, "are for cameras"),
         ({"source": "0", "loop": True}, "a camera has no end"),
+        ({"overwrite": True}, "-y is for --record"),
+        ({"source": "977", "styles": ("none",), "record": Path("live.xyz")}, "recordings end in .mp4"),
     ],
 )
 def test_what_would_do_nothing_is_refused(

@@ -5,15 +5,20 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from datetime import datetime, tzinfo
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 
 from live_support import ManualClock, SteppedReader, live_threads, numbered_frame, wait_until
 from stylize_video.colors import BT709
+from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.capture import Capture
@@ -21,9 +26,11 @@ from stylize_video.live.controls import Controls, Notice, Settings
 from stylize_video.live.engine import Engine
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
-from stylize_video.live.recorder import Recorder, Snapshots, free_path
+from stylize_video.live.recorder import Recorder, Snapshots, check_recording
+from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.live.statistics import Monitor
 from stylize_video.live.stylist import Stylist
+from stylize_video.pictures import write_picture
 from stylize_video.sink import VideoSink
 from stylize_video.source import VideoSource
 from support import draw_picture
@@ -119,13 +126,14 @@ def test_the_picture_does_not_wait_for_a_slow_recording(
     controls.set("record", True)
     for number in range(40):
         show(recorder, controls, number + 1, number / 30, numbered_frame(number))
+        wait_until(lambda: len(notices) > 0)
     may_write.set()
     wait_until(lambda: (tmp_path / "live.part.mp4").stat().st_size > 0)
     recorder.close()
     times = times_of(tmp_path / "live.mp4")
     assert 12 <= len(times) < 20
     assert times[:12] == pytest.approx([n / 30 for n in range(12)], abs=0.001)
-    assert notices[1].text == "live.mp4 is written too slowly: frames are left out of it"
+    assert notices[1].text == "the recording is written too slowly: frames are left out of it"
     assert f"recorded {tmp_path / 'live.mp4'}, without {40 - len(times)} frames" in notices[2].text
     assert [notice.is_essential for notice in notices] == [False, True, True]
     assert len(notices) == 3
@@ -139,10 +147,16 @@ def test_a_recording_that_fails_is_told_and_leaves_the_picture_alone(
     recorder = Recorder(controls, folder)
     folder.rmdir()
     controls.set("record", True)
-    show(recorder, controls, 1, 0.0, numbered_frame(1))
-    assert not controls.settings.record
+    frames = count(1)
+
+    def has_ended() -> bool:
+        number = next(frames)
+        show(recorder, controls, number, number / 30, numbered_frame(number))
+        return not controls.settings.record
+
+    wait_until(has_ended)
     assert "does not exist" in controls.notice[1]
-    show(recorder, controls, 2, 0.1, numbered_frame(2))
+    has_ended()
     with pytest.raises(SinkError, match="does not exist"):
         recorder.close()
 
@@ -178,9 +192,11 @@ def test_a_recording_whose_name_is_taken_meanwhile_is_kept(controls: Controls, t
     controls.set("record", True)
     for number in range(4):
         show(recorder, controls, number + 1, number / 30, numbered_frame(number))
+    wait_until(lambda: controls.notice[1] == "recording two.mp4")
     (tmp_path / "two.mp4").write_bytes(b"of another terminal")
-    with pytest.raises(SinkError, match=r"two\.mp4 was taken meanwhile; .*two\.new\.mp4"):
-        recorder.close()
+    recorder.close()
+    kept = tmp_path / "two.new.mp4"
+    assert controls.notice[1] == f"recorded {kept}: two.mp4 was taken meanwhile"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["two.mp4", "two.new.mp4"]
     assert len(times_of(tmp_path / "two.new.mp4")) == 4
 
@@ -218,6 +234,7 @@ def test_sound_begins_with_the_pictures(late: float, controls: Controls, tmp_pat
     controls.set("record", True)
     captured_at = time.perf_counter() - late
     show(recorder, controls, 1, captured_at, numbered_frame(1))
+    wait_until(lambda: controls.notice[1] == "recording live.mp4")
     opened = time.perf_counter() - captured_at
     while time.perf_counter() < captured_at + opened + 0.5:
         time.sleep(0.05)
@@ -296,27 +313,32 @@ def test_a_recording_is_finished_whatever_other_outputs_do(controls: Controls, t
     assert len(times_of(tmp_path / "live.mp4")) == 1
 
 
-def test_outputs_are_checked_before_anything_starts(controls: Controls, tmp_path: Path) -> None:
-    path = tmp_path / "live.mp4"
-    path.write_bytes(b"precious")
-    with pytest.raises(SinkError, match="already exists"):
-        Recorder(controls, tmp_path, first=path)
-    with pytest.raises(SinkError, match="is the source itself"):
-        Recorder(controls, tmp_path, first=path, source=path, overwrite=True)
-    with pytest.raises(SinkError, match="cannot write"):
-        Recorder(controls, tmp_path, first=tmp_path / "live.xyz")
-    with pytest.raises(SinkError, match="WebP is in memory to its end"):
-        Recorder(controls, tmp_path, first=tmp_path / "live.webp")
-    microphone = Microphone("lavfi:sine,arealtime")
-    with pytest.raises(SinkError, match=r"live\.gif holds no sound"):
-        Recorder(controls, tmp_path, first=tmp_path / "live.gif", microphone=microphone)
-    microphone.close()
-    assert path.read_bytes() == b"precious"
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("there.mp4", r"there\.mp4 already exists"),
+        ("in.mp4", r"in\.mp4 is the source itself"),
+        ("live.xyz", r"recordings end in \.mp4, \.mov, \.mkv, \.webm, \.avi, \.ts, \.gif$"),
+        ("%05d.png", r"recordings end in \.mp4"),
+        ("live.webp", "WebP is in memory to its end"),
+        ("live.gif", r"live\.gif holds no sound"),
+        ("nowhere/live.mp4", "nowhere does not exist"),
+    ],
+)
+def test_what_cannot_be_recorded(name: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "there.mp4").touch()
+    (tmp_path / "in.mp4").touch()
+    with pytest.raises(SinkError, match=sentence):
+        check_recording(
+            tmp_path / name,
+            source=tmp_path / "in.mp4",
+            encoding=Encoding(),
+            overwrite=name != "there.mp4",
+            sound=True,
+        )
 
 
 def test_snapshots_are_exact_and_never_replaced(controls: Controls, tmp_path: Path) -> None:
-    import cv2
-
     snapshots = Snapshots(controls, tmp_path)
     frames = [draw_picture(n, 40, 30) for n in range(3)]
     for frame in frames:
@@ -352,10 +374,55 @@ def test_snapshots_keep_nobody_waiting(
     assert 4 <= len(list(tmp_path.iterdir())) < 15
 
 
-def test_names_are_free(tmp_path: Path) -> None:
-    paths = set()
-    for _ in range(5):
-        path = free_path(tmp_path, ".mp4")
-        path.touch()
-        paths.add(path)
-    assert len(paths) == 5
+def test_the_picture_does_not_wait_for_a_file_to_open(
+    controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_sink, may_open = RecordingSink._open, threading.Event()
+
+    def slow(sink: RecordingSink, *given: Any) -> None:
+        assert may_open.wait(20)
+        open_sink(sink, *given)
+
+    monkeypatch.setattr(RecordingSink, "_open", slow)
+    recorder = Recorder(controls, tmp_path)
+    controls.set("record", True)
+    for number in range(4):
+        show(recorder, controls, number + 1, number / 30, numbered_frame(number))
+    may_open.set()
+    recorder.close()
+    (path,) = tmp_path.iterdir()
+    assert times_of(path) == pytest.approx([n / 30 for n in range(4)], abs=0.001)
+
+
+def test_programs_in_one_folder_take_nothing_from_each_other(
+    controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Snapshots and recordings of the same second."""
+
+    class Noon(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Noon:
+            return cls(2026, 12, 31, 12)
+
+    monkeypatch.setattr("stylize_video.live.recorder.datetime", Noon)
+    both = threading.Barrier(2)
+
+    def write_together(path: Path, image: Frame) -> None:
+        both.wait(20)
+        write_picture(path, image)
+
+    monkeypatch.setattr("stylize_video.live.recorder.write_picture", write_together)
+    programs = [(Recorder(controls, tmp_path), Snapshots(controls, tmp_path)) for _ in range(2)]
+    controls.set("record", True)
+    for number, (recorder, snapshots) in enumerate(programs, 1):
+        snapshots.take(numbered_frame(100 * number))
+        show(recorder, controls, 1, 0.0, numbered_frame(100 * number))
+        wait_until(lambda: len(list(tmp_path.glob("*.part.mp4"))) == number)  # noqa: B023  # called here
+    for recorder, snapshots in programs:
+        snapshots.close()
+        recorder.close()
+    stem = "camera-20261231-120000"
+    names = [f"{stem}{number}{suffix}" for number in ("", "-2") for suffix in (".mp4", ".png")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    pictures = [int(np.mean(np.asarray(cv2.imread(str(path))))) for path in tmp_path.glob("*.png")]
+    assert sorted(pictures) == [100, 200]
