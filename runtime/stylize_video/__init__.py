@@ -8,8 +8,10 @@
     stylize_file("clip.mp4", "styled.mp4", session, look=Look(strength=0.7))
     stylize_picture("photo.jpg", "styled.jpg", session)
 
-Everything here is loaded on first use, so that importing the package costs nothing. There
-is no global state: a session is an object, and threads may share one.
+Everything here is loaded on first use, so that importing the package costs nothing. A session is an
+object, and threads may share one. Two settings of the process change while a job runs, and are given
+back at its end: in the main thread Ctrl-C, SIGTERM and SIGHUP wait for a moment at which nothing is
+half done, and OpenCV has fewer threads where several frames are stylized at once.
 
 One thing is settled at once, for this process and those it starts: nobody is told that styles
 are run. ONNX Runtime's builds keep a number for the user and a database in the home folder

@@ -16,6 +16,7 @@ from typing import NoReturn, TextIO
 
 from stylize_video.errors import JobInterrupted, StylizeError, first_line
 from stylize_video.interrupts import Terminated, at_sudden_end, noted_interrupts, stop_at_once
+from stylize_video.quiet import silence_libraries
 from stylize_video.text import printable
 
 EXIT_ERROR = 2
@@ -55,6 +56,7 @@ def run_command(command: Callable[..., None]) -> None:
     """Entry point of a command: its parameters are what typer makes of the function's."""
     from stylize_video.usage import run
 
+    silence_libraries()
     _write_out_what_an_encoding_lacks(sys.stdout)
     try:
         try:

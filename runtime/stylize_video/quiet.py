@@ -1,4 +1,8 @@
-"""Silences libraries that print past Python."""
+"""Silences libraries that print past Python, where the process is a command of ours.
+
+Their messages go to file descriptor 2, which belongs to the whole process. In a program that uses this
+package its own log lines, and the stderr of the processes that it starts, would be lost with them.
+"""
 
 from __future__ import annotations
 
@@ -41,11 +45,24 @@ class _Silence:
 
 
 _silence = _Silence()
+_is_command = False
+
+
+def silence_libraries() -> None:
+    """From here on :func:`quiet_stderr` counts: for commands, whose stderr is theirs alone."""
+    global _is_command
+    _is_command = True
 
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Drop what C libraries write to file descriptor 2; for calls whose failures we tell ourselves."""
+    """Drop what C libraries write to file descriptor 2, for calls whose failures get a sentence of ours.
+
+    Outside of commands it does nothing.
+    """
+    if not _is_command:
+        yield
+        return
     _silence.enter()
     try:
         yield

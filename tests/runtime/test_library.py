@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -35,7 +34,6 @@ from stylize_video import (
     stylize_frames,
     stylize_picture,
 )
-from stylize_video.quiet import quiet_stderr
 from support import ROOT
 
 README_EXAMPLES = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
@@ -158,22 +156,6 @@ def test_a_library_sets_no_handlers_and_prints_nothing(
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
-
-
-def test_silence_in_many_threads_ends(capfd: pytest.CaptureFixture[str]) -> None:
-    inside = threading.Barrier(8)
-
-    def shout() -> None:
-        inside.wait()
-        for _ in range(200):
-            with quiet_stderr():
-                os.write(2, b"never seen")
-
-    with ThreadPoolExecutor(8) as pool:
-        for future in [pool.submit(shout) for _ in range(8)]:
-            future.result()
-    os.write(2, b"heard again")
-    assert capfd.readouterr().err == "heard again"
 
 
 def test_a_picture(tmp_path: Path) -> None:
