@@ -88,7 +88,8 @@ def stylize_camera(
         Path, typer.Option(metavar="FOLDER", help="For snapshots and further recordings.")
     ] = Path(),
     stats: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Append statistics, a JSON object a second.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Append statistics, a JSON object a second; - prints them."),
     ] = None,
     seconds: Annotated[float | None, typer.Option(help="Stop after so long.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.")] = "auto",

@@ -63,7 +63,7 @@ class Program:
         encoding: of recordings.
         overwrite: replace ``record`` where it exists.
         folder: where snapshots and further recordings go.
-        statistics: append statistics to this file.
+        statistics: append statistics to this file; ``-`` is standard output.
         seconds: stop after so long.
         device: as for :func:`~stylize_video.variants.open_session`.
         precision: as for :func:`~stylize_video.variants.open_session`.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
-import stat
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,9 @@ _RATE_SECONDS = 2.0
 _LATENCY_SECONDS = 10.0
 _STYLIZE_SECONDS = 2.0
 
+_STANDARD_OUTPUT = Path("/dev/stdout")
+"""Opened by its name, so that not to wait for the reader concerns nobody else who writes to it."""
+
 
 class Rate:
     """Events a second, over the last ``seconds``."""
@@ -37,12 +41,12 @@ class Rate:
         self.count = 0
         """All events since the start."""
 
-    def tick(self) -> None:
-        """Count one."""
+    def tick(self, count: int = 1) -> None:
+        """Count one, or some that came together."""
         now = self._clock()
         with self._lock:
-            self.count += 1
-            self._times.append(now)
+            self.count += count
+            self._times.extend([now] * count)
             self._forget(now)
 
     @property
@@ -175,16 +179,17 @@ class Monitor:
 class StatisticsFile:
     """Appends statistics to a file, one JSON object a line, once a second and at the end.
 
-    A failure on the way is told and ends the file, not the picture; it is raised with the last line.
+    A failure on the way is reported and ends the file, not the picture; it is raised with the last line.
 
     Args:
-        path: the file, or a pipe; a reader that stalls is a failure, as one that leaves.
+        path: the file, a pipe, or ``-`` for standard output; a reader that stalls is a failure, as one
+            that leaves.
         clock: seconds.
-        on_failure: told once.
+        on_failure: called once.
         seconds: between two lines.
 
     Raises:
-        SinkError: the file cannot be opened.
+        SinkError: the file cannot be opened, or is a pipe that nobody reads.
     """
 
     def __init__(
@@ -198,12 +203,7 @@ class StatisticsFile:
         self._path, self._clock, self._on_failure, self._seconds = path, clock, on_failure, seconds
         self._due = clock() + seconds
         self._failure: SinkError | None = None
-        try:
-            self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise SinkError(f"cannot write the statistics {path}: {error.strerror}") from error
-        if stat.S_ISFIFO(os.fstat(self._file.fileno()).st_mode):
-            os.set_blocking(self._file.fileno(), False)
+        self._file = _opened(path)
 
     def write(self, statistics: Statistics, *, last: bool = False) -> None:
         """Write a line if one is due, or if it is the ``last``.
@@ -235,3 +235,17 @@ class StatisticsFile:
     ) -> None:
         with contextlib.suppress(OSError):  # what could not be written is tried again
             self._file.close()
+
+
+def _opened(path: Path) -> TextIO:
+    """The file, at its end; a pipe without waiting, neither for a reader to come nor for one to read."""
+    name = _STANDARD_OUTPUT if path == Path("-") else path
+    is_pipe = name.is_fifo()
+    try:
+        if is_pipe:
+            return os.fdopen(os.open(name, os.O_WRONLY | os.O_NONBLOCK), "w", encoding="utf-8")
+        return name.open("a", encoding="utf-8")
+    except OSError as error:
+        nobody = is_pipe and error.errno == errno.ENXIO
+        why = "nobody reads from this pipe; start its reader first" if nobody else error.strerror
+        raise SinkError(f"cannot write the statistics {path}: {why}") from error

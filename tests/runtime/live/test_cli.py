@@ -68,18 +68,17 @@ def test_quiet_leaves_warnings_and_the_page_s_address(
     assert error == f"error: {warning}"
 
 
-def test_the_terminal_does_not_get_the_password_of_a_camera(
-    command: Command, invert_style: Path, tmp_path: Path
-) -> None:
+def test_the_terminal_does_not_get_the_password_of_a_camera(command: Command, invert_style: Path) -> None:
     with serving(MjpegServer(fps=30)) as server:
         url = server.url.replace("//", "//me:hunter2@")
         result = command(
-            "stylize-camera", url, "-s", invert_style, "--no-window", "--stats", tmp_path / "s",
-            "--seconds", 0.2, "--device", "cpu",
+            "stylize-camera", url, "-s", invert_style, "--no-window", "--stats", "-",
+            "--seconds", 0.5, "--device", "cpu",
         )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stderr.startswith(f"{server.url} in the style invert (fp32) on cpu")
     assert "hunter2" not in result.stderr
+    assert json.loads(result.stdout)["shown"] >= 1
 
 
 def test_a_source_without_a_picture_is_an_error(

@@ -96,6 +96,13 @@ def test_statistics_that_cannot_be_written(tmp_path: Path) -> None:
         StatisticsFile(tmp_path / "nowhere" / "stats.jsonl", ManualClock())
 
 
+def test_a_pipe_that_nobody_reads_is_an_error_at_once(pipe: tuple[Path, int]) -> None:
+    path, end = pipe
+    os.close(end)
+    with pytest.raises(SinkError, match="nobody reads from this pipe; start its reader first"):
+        StatisticsFile(path, ManualClock())
+
+
 @pytest.fixture
 def pipe(tmp_path: Path) -> Iterator[tuple[Path, int]]:
     """A pipe, and the end of it that reads."""
