@@ -31,7 +31,7 @@ from stylize_video.live.stylist import Stylist
 from stylize_video.live.virtual_camera import VirtualCamera
 from stylize_video.live.window import Window
 from stylize_video.look import Look
-from stylize_video.pipes import without_password
+from stylize_video.pipes import STANDARD, without_password
 from stylize_video.session import StyleSession
 from stylize_video.smoothing import check_smooth
 from stylize_video.style import find_style, style_name
@@ -193,6 +193,11 @@ class Program:
             )
 
     def _refuse_what_does_nothing(self) -> None:
+        if self.source == STANDARD or Path(self.source).is_fifo():
+            raise SourceError(
+                "stylize-video reads pipes, stylize-camera does not: let ffmpeg send a stream (... -f mpegts"
+                " udp://127.0.0.1:9000), and name its address, or name a camera or a file"
+            )
         is_camera = parse_camera(self.source) is not None
         if self.camera != CameraRequest() and not is_camera:
             raise StylizeError("--size, --fps, --pixel-format and --backend are for cameras alone")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from live_support import live_threads
-from stylize_video.errors import SinkError, StylizeError
+from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.live.cameras import CameraRequest
 from stylize_video.live.program import Program, find_styles
 from stylize_video.style import find_style
@@ -75,3 +77,13 @@ def test_what_would_do_nothing_is_refused(
     given = {"source": str(clip), "window": False, "statistics": tmp_path / "s", "folder": tmp_path, **asked}
     with pytest.raises(StylizeError, match=sentence):
         Program(**given).run()  # type: ignore[arg-type]
+
+
+def test_pipes_are_sent_elsewhere(tmp_path: Path) -> None:
+    sources = ["-"]
+    if sys.platform != "win32":
+        os.mkfifo(tmp_path / "pipe")
+        sources.append(str(tmp_path / "pipe"))
+    for source in sources:
+        with pytest.raises(SourceError, match="stylize-video reads pipes, stylize-camera does not"):
+            Program(source=source, window=False, statistics=tmp_path / "s").run()
