@@ -2,12 +2,18 @@
 
 A graph that was made to, or damaged so, can crash ONNX Runtime itself (an overflow that
 ends in a division by zero, say), and no look at it beforehand finds everything. It crashes
-the other process; this one tells it in a sentence. What passed is remembered by its
+the other process; this one reports it in a sentence. What passed is remembered by its
 content, so that a style costs the trial once.
+
+Inside a program that is no Python, ``sys.executable`` may be that program, which would know nothing of
+styles. So the other process has to answer in a way that only this module can, or the file is refused.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -19,19 +25,19 @@ import onnxruntime as ort
 from stylize_video.bounds import TRIAL_SIZE, limit_memory
 from stylize_video.cache import key_of, recall, remember
 from stylize_video.contract import MAX_FILE_BYTES
-from stylize_video.errors import StyleError, StylizeError
+from stylize_video.errors import StyleError, StylizeError, reason
 from stylize_video_assets.catalog import bundled_styles
 
 _SECONDS = 120
 """Enough for imports and a small picture on a slow machine; a graph that computes for ever ends there."""
 
-_REFUSED = 2
-"""Exit code of the other process for what it can say in a sentence."""
-
 _FIRST_EXCEPTION = 0xC0000000
 """Exit codes of Windows from there on are errors that no program survives, such as 0xC0000005."""
 
 _SOUND = "sound"
+
+_PROGRAM = "import sys; sys.path += sys.argv[3:]; from stylize_video.guard import main; main()"
+"""Of the other process; its arguments are the file, a question and folders of modules."""
 
 _sound_here: set[str] = set()
 """What passed in this process, which may have no folder to remember it in, and opens a file several times."""
@@ -40,8 +46,12 @@ _sound_here: set[str] = set()
 def try_out(path: Path) -> None:
     """Try a style file, unless it is bundled or known from before.
 
+    The other process is the Python that :mod:`multiprocessing` starts, which
+    ``multiprocessing.set_executable`` changes, with this one's ``sys.path`` behind its own.
+
     Raises:
-        StyleError: it is no style, or crashes ONNX Runtime, or takes minutes for a small picture.
+        StyleError: it is no style, or crashes ONNX Runtime, or takes minutes for a small picture; or
+            there is no Python to try it with, as in a frozen program.
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES or path.parent in {s.path.parent for s in bundled_styles()}:
@@ -56,23 +66,68 @@ def try_out(path: Path) -> None:
 
 
 def _try_one(path: Path) -> None:
-    if not sys.executable:  # inside another program there is nobody to ask
-        return
-    # -P: what lies in the working folder, beside downloaded files perhaps, is not imported.
-    command = [sys.executable, "-P", "-m", "stylize_video.guard", str(path)]
+    question = secrets.token_hex(8)
+    # Behind its own path: what lies beside downloaded files, perhaps, takes no other module's place.
+    folders = [folder for folder in sys.path if Path(folder).is_absolute() and Path(folder) != Path.cwd()]
+    command = [*_python(path), "-c", _PROGRAM, str(path), question, *folders]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            env={**os.environ, "PYTHONIOENCODING": "utf-8:backslashreplace"},
+            stdin=subprocess.DEVNULL,
+            timeout=_SECONDS,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),  # of Windows
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise StyleError(
             f"{path} is no style that can be trusted: a small picture took more than {_SECONDS} s"
         ) from error
-    if done.returncode == _REFUSED:
-        raise StyleError(done.stdout.strip())
+    except OSError as error:
+        raise _untried(path, f"{command[0]} cannot be started, {reason(error)}") from error
+    answer, verdict = _answer_to(question), None
+    for line in done.stdout.splitlines():
+        if line.startswith(answer):
+            verdict = line.removeprefix(answer).strip()
+    if verdict == _SOUND:
+        return
+    if verdict is not None:
+        raise StyleError(verdict)
     if crash := _crash_of(done.returncode):
         raise StyleError(f"{path} is no style that can be trusted: it crashes ONNX Runtime ({crash})")
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise StyleError(f"{path} is no style that can be trusted: trying it out failed ({last[0]})")
+    if done.returncode == 0:
+        raise _untried(path, f"{command[0]} does not answer as a Python with stylize_video does")
+    last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+    raise StyleError(f"{path} is no style that can be trusted: trying it out failed ({last[0]})")
+
+
+def _python(path: Path) -> list[str]:
+    """How Python is started; without what lies in the working folder, beside downloads perhaps (``-P``).
+
+    Raises:
+        StyleError: this program has none to start.
+    """
+    from multiprocessing import spawn  # importing it takes longer than knowing that a file passed before
+
+    executable = os.fsdecode(spawn.get_executable() or "")
+    if not executable or (getattr(sys, "frozen", False) and executable == sys.executable):
+        raise _untried(path, "this program has no Python to start")
+    return [executable, "-P"]
+
+
+def _untried(path: Path, why: str) -> StyleError:
+    return StyleError(
+        f"{path} cannot be tried out: {why}; name one by multiprocessing.set_executable,"
+        " or open styles that you trust without trying them out"
+    )
+
+
+def _answer_to(question: str) -> str:
+    """No program that merely repeats its arguments gives it."""
+    return hashlib.sha256(question.encode()).hexdigest()
 
 
 def _crash_of(code: int) -> str | None:
@@ -92,14 +147,12 @@ def main() -> None:
     from stylize_video.session import StyleSession
     from stylize_video.style import Style
 
+    path, question = sys.argv[1:3]
     limit_memory()
+    verdict = _SOUND
     try:
-        session = StyleSession(Style.load(sys.argv[1]), "cpu", threads=1)
+        session = StyleSession(Style.load(path), "cpu", threads=1)
         session.stylize(np.random.default_rng(0).integers(0, 256, (*TRIAL_SIZE, 3), np.uint8))
     except StylizeError as error:
-        print(error)
-        raise SystemExit(_REFUSED) from None
-
-
-if __name__ == "__main__":
-    main()
+        verdict = " ".join(str(error).splitlines())
+    print(f"\n{_answer_to(question)} {verdict}")

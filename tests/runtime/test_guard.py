@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing import spawn
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +72,67 @@ def test_every_bad_end_is_a_sentence(
     for _ in range(2):  # what failed is not remembered as sound
         with pytest.raises(StyleError, match=sentence):
             guard.try_out(invert_style)
+
+
+@pytest.fixture
+def set_python() -> Iterator[Callable[[Path], None]]:
+    """Have another program take the place of Python."""
+    before = spawn.get_executable()
+    yield lambda program: multiprocessing.set_executable(str(program))
+    multiprocessing.set_executable(os.fsdecode(before))
+
+
+def _script(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(["#!/bin/sh", *lines]))
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="programs are written for sh")
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("exit 0", "does not answer as a Python with stylize_video does"),
+        ('printf "%s\\n" "$@"', "does not answer as a Python with stylize_video does"),
+        ("echo usage; exit 2", "trying it out failed .no reason given"),
+        (None, "cannot be started, No such file or directory"),
+    ],
+)
+def test_a_program_that_is_no_python_proves_nothing(
+    line: str | None, sentence: str, set_python: Callable[[Path], None], invert_style: Path, tmp_path: Path
+) -> None:
+    """``sys.executable`` may be the program that Python is embedded in."""
+    set_python(_script(tmp_path / "host", line) if line else tmp_path / "missing")
+    for _ in range(2):
+        with pytest.raises(StyleError, match=sentence):
+            guard.try_out(invert_style)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_frozen_program_is_not_started_again(invert_style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    with pytest.raises(StyleError, match=r"cannot be tried out: this program has no Python.*set_executable"):
+        guard.try_out(invert_style)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the program is written for sh")
+def test_the_package_is_found_where_this_process_found_it(
+    set_python: Callable[[Path], None], invert_style: Path, tmp_path: Path
+) -> None:
+    """As in programs that carry it along: the Python started knows no installed packages by itself."""
+    set_python(_script(tmp_path / "bare", f'exec "{sys.executable}" -S "$@"'))
+    guard.try_out(invert_style)
+    assert [file.read_text() for file in (tmp_path / "cache").iterdir()] == ["sound"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system allows no such names")
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_names_of_every_kind_are_told(encoding: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    path = tmp_path / os.fsdecode(b"b\xff \xe6\x97\xa5.onnx")
+    path.write_text("no onnx")
+    with pytest.raises(StyleError, match=r"b\\udcff \u65e5\.onnx is not an ONNX file, or is damaged$"):
+        guard.try_out(path)
 
 
 def test_programs_in_python_may_try_styles_out(invert_style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
