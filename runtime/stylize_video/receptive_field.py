@@ -51,6 +51,8 @@ _PIXELWISE = frozenset(
 )
 _HEIGHT, _WIDTH = 2, 3
 _SHAPE_ONLY = frozenset({"Constant", "ConstantOfShape", "Range", "Shape", "Size"})
+_SIZED = frozenset({"Pad", "Resize", "Slice"})
+"""Operators that may read sizes: what they do at the top and the left is looked at."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,17 @@ class _Walk:
         source = next(i.name for i in self._graph.input if i.name not in self._constants)
         reaches = {source: _Reach(Fraction(1), Fraction(0), Fraction(0))}
         strides = {1}
+        sizes: set[str] = set()
+        """Values computed from the size of the picture, which is another one for a tile."""
         for node in self._graph.node:
             read = [reaches[name] for name in node.input if name in reaches]
+            reads_sizes = not sizes.isdisjoint(node.input)
             if not read or node.op_type in _SHAPE_ONLY:
+                if read or reads_sizes:
+                    sizes.update(node.output)
                 continue
+            if reads_sizes and node.op_type not in _SIZED:  # such as a map of positions
+                raise _UnboundedError
             reach = self._after(node, read)
             reaches.update(dict.fromkeys(node.output, reach))
             strides.add(reach.jump.numerator)
@@ -148,6 +157,8 @@ class _Walk:
         """The reach of what ``node`` makes of values with these reaches."""
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         kind = node.op_type
+        if kind == "BatchNormalization" and (attributes.get("training_mode") or len(node.output) > 1):
+            raise _UnboundedError  # it takes the mean of the whole picture
         if kind in _PIXELWISE or (kind == "Concat" and attributes["axis"] == 1):
             return functools.reduce(_Reach.merged, read)
         if len(read) > 1:
@@ -158,7 +169,7 @@ class _Walk:
             return read[0].enlarged(attributes["blocksize"], around=0)
         if kind == "Resize":
             return self._after_resize(node, read[0], attributes)
-        if kind == "Pad":
+        if kind == "Pad" and attributes.get("mode") != b"wrap":
             return read[0].moved(
                 -self._of_axis(attributes.get("pads") or self._elements(node.input[1]), node, 3)
             )

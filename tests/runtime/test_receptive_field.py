@@ -122,6 +122,13 @@ UNBOUNDED: dict[str, tuple[Step, ...]] = {
         ("Resize", [None, TWICE], {"mode": "linear", "coordinate_transformation_mode": "align_corners"}),
     ),
     "flipped": (("Transpose", [], {"perm": [0, 1, 3, 2]}),),
+    "statistics of the picture": (
+        ("BatchNormalization", [np.full(3, n, np.float32) for n in (1, 0, 0, 1)], {"training_mode": 1}),
+    ),
+    "padded with the other side": (
+        ("Pad", [np.array([0, 0, 1, 1, 0, 0, 1, 1])], {"mode": "wrap"}),
+        ("Conv", [weight(3, 3)], {}),
+    ),
 }
 
 
@@ -135,6 +142,24 @@ def test_the_first_resize_had_no_region_of_interest() -> None:
 @pytest.mark.parametrize("steps", UNBOUNDED.values(), ids=UNBOUNDED)
 def test_what_cannot_be_tiled(steps: tuple[Step, ...]) -> None:
     assert find_receptive_field(chain(*steps)) is None
+
+
+def test_a_map_of_positions_is_another_one_for_a_tile() -> None:
+    """As in CoordConv or a vignette: the network's pictures depend on where in the frame a pixel is."""
+    steps: list[tuple[str, list[str], str, dict[str, Any]]] = [
+        ("Shape", ["frames"], "sides", {}),
+        ("Gather", ["sides", "third"], "width", {}),
+        ("Range", ["zero", "width", "one"], "columns", {}),
+        ("Cast", ["columns"], "map", {"to": TensorProto.FLOAT}),
+        ("Add", ["frames", "map"], "stylized", {}),
+    ]
+    model = chain(("Relu", [], {}))
+    del model.graph.node[:]
+    model.graph.node.extend(helper.make_node(kind, i, [o], **how) for kind, i, o, how in steps)
+    for name, value in (("third", 3), ("zero", 0), ("one", 1)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+    onnx.checker.check_model(model, full_check=True)
+    assert find_receptive_field(model) is None
 
 
 def test_the_reference_network_looks_everywhere_and_shipped_styles_do_not() -> None:
