@@ -167,6 +167,11 @@ class Journal:
         self.last_pts = run.last_pts
         return run.frames
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return os.fstat(self._file.fileno()).st_size
+
     def content(self) -> bytes:
         """All of the file, for :meth:`add_run` of another one."""
         self._file.seek(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 from collections.abc import Mapping
 from fractions import Fraction
@@ -12,7 +13,7 @@ from pathlib import Path
 import av.error
 
 from stylize_video.encoding import Codec, Encoding
-from stylize_video.errors import reason
+from stylize_video.errors import SinkError, reason
 from stylize_video.files import sole_temporary_beside
 from stylize_video.frame import TimedFrame
 from stylize_video.journal import Journal
@@ -81,7 +82,12 @@ class ResumableSink(VideoSink):
         """Write the file; without sound where it is refused, as a later run could not do better."""
         try:
             super()._complete(whole=whole)
-        except (av.error.FFmpegError, ValueError) as error:
+        except (av.error.FFmpegError, ValueError, OSError) as error:
+            if getattr(error, "errno", None) == errno.ENOSPC:
+                raise SinkError(
+                    f"writing {self.output} failed: {reason(error)}; beside what is done already,"
+                    f" {-(-self._journal.size // 10**6)} MB must be free to complete it"
+                ) from error
             if isinstance(error, OSError) or self._track is None:
                 raise
             refused = f"{self.output.suffix} files refuse the sound or subtitles of this source"

@@ -17,6 +17,7 @@ from typing import Any
 
 import av
 import av.error
+from av.sidedata.sidedata import Type
 from av.stream import Discard
 
 from stylize_video.errors import reason
@@ -24,6 +25,7 @@ from stylize_video.files import for_ffmpeg
 from stylize_video.joins import Joins, is_joined
 from stylize_video.probe import TIMES_MAY_JUMP, all_packets, is_cover, video_stream
 from stylize_video.shared_packets import SharedPackets
+from stylize_video.side_data import side_data_of, stereo_mode
 from stylize_video.timecode import later
 from stylize_video.timing import ROUNDING
 from stylize_video.video_info import Window
@@ -41,6 +43,14 @@ _LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "
 _TIME_CODE = "timecode"
 _WITH_TIME_CODE = ("mp4", "mov", "matroska", "webm", "nut")
 """Containers that hold one, as a track of its own or as text."""
+
+_WITH_CHAPTERS = _WITH_TIME_CODE
+_NO_TITLES = ("mpegts", "gif", "webp")
+
+_APPLE = "com.apple.quicktime."
+"""What names a camera's place and local time begin with; MP4 and MOV hold those only if asked to."""
+
+_NEW_IN_MP4 = ("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be")
 
 _OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", _TIME_CODE)
 """Metadata that is true of the source's file alone."""
@@ -104,8 +114,9 @@ class StreamCopier:
         if data := [str(stream.index) for stream in self._source.streams if _is_lost(stream)]:
             _log.warning("data (stream %s) is not kept", ", ".join(data))
         self._describe(main)
-        if chapters := _chapters(self._source, self._window):
-            self._target.set_chapters(chapters)
+        if main and not self._shared:
+            self._keep_side_data(main)
+        self._keep_chapters()
         if self._shared:
             self._shared.want(self._streams.keys())
 
@@ -218,10 +229,41 @@ class StreamCopier:
     def _describe(self, main: av.VideoStream | None) -> None:
         """Copy titles, dates and languages, but nothing that describes the source's container."""
         described = self._source.metadata.items()
-        self._target.metadata.update({k: v for k, v in described if k.lower() not in _OF_CONTAINERS})
+        kept = {k: v for k, v in described if k.lower() not in _OF_CONTAINERS}
+        self._target.metadata.update(kept)
+        container = self._target.format.name
+        if container in _NO_TITLES and "title" in kept:
+            _log.warning("the title cannot be kept in %s files; .mkv holds almost anything", container)
+        if container in _CUT_BY_LIST and any(key.startswith(_APPLE) for key in kept):
+            flags = self._target.options.get("movflags", "")
+            self._target.options["movflags"] = f"{flags}+use_metadata_tags"
         if main:
             of_video = {key: main.metadata[key] for key in _OF_VIDEO if key in main.metadata}
             self._target.streams.video[0].metadata.update(of_video)
+            self._target.streams.video[0].disposition = main.disposition
+
+    def _keep_chapters(self) -> None:
+        if chapters := _chapters(self._source, self._window):
+            container = self._target.format.name
+            if container in _WITH_CHAPTERS:
+                self._target.set_chapters(chapters)
+            else:
+                _log.warning("chapters cannot be kept in %s files; .mkv holds almost anything", container)
+
+    def _keep_side_data(self, main: av.VideoStream) -> None:
+        """What is kept beside the pixels: which eye sees what, in Matroska and WebM alone."""
+        found = side_data_of(self._name, main.index)
+        if Type.A53_CC in found:
+            _log.warning("closed captions are not kept; CCExtractor makes a subtitle file of them")
+        if Type.SPHERICAL in found:
+            _log.warning("that the video is a panorama (360 degrees) is not kept")
+        if Type.STEREO3D in found:
+            mode = stereo_mode(found[Type.STEREO3D])
+            if mode and self._target.format.name in ("matroska", "webm"):
+                self._target.streams.video[0].metadata["stereo_mode"] = mode
+            else:
+                hint = "; .mkv and .webm hold it" if mode else ""
+                _log.warning("that the video is stereo (3D) is not kept%s", hint)
 
     def _keep_time_code(self, code: str, main: av.VideoStream | None) -> bool:
         """Give the result the code of its first frame; False where it holds none or counts other frames."""
@@ -248,6 +290,9 @@ class StreamCopier:
         if held and self._takes(stream) and (copy := self._copy_of(stream)):
             copy.metadata.update(stream.metadata)
             self._streams[stream.index] = copy
+            if container == "mp4" and codec in _NEW_IN_MP4:
+                what = f"{codec} sound (stream {stream.index})"
+                _log.warning("%s is kept, but players from before 2023 play none in mp4 files", what)
         else:
             self._not_kept(stream, f"{codec} {'sound' if stream.type == 'audio' else 'subtitles'}")
 

@@ -545,6 +545,22 @@ def test_a_really_full_disk(
     assert [p.name for p in small_disk.iterdir()] == [".out.mp4.resume"]
 
 
+def test_a_disk_without_room_for_the_completion(
+    make_clip: MakeClip, invert: StyleSession, small_disk: Path, tmp_path: Path
+) -> None:
+    """The packets are in the journal and in the result for a moment."""
+    source = make_clip(tmp_path / "in.mp4", frames=30, width=160, height=120)
+    size = stylize_file(source, tmp_path / "whole.mp4", invert).output.stat().st_size
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(80_000 - size * 3 // 2))
+    sentence = r"No space left on device; .*, 1 MB must be free to complete it; 30 frames are kept in"
+    with pytest.raises(SinkError, match=sentence):
+        stylize_file(source, small_disk / "out.mp4", invert)
+    filler.unlink()
+    stylize_file(source, small_disk / "out.mp4", invert, resume=True)
+    assert (small_disk / "out.mp4").stat().st_size == size
+
+
 def test_the_folder_is_removed_while_running(
     clip: Path, invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

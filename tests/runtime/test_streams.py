@@ -179,6 +179,82 @@ def test_what_describes_the_video_is_kept_and_what_describes_its_container_is_no
         assert after.streams.video[0].metadata["language"] in ("deu", "ger")
 
 
+@pytest.mark.parametrize("suffix", [".mov", ".mp4", ".mkv"])
+def test_a_cameras_place_and_local_time_are_kept(
+    suffix: str, clip: Path, invert: StyleSession, tmp_path: Path
+) -> None:
+    facts = {
+        "com.apple.quicktime.location.ISO6709": "+48.1+011.5/",
+        "com.apple.quicktime.creationdate": "2024-05-01T10:00:00+0200",
+        "title": "Holiday",
+    }
+    source = tmp_path / "in.mov"
+    with (
+        av.open(str(clip)) as plain,
+        av.open(str(source), "w", options={"movflags": "use_metadata_tags"}) as target,
+    ):
+        copy = target.add_stream_from_template(plain.streams.video[0])
+        target.metadata.update(facts)
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    result = stylize_file(source, tmp_path / f"out{suffix}", invert, max_frames=2).output
+    with av.open(str(result)) as container:
+        kept = {key.lower(): value for key, value in container.metadata.items()}
+    assert {key: kept.get(key.lower()) for key in facts} == facts
+
+
+@pytest.mark.parametrize(("suffix", "lost"), [(".ts", ["the title", "chapters"]), (".avi", ["chapters"])])
+def test_chapters_and_titles_that_are_lost_get_a_warning(
+    suffix: str,
+    lost: list[str],
+    clip: Path,
+    invert: StyleSession,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    source = tmp_path / "in.mkv"
+    with av.open(str(clip)) as plain, av.open(str(source), "w") as target:
+        copy = target.add_stream_from_template(plain.streams.video[0])
+        target.metadata["title"] = "Holiday"
+        target.set_chapters(
+            [{"id": 0, "start": 0, "end": 300, "time_base": Fraction(1, 1000), "metadata": {"title": "one"}}]
+        )
+        for packet in plain.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = copy
+                target.mux(packet)
+    stylize_file(source, tmp_path / f"out{suffix}", invert, max_frames=2)
+    kind = {".ts": "mpegts", ".avi": "avi"}[suffix]
+    assert caplog.messages == [
+        f"{what} cannot be kept in {kind} files; .mkv holds almost anything" for what in lost
+    ]
+
+
+def test_the_pictures_stay_the_track_that_is_played(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / "in.mp4")
+    result = stylize_file(source, tmp_path / "out.mkv", invert, max_frames=2).output
+    with av.open(str(result)) as container:
+        default = av.stream.Disposition.default
+        assert [bool(stream.disposition & default) for stream in container.streams] == [True, True]
+
+
+def test_float_sound_in_an_mp4_gets_a_warning(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clip = make_clip(tmp_path / "clip.mp4")
+    with_sound(clip, tmp_path / "in.mov", "pcm_f32le", "stereo")
+    stylize_file(tmp_path / "in.mov", tmp_path / "out.mov", invert, max_frames=2)
+    assert not caplog.messages
+    stylize_file(tmp_path / "in.mov", tmp_path / "out.mp4", invert, max_frames=2)
+    assert caplog.messages == [
+        "pcm_f32le sound (stream 1) is kept, but players from before 2023 play none in mp4 files"
+    ]
+
+
 @pytest.fixture(scope="module")
 def timed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clip with a time code, in a track of its own."""
@@ -257,7 +333,11 @@ def with_sound(clip: Path, path: Path, codec: str, layout: str, **options: str) 
                 packet.stream = video
                 target.mux(packet)
         tone = np.tile((np.sin(np.arange(24_000) * 0.05) * 8000).astype(np.int16), (audio.channels, 1))
-        samples = av.AudioFrame.from_ndarray(tone.T.reshape(1, -1), "s16", audio.layout)
+        samples = av.AudioFrame.from_ndarray(
+            (tone / 32768).T.reshape(1, -1).astype(np.float32) if "f32" in codec else tone.T.reshape(1, -1),
+            audio.format.name,
+            audio.layout,
+        )
         samples.sample_rate, samples.pts, samples.time_base = 48000, 0, Fraction(1, 48000)
         target.mux(audio.encode(samples))
         target.mux(audio.encode(None))

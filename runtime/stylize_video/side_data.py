@@ -1,0 +1,36 @@
+"""What a video's pictures carry beside their pixels: captions, stereo, panoramas."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.sidedata.sidedata import Type
+
+from stylize_video.files import for_ffmpeg
+
+_STEREO_MODES = {
+    (1, 0): "left_right",
+    (1, 1): "right_left",
+    (2, 0): "top_bottom",
+    (2, 1): "bottom_top",
+}
+"""Matroska's names by FFmpeg's numbers: the arrangement, and whether the right eye comes first."""
+
+
+def side_data_of(name: Path | str, index: int) -> dict[Type, bytes]:
+    """What the first picture of stream ``index`` carries; nothing where it cannot be decoded."""
+    try:
+        with av.open(for_ffmpeg(name)) as container:
+            frame: Any = next(container.decode(container.streams[index]), None)
+            return {data.type: bytes(data) for data in frame.side_data} if frame else {}
+    except (av.error.FFmpegError, ValueError):
+        return {}
+
+
+def stereo_mode(content: bytes) -> str | None:
+    """Matroska's name of a stereo arrangement; None where it has none that is common."""
+    return _STEREO_MODES.get(struct.unpack_from("=ii", content)) if len(content) >= 8 else None
