@@ -288,13 +288,13 @@ class VideoSink:
 def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
     """Raise SinkError where ``output`` must not or cannot be written."""
     if output.is_dir():
-        raise SinkError(f"{output} is a folder; name a file with -o")
+        raise SinkError(f"{output} is a folder; name a file")
     if not output.parent.is_dir():
         raise SinkError(f"cannot write {output}: the folder {output.parent} does not exist")
     if output.exists() and not output.is_file():
-        raise SinkError(f"{output} is no ordinary file; choose another output with -o")
+        raise SinkError(f"{output} is no ordinary file; choose another output")
     if output.exists() and source.exists() and output.samefile(source):
-        raise SinkError(f"{output} is the source itself; choose another output with -o")
+        raise SinkError(f"{output} is the source itself; choose another output")
     if output.exists() and not overwrite:
         raise SinkError(f"{output} already exists; pass -y to replace it, or name another file")
 

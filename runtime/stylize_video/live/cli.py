@@ -177,12 +177,13 @@ class _Once(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: set[str] = set()
+        self._seen: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        told = (message := record.getMessage()) in self._told
-        self._told.add(message)
-        return not told
+        message = record.getMessage()
+        is_new = message not in self._seen
+        self._seen.add(message)
+        return is_new
 
 
 def with_address(arguments: list[str]) -> list[str]:
@@ -191,7 +192,7 @@ def with_address(arguments: list[str]) -> list[str]:
 
 
 def _is_address(word: str) -> bool:
-    """Whether ``word`` is an address, or can be nothing else: what is wrong with it is told then."""
+    """Whether ``word`` is an address, or can be nothing else: what is wrong with it is said then."""
     if _ADDRESS.fullmatch(word):
         return True
     if word.isdecimal():

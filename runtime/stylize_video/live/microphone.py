@@ -199,7 +199,7 @@ class SoundTrack:
         self._closed = True
         self._end = round(self._seconds * _RATE)
         self._collect()
-        with contextlib.suppress(av.error.FFmpegError, OSError):  # what failed is told by the pictures' side
+        with contextlib.suppress(av.error.FFmpegError, OSError):  # the pictures' side reports what failed
             while self._held:
                 self._put_next()
             self._put_silence(self._seconds - self._samples / _RATE)

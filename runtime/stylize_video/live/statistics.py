@@ -128,7 +128,7 @@ class Statistics:
 
 
 class Monitor:
-    """Gathers what :class:`Statistics` tells."""
+    """Gathers what goes into :class:`Statistics`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock

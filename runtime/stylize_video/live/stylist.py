@@ -141,9 +141,9 @@ class Stylist:
             try:
                 network = self._open_style(style)
             except Exception as error:  # raised again in turn_to; the thread has other styles to open
-                told = error if isinstance(error, StylizeError) else _cannot_open(style, error)
+                failure = error if isinstance(error, StylizeError) else _cannot_open(style, error)
                 with self._changed:
-                    self._opening, self._failure = None, (style, told)
+                    self._opening, self._failure = None, (style, failure)
                 continue
             with self._changed:
                 self._opening, self._open[style] = None, network
