@@ -15,9 +15,15 @@ _LOCKED_BYTE = 2**31 - 2
 """Windows' locks also forbid reading, so a byte beyond any journal's end is locked."""
 
 
-def open_private(path: Path) -> io.FileIO:
-    """Open for reading and appending, unbuffered; never through a link, never anybody else's file."""
+def open_private(path: Path, *, new: bool = False) -> io.FileIO:
+    """Open for reading and appending, unbuffered; never through a link, never anybody else's file.
+
+    Raises:
+        OSError: it cannot be opened, belongs to somebody else, or is there although it has to be ``new``.
+    """
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    if new:
+        flags |= os.O_EXCL
     handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0), 0o600)
     facts = os.fstat(handle)
     if not stat.S_ISREG(facts.st_mode) or (hasattr(os, "getuid") and facts.st_uid != os.getuid()):

@@ -127,8 +127,7 @@ class Journal:
         self._append(Record(FRAME, pts))
         self.frames += 1
         self.last_pts = pts
-        if time.monotonic() - self._synced > _SYNC_SECONDS:
-            self.sync()
+        self._sync_if_due()
 
     def add_packet(self, packet: av.Packet[Any]) -> None:
         """Store a packet as the encoder gave it, behind its side data: VP9's transparency is there."""
@@ -165,6 +164,7 @@ class Journal:
                 self._append(record)
         self.frames += run.frames
         self.last_pts = run.last_pts
+        self._sync_if_due()
         return run.frames
 
     @property
@@ -208,6 +208,10 @@ class Journal:
                 if _identity(part) == content:
                     part.unlink()
 
+    def _sync_if_due(self) -> None:
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            self.sync()
+
     def sync(self) -> None:
         """Have the disk hold what was written, and notice that the file is gone.
 
@@ -228,11 +232,12 @@ class Journal:
     def _put_back(self) -> bool:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with open_private(self.path) as copy:
+            with open_private(self.path, new=True) as copy:  # another run may have begun there
+                lock(copy, self.path)
                 self._file.seek(0)
                 while chunk := self._file.read(_CHUNK):
                     copy.write(chunk)
-        except OSError:
+        except (OSError, SinkError):
             return False
         return True
 
@@ -243,16 +248,18 @@ class Journal:
         """
         if self._file.closed:  # the job was done
             return ""
-        frames = 0
-        with contextlib.suppress(OSError):
+        try:
             frames = read_contents(self._file).frames
+        except OSError as error:  # of a network's disk, say, which is back in a minute
+            self._file.close()
+            return f"what was done is in {self.path}, which cannot be read just now ({reason(error)})"
         if not frames:
             self.remove()
             return ""
         kept = self.is_in_place() or self._put_back()
         self._file.close()
         if not kept:
-            return "its folder is gone, and what was done with it"
+            return f"what was done is lost: {self.path} was removed or replaced meanwhile"
         return (
             f"{frames} frames are kept in {self.path}, and the same command with --resume goes on from there"
         )

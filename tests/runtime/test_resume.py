@@ -492,6 +492,63 @@ def test_one_that_somebody_holds_open_stays_and_is_told(
     assert caplog.messages == [f"{tmp_path / 'j'} could not be removed: it is being used by another process"]
 
 
+def journal_of_frames(path: Path, count: int, content: bytes = b"x") -> Journal:
+    journal = Journal(path, {"source": "a"}, time_base=Fraction(1, 25))
+    journal.begin_run(None)
+    for pts in range(count):
+        journal.add_frame(pts)
+        packet: av.Packet[Any] = av.Packet(content)
+        packet.pts = packet.dts = pts
+        packet.time_base = Fraction(1, 25)
+        journal.add_packet(packet)
+    return journal
+
+
+def test_a_journal_that_cannot_be_read_for_a_moment_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network's disk that fails is no empty journal."""
+
+    def fail(_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    facts, path = {"source": "a"}, tmp_path / "j"
+    with journal_of_frames(path, 3) as journal, monkeypatch.context() as failing:
+        failing.setattr("stylize_video.journal.read_contents", fail)
+        assert journal.settle().endswith("j, which cannot be read just now (Input/output error)")
+        with pytest.raises(OSError, match="Input/output error"):
+            Journal(path, facts, time_base=Fraction(1, 25), resume=True)
+    with Journal(path, facts, time_base=Fraction(1, 25), resume=True) as again:
+        assert again.frames == 3
+
+
+def test_a_journal_that_was_replaced_leaves_the_other_one_alone(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    with journal_of_frames(path, 3) as lost:
+        path.unlink()
+        with journal_of_frames(path, 2, b"other") as other:
+            before = path.read_bytes()
+            assert lost.settle() == f"what was done is lost: {path} was removed or replaced meanwhile"
+            assert path.read_bytes() == before
+            other.settle()
+    with Journal(path, {"source": "a"}, time_base=Fraction(1, 25), resume=True) as again:
+        assert [bytes(packet) for packet in again.packets()] == [b"other"] * 2
+
+
+def test_what_comes_from_elsewhere_is_on_disk_within_seconds_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a folder that is gone is noticed."""
+    monkeypatch.setattr("stylize_video.journal._SYNC_SECONDS", 0.0)
+    with journal_of_frames(tmp_path / "a", 3) as run:
+        content = run.content()
+    with Journal(tmp_path / "j", {}, time_base=Fraction(1, 25)) as journal:
+        assert journal.add_run(content) == 3
+        (tmp_path / "j").unlink()
+        with pytest.raises(FileNotFoundError):
+            journal.add_run(content)
+
+
 def test_a_journal_is_private_and_never_a_link(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j", {"source": "a"}, time_base=Fraction(1, 25))
     assert (tmp_path / "j").stat().st_mode & 0o777 == 0o600
