@@ -103,7 +103,7 @@ CODECS: Mapping[str, Codec] = {
 """By the names that users type."""
 
 ANIMATIONS = (".gif", ".webp")
-"""Endings of pictures that move: each frame stands on the one before, so no run can go on with them."""
+"""Endings of pictures that move: a frame is stored as what changed since the last, so no run can go on."""
 
 _DEFAULT_CODECS = {".webm": "vp9", ".gif": "gif", ".webp": "webp"}
 _DEFAULT_ALPHA_CODECS = {**_DEFAULT_CODECS, ".mov": "prores", ".mkv": "ffv1"}
@@ -166,6 +166,8 @@ class Encoding:
                 f"{name} does not go into {suffix} files; it goes into {', '.join(codec.suffixes)}"
             )
         if self.alpha:
+            if self.encoder not in ("software", "auto"):
+                raise SinkError(f"{self.encoder} encodes no transparency; leave out --encoder or --alpha")
             return self._optioned(_with_alpha(codec, name, suffix), name)
         if self.encoder != "software" and (maker := self._maker(name)):
             return self._on_hardware(codec, name, maker)

@@ -79,6 +79,11 @@ def test_the_shortest_videos(name: str, frames: int, make_clip: MakeClip, tmp_pa
         (Encoding(preset="warp"), "o.mp4", "h264 has no preset 'warp'; there are ultrafast, .*, placebo"),
         (Encoding("av1", preset="fast"), "o.mp4", "av1 has no preset 'fast'; there are 0, 1, .*, 13"),
         (Encoding("ffv1", bitrate=90_000), "o.mkv", "ffv1 has no bit rate to choose"),
+        (
+            Encoding(alpha=True, encoder="nvenc"),
+            "o.mov",
+            "nvenc encodes no transparency; leave out --encoder",
+        ),
         (Encoding(), "o.doc", "name a file that ends in .avi, .gif, .mkv"),
     ],
 )
