@@ -28,7 +28,7 @@ from stylize_video.resume import WARM_UP_FRAMES, job_facts
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.stylizer import Stylizer
-from stylize_video.threads import ReadAhead, WriteBehind, in_order, opencv_threads_for
+from stylize_video.threads import ReadAhead, WriteBehind, awaited_at_exit, in_order, opencv_threads_for
 from stylize_video.timing import repeated
 from stylize_video.video_info import VideoInfo
 from stylize_video.working_size import WorkingSize
@@ -228,7 +228,7 @@ def run_job(
     if max_frames is not None and max_frames < 1:
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
     output = behind_links(output)
-    with open_source(source, edit=edit, alpha=encoding.alpha, raw=options.raw) as video:
+    with awaited_at_exit(), open_source(source, edit=edit, alpha=encoding.alpha, raw=options.raw) as video:
         check_target(output, video.info.path, encoding=encoding, overwrite=overwrite)
         frames, info = edit.apply(video, video.info)
         frames, info = retimed_for(frames, info, output, encoding)

@@ -5,16 +5,24 @@ the caller; and leaving the ``with`` block always ends the thread, also where Ct
 threads meet in :class:`queue.SimpleQueue` alone, which no signal leaves half done, and are started and
 awaited while signals wait. OpenCV has threads of its own, which get no more cores than one frame
 of several has.
+
+Where the program ends while a block is still open (a generator that was not read to its end, a job in a
+daemon thread), its threads end before: the interpreter would cut them off inside of a library, which
+ends the process as a crash does.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -27,7 +35,39 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _POLL_SECONDS = 0.1
+_EXIT_SECONDS = 10.0
+"""What jobs of daemon threads get to complete their part files at the program's end, and then each thread."""
 _END = object()
+
+_is_ending = threading.Event()
+_ends: dict[object, Callable[[], None]] = {}
+"""How the threads of each open block are ended at the program's exit."""
+_jobs: dict[object, threading.Thread] = {}
+"""The threads of the jobs that are running."""
+
+
+@contextmanager
+def awaited_at_exit() -> Iterator[None]:
+    """A job that is stopped as by Ctrl-C, and completed, where the program ends before."""
+    job = object()
+    _jobs[job] = threading.current_thread()
+    try:
+        yield
+    finally:
+        _jobs.pop(job, None)
+
+
+@atexit.register
+def _end_all() -> None:
+    _is_ending.set()
+    patience = time.monotonic() + _EXIT_SECONDS
+    stopped = set(_jobs.values())
+    while _jobs and time.monotonic() < patience:
+        time.sleep(_POLL_SECONDS / 10)
+    for thread in stopped:
+        thread.join(1)  # it may report the interruption, which the end must not cut off either
+    for end in list(_ends.values()):
+        end()
 
 
 class ReadAhead(Generic[T]):
@@ -45,11 +85,14 @@ class ReadAhead(Generic[T]):
         self._thread = threading.Thread(target=self._work, name="read-ahead", daemon=True)
 
     def __enter__(self) -> ReadAhead[T]:
+        _ends[self] = self._end
         _start([self._thread])
         return self
 
     def __iter__(self) -> Iterator[T]:
         while (item := self._queue.get()) is not _END:
+            if _is_ending.is_set() and threading.current_thread() is not threading.main_thread():
+                raise KeyboardInterrupt
             yield item  # type: ignore[misc]  # the queue holds nothing but items and the end
         if self._error:
             raise self._error
@@ -61,6 +104,12 @@ class ReadAhead(Generic[T]):
         with uninterrupted():
             self._stop_waiting()
             self._thread.join()
+        _ends.pop(self, None)
+
+    def _end(self) -> None:
+        self._queue.close()
+        self._stop_waiting()
+        self._thread.join(_EXIT_SECONDS)
 
     def _work(self) -> None:
         try:
@@ -94,6 +143,7 @@ class WriteBehind(Generic[T]):
         self._thread = threading.Thread(target=self._work, name="write-behind", daemon=True)
 
     def __enter__(self) -> WriteBehind[T]:
+        _ends[self] = self._end
         _start([self._thread])
         return self
 
@@ -117,8 +167,14 @@ class WriteBehind(Generic[T]):
                 if signals or error is not None:
                     self._stop_waiting()
                 self._thread.join(_POLL_SECONDS)
+        _ends.pop(self, None)
         if self._error and error is None:
             raise self._error
+
+    def _end(self) -> None:
+        self._queue.put_last(_END)
+        self._stop_waiting()
+        self._thread.join(_EXIT_SECONDS)
 
     def _work(self) -> None:
         try:
@@ -197,19 +253,25 @@ def _workers(tasks: queue.SimpleQueue[_Task[T, R] | None], count: int) -> Iterat
             task.run()
 
     threads = [threading.Thread(target=work, name=f"at-once_{n}", daemon=True) for n in range(count)]
-    try:
-        _start(threads)
-        yield
-    finally:
+
+    def end(patience: float | None = None) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 tasks.get_nowait()
         for _ in threads:
             tasks.put(None)
+        for thread in threads:
+            if thread.ident is not None:  # it was started
+                thread.join(patience)
+
+    try:
+        _ends[end] = partial(end, _EXIT_SECONDS)
+        _start(threads)
+        yield
+    finally:
         with uninterrupted():
-            for thread in threads:
-                if thread.ident is not None:  # it was started
-                    thread.join()
+            end()
+        _ends.pop(end, None)
 
 
 class _BoundedQueue:
@@ -273,13 +335,17 @@ def _next_of(items: queue.SimpleQueue[T]) -> T:
 
 
 class _OpenCVThreads:
-    """Shares of the cores for OpenCV's threads; the setting is the process's, the smallest share counts."""
+    """Shares of the cores for OpenCV's threads; the setting is the process's, the smallest share counts.
+
+    What the program itself sets meanwhile stays.
+    """
 
     def __init__(self) -> None:
-        # Collecting garbage may close a job wherever another one is in here.
+        # RLock: the garbage collector may end a job's generator in the very thread that is in here.
         self._lock = threading.RLock()
         self._shares: list[int] = []
-        self._usual = 0
+        self._usual = self._given = 0
+        self._is_forked = False
 
     @contextmanager
     def shared(self, at_once: int) -> Iterator[None]:
@@ -288,7 +354,7 @@ class _OpenCVThreads:
         try:
             with self._lock:
                 if not self._shares:
-                    self._usual = cv2.getNumThreads()
+                    self._usual = self._given = cv2.getNumThreads()
                 self._shares.append(share)
                 counted = True
                 self._apply()
@@ -296,14 +362,34 @@ class _OpenCVThreads:
         finally:
             if counted:
                 with self._lock:
-                    self._shares.remove(share)
-                    self._apply()
+                    if share in self._shares:  # not where a fork came between
+                        self._shares.remove(share)
+                        self._apply()
 
     def _apply(self) -> None:
-        cv2.setNumThreads(min([self._usual, *self._shares]))
+        if not self._is_forked and cv2.getNumThreads() == self._given:
+            cv2.setNumThreads(min([self._usual, *self._shares]))
+            self._given = cv2.getNumThreads()
+
+    def after_fork(self) -> None:
+        """In the child: setting a number would wait for threads that only the parent has."""
+        self._lock = threading.RLock()
+        self._shares.clear()
+        self._is_forked = True
 
 
 _opencv_threads = _OpenCVThreads()
+
+
+def _after_fork() -> None:
+    """Threads, and so the blocks that have any, stay in the parent."""
+    _ends.clear()
+    _jobs.clear()
+    _opencv_threads.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def opencv_threads_for(at_once: int) -> AbstractContextManager[None]:

@@ -211,6 +211,75 @@ def test_opencv_never_gets_more_threads_than_it_had() -> None:
         cv2.setNumThreads(usual)
 
 
+def test_what_a_program_sets_meanwhile_stays() -> None:
+    usual = cv2.getNumThreads()
+    other = 3 if usual != 3 else 4
+    try:
+        with opencv_threads_for(cores()):
+            cv2.setNumThreads(other)
+            with opencv_threads_for(cores()):
+                assert cv2.getNumThreads() == other
+        assert cv2.getNumThreads() == other
+    finally:
+        cv2.setNumThreads(usual)
+
+
+def _python(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_process_can_do_a_job(clip: Path, tmp_path: Path) -> None:
+    """OpenCV's threads, which the parent used, stay there; whoever waits for them waits for ever."""
+    program = (
+        "import multiprocessing, sys, numpy as np\n"
+        "from stylize_video import open_session, stylize_file\n"
+        "def job(target):\n"
+        "    session = open_session('photo', device='cpu', at_once=2)\n"
+        "    return stylize_file(sys.argv[1], target, session, max_frames=3).frames\n"
+        "open_session('photo', device='cpu').stylize(np.zeros((360, 640, 3), np.uint8))\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "    print(pool.map_async(job, [sys.argv[2]]).get(30))\n"
+    )
+    done = _python(program, clip, tmp_path / "o.mp4")
+    assert (done.returncode, done.stdout) == (0, "[3]\n"), done.stderr
+
+
+def test_a_program_may_end_while_frames_are_in_the_works(clip: Path) -> None:
+    program = (
+        "import sys\n"
+        "from stylize_video import VideoSource, open_session, stylize_frames\n"
+        "video = VideoSource(sys.argv[1])\n"
+        "frames = stylize_frames(video, open_session('photo', device='cpu', at_once=2))\n"
+        "print(next(frames).pts)\n"
+        "sys.exit(3)\n"
+    )
+    done = _python(program, clip)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "0\n", "")
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_job_of_a_daemon_thread_leaves_its_part_file(at_once: int, clip: Path, tmp_path: Path) -> None:
+    program = (
+        "import sys, threading\n"
+        "from stylize_video import Hooks, open_session, stylize_file, threads\n"
+        "session = open_session('photo', device='cpu', at_once=int(sys.argv[3]))\n"
+        "began = threading.Event()\n"
+        "def on_frame():\n"
+        "    began.set()\n"
+        "    threads._is_ending.wait()\n"
+        "def job():\n"
+        "    stylize_file(sys.argv[1], sys.argv[2], session, hooks=Hooks(on_frame=on_frame))\n"
+        "threading.Thread(target=job, daemon=True).start()\n"
+        "began.wait()\n"
+    )
+    done = _python(program, clip, tmp_path / "o.mkv", at_once)
+    assert done.returncode == 0, done.stderr
+    assert "JobInterrupted: interrupted: what was done is in" in done.stderr
+    assert (tmp_path / "o.part.mkv").exists()
+
+
 @pytest.mark.parametrize("held", ["held", ""])
 def test_ctrl_c_at_any_moment_leaves_nobody_waiting(held: str) -> None:
     program = Path(__file__).with_name("interruption_sweep.py")
