@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stylize_video.frame import Frame
+from stylize_video.live.capture import Read
 from stylize_video.live.picture import LivePicture
 from support import draw_picture
 
@@ -48,13 +49,13 @@ class SteppedReader:
     def step(self) -> None:
         self._next.release()
 
-    def read(self) -> tuple[Frame, float | None] | None:
+    def read(self) -> Read | None:
         while not self._next.acquire(timeout=0.05):
             if self.closed:
                 return None
         self._on_read()
         frame = next(self._frames, None)
-        return None if frame is None else (frame, None)
+        return None if frame is None else Read(frame)
 
     def close(self) -> None:
         self.closed = True

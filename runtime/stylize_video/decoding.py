@@ -21,7 +21,6 @@ from stylize_video.frame import TimedFrame
 from stylize_video.joins import Joins
 from stylize_video.probe import Probe, all_packets, video_stream
 from stylize_video.quiet import quiet_stderr
-from stylize_video.shared_packets import SharedPackets
 
 _SAMPLED = 8
 """Every so many rows and columns of a picture tell it from the one before."""
@@ -47,6 +46,15 @@ class Reader(Protocol):
         """The first frame after going to a keyframe at or before ``pts``; None where that fails."""
 
     def close(self) -> None: ...
+
+
+class Packets(Protocol):
+    """Packets of an open container, which may come in another way than from itself."""
+
+    container: av.container.InputContainer
+
+    def demux(self, stream: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
+        """Those of the video."""
 
 
 class OpenCvReader:
@@ -114,6 +122,7 @@ class PyAvReader:
         filters: what each frame goes through.
         alpha: give transparency too.
         shared: where to read instead, if the source can be read only once.
+        low_delay: hold no frame back to be faster.
     """
 
     def __init__(
@@ -123,7 +132,8 @@ class PyAvReader:
         filters: Sequence[Filter] = (),
         *,
         alpha: bool = False,
-        shared: SharedPackets | None = None,
+        shared: Packets | None = None,
+        low_delay: bool = False,
     ) -> None:
         self._name, self._facts, self._alpha, self._shared = name, facts, alpha, shared
         self._time_base = facts.time_base
@@ -135,7 +145,8 @@ class PyAvReader:
         stream = video_stream(self._container)
         if stream is None:
             raise SourceError(f"{name} has no video in it")
-        stream.thread_type = "AUTO"
+        # Threads that took a frame each would hold back as many.
+        stream.thread_type = "SLICE" if low_delay else "AUTO"
         self._stream, self._filters = stream, tuple(filters)
         self._reformatter = VideoReformatter()  # kept, or every frame would start threads and fill tables
         self.damage = Damage()

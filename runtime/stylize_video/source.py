@@ -258,7 +258,7 @@ def _openers(
     name: str, facts: Probe, *, alpha: bool, shared: SharedPackets | None
 ) -> list[Callable[[], Reader]]:
     """Ways to open a reader, the best first: OpenCV's where it does all that is needed, else PyAV's."""
-    filters = _filters(name, facts)
+    filters = filters_for(name, facts)
     by_pyav = partial(PyAvReader, name, facts, filters, alpha=alpha, shared=shared)
     # OpenCV converts deep pixels slowly and to slightly different colours than PyAV. A damaged file switches
     # to PyAV midway, so such files are read by PyAV from the start.
@@ -292,7 +292,8 @@ def _of_size(size: tuple[int, int], image: Frame, alpha: Alpha | None) -> tuple[
     return image, alpha
 
 
-def _filters(name: str, facts: Probe) -> list[Filter]:
+def filters_for(name: str, facts: Probe) -> list[Filter]:
+    """What frames go through to be shown rightly, besides deinterlacing; a warning says so."""
     if facts.colors.transfer in TRANSFERS:
         _log.warning("%s is HDR (%s); it is tone-mapped to SDR", name, TRANSFERS[facts.colors.transfer])
         return [ten_bits, tone_mapping(facts.colors.transfer)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import cv2
 import numpy as np
 
 from stylize_video.errors import SourceError
-from stylize_video.frame import Frame
+from stylize_video.live.capture import Read
 from stylize_video.quiet import quiet_stderr
 
 BACKENDS = {
@@ -96,16 +97,20 @@ class CameraReader:
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = rate if 1 <= rate <= 1000 else None
 
-    def read(self) -> tuple[Frame, float | None] | None:
+    def read(self) -> Read | None:
         """The next frame, None once the camera is gone."""
         image, self._first = self._first, None
+        came_at = time.perf_counter()
         if image is None:
-            read, image = self._capture.read()
+            if not self._capture.grab():  # drivers keep a frame or a few, and drop what nobody takes
+                return None
+            came_at = time.perf_counter()
+            read, image = self._capture.retrieve()  # which decodes
             if not read:
                 return None
         if image.ndim == 2:
             image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-        return np.asarray(image, np.uint8), None
+        return Read(np.asarray(image, np.uint8), age=time.perf_counter() - came_at)
 
     def close(self) -> None:
         self._capture.release()

@@ -1,6 +1,7 @@
 """Reads a live source in a thread of its own; only the newest frame is kept.
 
-Whoever is slower than the source misses frames, and never falls behind.
+Whoever is slower than the source misses frames, and never falls behind. Where decoding is slower,
+the readers of live sources leave frames out.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal
+from typing import Literal, NamedTuple, Protocol
 
 from stylize_video.errors import SourceError
 from stylize_video.frame import Frame
-from stylize_video.live.readers import Reader
 from stylize_video.live.statistics import Clock, Rate
 
 State = Literal["live", "lost", "ended"]
@@ -23,13 +23,80 @@ _RETRY_SECONDS = 1.0
 _CATCH_UP_SECONDS = 1.0
 
 
+class Read(NamedTuple):
+    """A frame that was read.
+
+    Attributes:
+        image: upright, with square pixels.
+        due: when it is to be shown, in seconds from the first frame on; None: at once.
+        age: seconds since it came, and by which it was late then, as far as its time stamps tell.
+        frames: how many the source gave since the last one: this one, and those left out.
+    """
+
+    image: Frame
+    due: float | None = None
+    age: float = 0.0
+    frames: int = 1
+
+
+class Reader(Protocol):
+    """Gives one frame after the other.
+
+    Attributes:
+        live: frames come when they come, and a source that is lost may return. The others
+            have time stamps that say when a frame is due, and an end.
+        fps: the rate that the source promises, None where it does not say.
+        end: when the last frame given is over, in seconds; None where nobody says.
+    """
+
+    live: bool
+    fps: float | None
+    end: float | None
+
+    def read(self) -> Read | None:
+        """The next frame; None at the end or once the source is lost.
+
+        Raises:
+            SourceError: it has an end and broke off before.
+        """
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class CapturedFrame:
-    """A frame, its number from 1 on, and when it was there, in seconds of the capture's clock."""
+    """A frame, its number from 1 on, and when it was there, in seconds of the capture's clock.
+
+    Those that were left out undecoded have numbers too.
+    """
 
     index: int
     image: Frame
     captured_at: float
+
+
+class _Pace:
+    """Lets frames of a file wait until they are due.
+
+    Args:
+        clock: seconds.
+        stop: ends the waiting.
+    """
+
+    def __init__(self, clock: Clock, stop: threading.Event) -> None:
+        self._clock, self._stop = clock, stop
+        self._started_at: float | None = None
+
+    def begin_anew(self) -> None:
+        """The next frame is shown at once."""
+        self._started_at = None
+
+    def wait_until(self, due: float) -> None:
+        """Wait for that second of the file."""
+        now = self._clock()
+        if self._started_at is None or now - self._started_at - due > _CATCH_UP_SECONDS:
+            self._started_at = now - due  # at the start, and after the machine slept
+        self._stop.wait(max(0.0, self._started_at + due - now))
 
 
 class Capture:
@@ -64,7 +131,7 @@ class Capture:
         self._stop = threading.Event()
         self._rate = Rate(clock)
         self._thread = threading.Thread(target=self._work, name="capture", daemon=True)
-        self._started_at: float | None = None
+        self._pace = _Pace(clock, self._stop)
         self._reader: Reader | None = None
         self.source_fps: float | None = None
         """What the source promises, None where it does not say."""
@@ -88,7 +155,7 @@ class Capture:
 
     @property
     def fps(self) -> float:
-        """Frames a second that arrive."""
+        """Frames a second that arrive, with those that are left out."""
         return self._rate.value
 
     @property
@@ -134,37 +201,28 @@ class Capture:
         if item is None:
             self._at_end(self._reader)
             return
-        image, due = item
-        if due is not None:
-            self._wait_until(due)
-        self._rate.tick()
+        if item.due is not None:
+            self._pace.wait_until(item.due)
+        self._rate.tick(item.frames)
         with self._changed:
-            self._newest = CapturedFrame(self._rate.count, image, self._clock())
+            self._newest = CapturedFrame(self._rate.count, item.image, self._clock() - item.age)
             self._state = "live"
             self._changed.notify_all()
 
     def _at_end(self, reader: Reader) -> None:
         if reader.end is not None:
-            self._wait_until(reader.end)
+            self._pace.wait_until(reader.end)
         if reader.live:
             self._lose()
             return
         self._close_reader()
-        self._started_at = None
         if not self._loop:
             self._stop.set()
 
     def _lose(self) -> None:
         self._close_reader()
-        self._started_at = None
         self._turn("lost")
         self._stop.wait(self._retry_seconds)
-
-    def _wait_until(self, due: float) -> None:
-        now = self._clock()
-        if self._started_at is None or now - self._started_at - due > _CATCH_UP_SECONDS:
-            self._started_at = now - due  # at the start, and after the machine slept
-        self._stop.wait(max(0.0, self._started_at + due - now))
 
     def _reopened(self) -> bool:
         try:
@@ -180,6 +238,7 @@ class Capture:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+            self._pace.begin_anew()
 
     def _turn(self, state: State) -> None:
         with self._changed:

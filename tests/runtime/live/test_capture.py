@@ -20,7 +20,7 @@ from live_support import (
 )
 from stylize_video.errors import SourceError
 from stylize_video.frame import Frame
-from stylize_video.live.capture import Capture, CapturedFrame
+from stylize_video.live.capture import Capture, CapturedFrame, Read
 from stylize_video.live.readers import FileReader, reader_opener
 from stylize_video.source import VideoSource
 from support import MakeClip
@@ -42,10 +42,10 @@ class FastReader:
     def __init__(self) -> None:
         self.number = 0
 
-    def read(self) -> tuple[Frame, float | None] | None:
+    def read(self) -> Read | None:
         time.sleep(0.001)
         self.number += 1
-        return numbered_frame(self.number), None
+        return Read(numbered_frame(self.number))
 
     def close(self) -> None:
         pass
@@ -178,7 +178,7 @@ class Breaking(FastReader):
 
     live = False
 
-    def read(self) -> tuple[Frame, float | None] | None:
+    def read(self) -> Read | None:
         if self.number == 2:
             raise SourceError("it broke off")
         return super().read()
@@ -218,9 +218,9 @@ def test_the_last_frame_is_on_screen_as_long_as_it_lasts() -> None:
         live = False
         end: float | None = 0.33
 
-        def read(self) -> tuple[Frame, float | None] | None:
+        def read(self) -> Read | None:
             self.number += 1
-            return (numbered_frame(1), 0.0) if self.number == 1 else None
+            return Read(numbered_frame(1), due=0.0) if self.number == 1 else None
 
     with Capture(Still, loop=True) as capture:
         times = []

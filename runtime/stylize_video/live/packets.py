@@ -1,0 +1,264 @@
+"""Packets of a stream on their way to its decoder: in order, or of a live one only what is in time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import av
+import av.error
+
+from stylize_video.live.statistics import Clock
+from stylize_video.probe import Probe
+
+_log = logging.getLogger(__name__)
+
+_BEHIND_SECONDS = 0.15
+"""With so much waiting, frames that no others need are not decoded."""
+_JUMP_SECONDS = 0.4
+"""With so much waiting, decoding goes on at the next keyframe that comes."""
+_LATE_SECONDS = 1.0
+_PATIENCE_SECONDS = 0.5
+"""Where packets wait longer than the first of these for longer than the second, all are let go, and the
+picture stays until a keyframe comes."""
+_LONGEST_GROUP_SECONDS = 15.0
+"""Where no keyframe came for so long, the stream has none, and heals in another way."""
+_MOST_WITHOUT_FRAME = 300
+"""Packets in a row that give no frame: it is tried whether the stream is better when it is opened again."""
+_MOST_IN_DECODER = 64
+_JOIN_SECONDS = 1.0
+"""A thread that waits for data longer than that ends by itself."""
+
+_FORGOTTEN = 0.005
+"""Of a second each second: by so much a stream's clock may be slower than ours without being late."""
+_OTHER_CLOCK_SECONDS = 10.0
+"""A stream that is that late, or early, has begun to count time anew."""
+
+
+class AllPackets:
+    """Every packet in order, read when it is asked for."""
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        self.container, self.failed = container, False
+
+    def demux(self, stream: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
+        try:
+            yield from self.container.demux(stream)
+        except (av.error.FFmpegError, OSError) as error:
+            _log.debug("the stream is lost: %s", error)
+            self.failed = True
+
+    def close(self) -> None:
+        self.container.close()
+
+
+class StreamClock:
+    """When packets were sent, by our clock: on time is what took the shortest way of all."""
+
+    def __init__(self) -> None:
+        self._offset: float | None = None
+        self._last = 0.0
+
+    def note(self, stamp: float, now: float) -> None:
+        """A packet with the time stamp ``stamp`` came ``now``, both in seconds."""
+        offset = now - stamp
+        if self._offset is None or abs(offset - self._offset) > _OTHER_CLOCK_SECONDS:
+            self._offset = offset
+        else:
+            self._offset = min(offset, self._offset + _FORGOTTEN * (now - self._last))
+        self._last = now
+
+    def sent_at(self, stamp: float, came_at: float) -> float:
+        """When the packet with this time stamp was sent, as far as is known by now."""
+        sent_at = stamp + (self._offset or 0.0)
+        return sent_at if came_at - _OTHER_CLOCK_SECONDS < sent_at < came_at else came_at
+
+
+@dataclass
+class Waiting:
+    """A packet that waits: when it came, its time stamp in seconds, and whether it follows a gap."""
+
+    packet: av.Packet[av.VideoStream]
+    came_at: float
+    stamp: float | None
+    follows_gap: bool = False
+
+
+class Backlog:
+    """What of a live stream waits to be decoded; it stays short, however slow the decoder is.
+
+    Where every packet is a picture of its own, only the newest is kept. Of other codecs frames
+    are left out that no others need; where that is not enough, all up to a keyframe.
+
+    Args:
+        intra_only: every packet can be decoded alone.
+        timed: packets have time stamps, which tell those that are late.
+        clock: seconds.
+    """
+
+    def __init__(self, *, intra_only: bool, timed: bool, clock: Clock = time.perf_counter) -> None:
+        self._intra_only, self._clock = intra_only, clock
+        self._is_timed, self._stream_clock = timed, StreamClock()
+        self._waiting: deque[Waiting] = deque()
+        self._changed = threading.Condition()
+        self._has_ended = False
+        self._late_since: float | None = None
+        self._skips_since: float | None = None
+        self.left_out = 0
+        """Packets that were let go."""
+
+    def put(self, packet: av.Packet[av.VideoStream]) -> None:
+        """Add one that has just come, and let go what there is no time for."""
+        with self._changed:
+            now = self._clock()
+            waiting = Waiting(packet, now, self._stamp_of(packet))
+            if waiting.stamp is not None:
+                self._stream_clock.note(waiting.stamp, now)
+            if self._skips_since is not None:
+                if not packet.is_keyframe and now - self._skips_since < _LONGEST_GROUP_SECONDS:
+                    self.left_out += 1
+                    return
+                self._skips_since, waiting.follows_gap = None, True
+            self._waiting.append(waiting)
+            self._catch_up(now)
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        with self._changed:
+            self._has_ended = True
+            self._changed.notify()
+
+    def take(self) -> Waiting | None:
+        """The next to decode, as soon as there is one; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._has_ended)
+            return self._waiting.popleft() if self._waiting else None
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether what waits is more than a moment."""
+        with self._changed:
+            return self._seconds() > _BEHIND_SECONDS
+
+    def sent_at(self, waiting: Waiting) -> float:
+        """When it was sent, by our clock: earlier than it came where it is late."""
+        if waiting.stamp is None:
+            return waiting.came_at
+        return self._stream_clock.sent_at(waiting.stamp, waiting.came_at)
+
+    def _stamp_of(self, packet: av.Packet[av.VideoStream]) -> float | None:
+        stamp = packet.pts if packet.dts is None else packet.dts
+        return float(stamp * packet.time_base) if self._is_timed and stamp is not None else None
+
+    def _seconds(self) -> float:
+        """How long sending took what waits."""
+        return self.sent_at(self._waiting[-1]) - self.sent_at(self._waiting[0]) if self._waiting else 0.0
+
+    def _catch_up(self, now: float) -> None:
+        if self._intra_only:
+            self._let_go(len(self._waiting) - 1)
+        elif self._waiting[-1].packet.is_keyframe and self._seconds() > _JUMP_SECONDS:
+            self._let_go(len(self._waiting) - 1)
+            self._waiting[0].follows_gap = True
+        if now - self._waiting[0].came_at <= _LATE_SECONDS:
+            self._late_since = None
+        elif self._late_since is None:
+            self._late_since = now
+        elif now - self._late_since > _PATIENCE_SECONDS:
+            self._let_go(len(self._waiting))
+            self._late_since, self._skips_since = None, now
+
+    def _let_go(self, count: int) -> None:
+        for _ in range(count):
+            self._waiting.popleft()
+        self.left_out += count
+
+
+class LivePackets:
+    """The packets of a live stream, read in a thread as they come, so that none waits out of sight.
+
+    Args:
+        container: open; it is closed by :meth:`close`, or where that is too early, by the thread.
+        facts: what is known of it.
+    """
+
+    def __init__(self, container: av.container.InputContainer, facts: Probe) -> None:
+        self.container, self.failed = container, False
+        self._is_timed = facts.timed
+        self._backlog = Backlog(intra_only=av.Codec(facts.codec).intra_only, timed=facts.timed)
+        self._decoding: dict[int, Waiting] = {}
+        self._last: Waiting | None = None
+        self._over = self._without_frame = 0
+        self._lock = threading.Lock()
+        self._is_reading = self._is_closed = False
+        self._thread: threading.Thread | None = None
+
+    def demux(self, stream: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
+        self._is_reading = True
+        self._thread = threading.Thread(
+            target=self._read, args=(stream,), name="capture-packets", daemon=True
+        )
+        self._thread.start()
+        decoder = stream.codec_context
+        while (taken := self._backlog.take()) is not None:
+            self._without_frame += 1
+            if self._without_frame > _MOST_WITHOUT_FRAME:
+                return
+            if taken.follows_gap:
+                decoder.flush_buffers()
+            decoder.skip_frame = "NONREF" if self._backlog.is_behind else "DEFAULT"
+            self._note(taken)
+            yield taken.packet
+
+    def account_for(self, pts: int) -> tuple[float, int]:
+        """When a decoded frame was sent, in seconds of ``time.perf_counter``, and how many frames it
+        stands for: those before it that were left out, and itself."""
+        self._without_frame = 0
+        taken = self._decoding.get(pts, self._last)
+        assert taken is not None  # frames come of packets
+        done = [stamp for stamp in self._decoding if stamp <= pts]
+        for stamp in done:
+            del self._decoding[stamp]
+        left_out = self._backlog.left_out
+        over, self._over = left_out - self._over, left_out
+        return self._backlog.sent_at(taken), over + max(1, len(done))
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
+            if not self._is_reading:
+                self.container.close()
+        if self._thread:
+            self._thread.join(_JOIN_SECONDS)
+
+    def _note(self, taken: Waiting) -> None:
+        self._last = taken
+        if self._is_timed and taken.packet.pts is not None:
+            self._decoding[taken.packet.pts] = taken
+            if len(self._decoding) > _MOST_IN_DECODER:
+                del self._decoding[next(iter(self._decoding))]
+
+    def _read(self, stream: av.VideoStream) -> None:
+        try:
+            for packet in self.container.demux(stream):
+                if self._is_closed:
+                    break
+                if packet.size:  # the one at the end is empty
+                    self._backlog.put(packet)
+        except (av.error.FFmpegError, OSError) as error:
+            _log.debug("the stream is lost: %s", error)
+            self.failed = True
+        finally:
+            self._backlog.end()
+            with self._lock:
+                self._is_reading = False
+                if self._is_closed:
+                    self.container.close()

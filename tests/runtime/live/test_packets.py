@@ -1,0 +1,268 @@
+"""What waits for a decoder stays short, and how old a frame is counts from when it was sent."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from threading import Thread
+from typing import cast
+
+import av
+import numpy as np
+import pytest
+
+from live_support import ManualClock, MjpegServer, live_threads, number_of, serving, wait_until
+from stylize_video.damage import frames_past_damage
+from stylize_video.live.packets import Backlog, StreamClock
+from stylize_video.live.readers import StreamReader
+
+
+@pytest.fixture(autouse=True)
+def threads_end() -> Iterator[None]:
+    yield
+    assert not live_threads()
+
+
+class Stream:
+    """Packets of 30 a second, a keyframe first and then every ``group``, that come when they are sent."""
+
+    def __init__(self, *, group: int, intra_only: bool = False) -> None:
+        self.clock = ManualClock()
+        self.backlog = Backlog(intra_only=intra_only, timed=True, clock=self.clock)
+        self._group, self._number = group, 0
+
+    def send(self, count: int, *, at_once: bool = False) -> None:
+        for _ in range(count):
+            packet = cast("av.Packet[av.VideoStream]", av.Packet(8))
+            packet.pts = packet.dts = self._number
+            packet.time_base = Fraction(1, 30)
+            packet.is_keyframe = self._number % self._group == 0
+            self._number += 1
+            if not at_once:
+                self.clock.now += 1 / 30
+            self.backlog.put(packet)
+
+    def take(self) -> int:
+        """The number of the packet that is decoded next."""
+        waiting = self.backlog.take()
+        assert waiting is not None
+        assert waiting.packet.pts is not None
+        return waiting.packet.pts
+
+
+def test_of_pictures_that_stand_alone_only_the_newest_waits() -> None:
+    stream = Stream(group=1, intra_only=True)
+    stream.send(5)
+    assert stream.take() == 4
+    assert stream.backlog.left_out == 4
+    stream.send(1)
+    assert stream.take() == 5
+
+
+def test_a_moment_is_caught_up_without_a_gap() -> None:
+    stream = Stream(group=30)
+    stream.send(10)
+    assert stream.backlog.is_behind
+    assert [stream.take() for _ in range(10)] == list(range(10))
+    assert not stream.backlog.is_behind
+    assert stream.backlog.left_out == 0
+
+
+def test_what_is_seconds_late_goes_on_at_the_newest_keyframe() -> None:
+    stream = Stream(group=30)
+    stream.send(75)
+    waiting = stream.backlog.take()
+    assert waiting is not None
+    assert (waiting.packet.pts, waiting.follows_gap, stream.backlog.left_out) == (60, True, 60)
+    assert stream.take() == 61
+
+
+def test_what_waited_elsewhere_counts_too() -> None:
+    """As in sockets while the program was stopped: it comes all at once."""
+    stream = Stream(group=30)
+    stream.send(1)
+    assert stream.take() == 0
+    stream.clock.now += 89 / 30
+    stream.send(90, at_once=True)
+    assert stream.take() == 90
+
+
+def test_a_decoder_that_stays_late_waits_for_a_keyframe_to_come() -> None:
+    stream = Stream(group=100)
+    taken = []
+    for _ in range(50):  # one in three is decoded
+        stream.send(3)
+        if len(stream.backlog):
+            taken.append(stream.take())
+            assert stream.clock.now - (100 + (taken[-1] + 1) / 30) < 2
+    assert 100 in taken
+
+
+def test_a_decoder_that_was_kept_for_two_seconds_leaves_nothing_out_where_no_keyframe_is() -> None:
+    stream = Stream(group=1000)
+    stream.send(30)
+    stream.clock.now += 1
+    for _ in range(20):  # it is faster than the stream
+        stream.send(1)
+        for _ in range(min(5, len(stream.backlog))):
+            stream.take()
+    assert stream.backlog.left_out == len(stream.backlog) == 0
+
+
+def test_a_stream_without_keyframes_goes_on_after_some_time() -> None:
+    stream = Stream(group=10_000)
+    stream.send(100)
+    assert len(stream.backlog) == 0
+    stream.send(430)
+    assert len(stream.backlog) > 0
+
+
+def came(clock: StreamClock, stamp: float, now: float) -> float:
+    clock.note(stamp, now)
+    return clock.sent_at(stamp, now)
+
+
+def test_a_packet_is_late_by_what_its_time_stamp_says() -> None:
+    clock = StreamClock()
+    assert came(clock, 5.0, 100.0) == pytest.approx(100)
+    assert came(clock, 6.0, 103.0) == pytest.approx(101, abs=0.02)
+    assert came(clock, 7.0, 101.9) == pytest.approx(101.9)  # it took a shorter way than the first
+    assert clock.sent_at(5.0, 100.0) == pytest.approx(99.9)  # which was late, as is known now
+    assert came(clock, 900.0, 103.0) == pytest.approx(103)  # another programme
+    assert came(clock, 5.0, 104.0) == pytest.approx(104)
+
+
+def test_a_clock_that_is_a_little_slower_is_not_late_for_ever() -> None:
+    clock = StreamClock()
+    for second in range(3600):
+        now = second * 1.001
+        assert now - came(clock, second, now) < 0.1
+
+
+class NotingServer(MjpegServer):
+    """One that notes when it sent which picture."""
+
+    def __init__(self, fps: float) -> None:
+        self.sent_at: dict[int, float] = {}
+        super().__init__(fps=fps, plain=True)
+
+    def _jpeg(self, number: int) -> bytes:
+        self.sent_at[number] = time.perf_counter()
+        return super()._jpeg(number)
+
+
+def decode_one_of(count: int, monkeypatch: pytest.MonkeyPatch, sent: Callable[[], int]) -> None:
+    """Let decoding a packet take as long as sending so many takes."""
+
+    def has_sent(wanted: int) -> bool:
+        return sent() >= wanted
+
+    def slow(packets: Iterator[av.Packet[av.VideoStream]], *rest: object) -> Iterator[av.VideoFrame]:
+        def slowly() -> Iterator[av.Packet[av.VideoStream]]:
+            for packet in packets:
+                wait_until(partial(has_sent, sent() + count))
+                yield packet
+
+        yield from frames_past_damage(slowly(), *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("stylize_video.decoding.frames_past_damage", slow)
+
+
+def test_a_decoder_slower_than_a_camera_of_pictures_gets_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = NotingServer(fps=200)
+    with serving(server):
+        decode_one_of(20, monkeypatch, lambda: server.sent)
+        reader = StreamReader(server.url)
+        for _ in range(9):
+            reader.read()
+        item = reader.read()
+        now, sent = time.perf_counter(), server.sent
+        assert item is not None
+        number = number_of(item.image)
+        assert 20 <= sent - number <= 60
+        assert item.age == pytest.approx(now - server.sent_at[number], abs=0.15)
+        assert item.frames == pytest.approx(20, abs=15)
+        reader.close()
+
+
+class H264Server:
+    """A camera that sends H.264 in a transport stream, 100 frames a second with a keyframe in 20."""
+
+    FPS, GROUP, FRAMES = 100, 20, 200
+
+    def __init__(self) -> None:
+        self.sent = 0
+        self.sent_at: list[float] = []
+        chunks = self._encoded()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                self.send_response(200)
+                self.send_header("Content-Type", "video/mp2t")
+                self.end_headers()
+                start = time.perf_counter()
+                for number, chunk in enumerate(chunks):
+                    time.sleep(max(0, start + number / server.FPS - time.perf_counter()))
+                    try:
+                        self.wfile.write(chunk)
+                    except OSError:
+                        return
+                    server.sent_at.append(time.perf_counter())
+                    server.sent = number + 1
+
+            def log_message(self, format: str, *args: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/live.ts"
+        Thread(target=self._server.serve_forever, args=(0.02,), name="server").start()
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _encoded(self) -> list[bytes]:
+        """Grey frames that get brighter, one each."""
+        file, chunks = BytesIO(), []
+        with av.open(file, "w", format="mpegts", options={"flush_packets": "1"}) as container:
+            options = {
+                "g": str(self.GROUP),
+                "bf": "0",
+                "crf": "10",
+                "preset": "ultrafast",
+                "tune": "zerolatency",
+            }
+            video = container.add_stream("libx264", rate=self.FPS, options=options)
+            video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+            for number in range(self.FRAMES):
+                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8), format="rgb24")
+                frame.pts = number
+                start = file.tell()
+                container.mux(video.encode(frame))
+                chunks.append(file.getvalue()[start:])
+        return chunks
+
+
+def test_a_decoder_slower_than_h264_goes_on_at_keyframes(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = H264Server()
+    try:
+        decode_one_of(3, monkeypatch, lambda: server.sent)
+        reader = StreamReader(server.url)
+        total = 0
+        while server.sent < 150:
+            item = reader.read()
+            now, sent = time.perf_counter(), server.sent
+            assert item is not None
+            total += item.frames
+            number = number_of(item.image)
+            assert sent - number <= 40 + H264Server.GROUP + 25
+            assert item.age == pytest.approx(now - server.sent_at[number], abs=0.15)
+            assert number - 1 <= total <= sent  # none is forgotten that was left out
+    finally:
+        reader.close()
+        server.stop()
