@@ -27,7 +27,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from stylize_video.cluster import ClusterError
     from stylize_video.colors import ColorTags
+    from stylize_video.contract import Precision
     from stylize_video.edit import Edit
     from stylize_video.encoding import Encoding
     from stylize_video.errors import (
@@ -40,8 +42,12 @@ if TYPE_CHECKING:
     )
     from stylize_video.frame import Frame, TimedFrame
     from stylize_video.guard import try_out
+    from stylize_video.inputs import Source
     from stylize_video.jobs import stylize_picture
+    from stylize_video.journal import StaleJournalError
+    from stylize_video.ladder import OutOfMemoryError
     from stylize_video.look import Look
+    from stylize_video.network import Network
     from stylize_video.pipeline import Hooks, Result, stylize_file, stylize_frames
     from stylize_video.pipes import RawFormat
     from stylize_video.session import StyleSession
@@ -57,6 +63,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "ClusterError",
     "ColorTags",
     "DeviceError",
     "Edit",
@@ -65,11 +72,16 @@ __all__ = [
     "Hooks",
     "JobInterrupted",
     "Look",
+    "Network",
+    "OutOfMemoryError",
+    "Precision",
     "RawFormat",
     "Result",
     "Scale",
     "SinkError",
+    "Source",
     "SourceError",
+    "StaleJournalError",
     "Style",
     "StyleError",
     "StyleSession",
@@ -88,14 +100,20 @@ __all__ = [
 ]
 
 _HOMES = {
+    "cluster": ("ClusterError",),
     "colors": ("ColorTags",),
+    "contract": ("Precision",),
     "edit": ("Edit",),
     "encoding": ("Encoding",),
     "errors": ("DeviceError", "JobInterrupted", "SinkError", "SourceError", "StyleError", "StylizeError"),
     "frame": ("Frame", "TimedFrame"),
     "guard": ("try_out",),
+    "inputs": ("Source",),
     "jobs": ("stylize_picture",),
+    "journal": ("StaleJournalError",),
+    "ladder": ("OutOfMemoryError",),
     "look": ("Look",),
+    "network": ("Network",),
     "pipeline": ("Hooks", "Result", "stylize_file", "stylize_frames"),
     "pipes": ("RawFormat",),
     "session": ("StyleSession",),

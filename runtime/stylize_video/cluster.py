@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -137,7 +136,7 @@ class Cluster:
         stop: threading.Event,
     ) -> Result:
         if why_here(source, output, options) or not isinstance(source, Path):
-            hooks = _ending_with(stop, hooks)
+            hooks = hooks.stopped_by(stop)  # Ctrl-C itself reaches only the main thread
             if is_picture(source):
                 return stylize_any(source, output, session, options, hooks=hooks)
             with self._here:  # one after the other, as without a cluster
@@ -275,17 +274,6 @@ def _outcome(future: Future[Result | StylizeError]) -> Result | StylizeError:
     while wait([future], _POLL_SECONDS).not_done:
         let_through()
     return future.result()
-
-
-def _ending_with(stop: threading.Event, hooks: Hooks) -> Hooks:
-    """Hooks that end a job of this machine as by Ctrl-C, which only the main thread gets."""
-
-    def on_frame() -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        hooks.on_frame()
-
-    return replace(hooks, on_frame=on_frame)
 
 
 def _one_at_a_time(hooks: Hooks) -> Hooks:

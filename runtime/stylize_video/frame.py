@@ -23,7 +23,7 @@ Alpha = NDArray[np.uint8]
 """How opaque each pixel is: uint8 ``[H, W]``, 255 is opaque."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # pictures have no truth of their own
 class TimedFrame:
     """A frame and its presentation time stamp (PTS) in units of its source's time base.
 
@@ -43,7 +43,7 @@ def as_frame(picture: AnyFrame) -> Frame:
         StylizeError: it is something else, which would give a picture that nobody meant.
     """
     if isinstance(picture, np.ndarray):
-        if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3:
+        if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 and picture.size:
             return picture
         got = f"{picture.dtype} {list(picture.shape)}"
     else:

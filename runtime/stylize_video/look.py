@@ -32,9 +32,9 @@ class Look:
         return self.strength > 0
 
     def apply(self, source: Frame, stylized: Frame) -> Frame:
-        """Combine a frame and its stylized version, both uint8 ``[H, W, 3]`` BGR."""
+        """Combine a frame and its stylized version, both uint8 ``[H, W, 3]`` BGR; never ``source`` itself."""
         if self.strength == 0:
-            return source
+            return source.copy()
         if self.keep_colors:
             stylized = _with_chroma_of(source, stylized)
         if self.strength == 1:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import islice
@@ -16,11 +17,12 @@ from stylize_video.edit import Edit
 from stylize_video.encoding import Encoding
 from stylize_video.errors import JobInterrupted, SinkError, SourceError, StylizeError
 from stylize_video.files import behind_links
-from stylize_video.frame import Frame, TimedFrame, as_timed_frame
+from stylize_video.frame import Frame, TimedFrame, as_frame, as_timed_frame
 from stylize_video.inputs import FrameSource, Source, open_source, parse_source
 from stylize_video.interrupts import Terminated, interruptible, uninterrupted
 from stylize_video.journal import open_journal
 from stylize_video.look import Look
+from stylize_video.network import Network, check_network
 from stylize_video.options import Options
 from stylize_video.outputs import UNTIMED, FrameSink, check_target, is_resumable, open_sink, retimed_for
 from stylize_video.pipes import STANDARD, PipeSink, RawFormat, StreamSource
@@ -45,13 +47,17 @@ class Result:
     frames: int
 
 
+def _ignore(*_: object) -> None:
+    """A hook that does nothing; unlike a lambda it can be pickled."""
+
+
 @dataclass(frozen=True)
 class Hooks:
     """Called by :func:`stylize_file` as the job goes on."""
 
-    on_start: Callable[[VideoInfo], None] = field(default=lambda _: None)
-    on_frame: Callable[[], None] = field(default=lambda: None)
-    on_resume: Callable[[int], None] = field(default=lambda _: None)
+    on_start: Callable[[VideoInfo], None] = _ignore
+    on_frame: Callable[[], None] = _ignore
+    on_resume: Callable[[int], None] = _ignore
     """After ``on_start``, with the number of frames that an interrupted run did already."""
     on_frames: Callable[[int], None] | None = None
     """In place of so many calls of ``on_frame``, where a cluster has that many ready at once."""
@@ -64,10 +70,25 @@ class Hooks:
         for _ in range(count):
             self.on_frame()
 
+    def stopped_by(self, stop: threading.Event) -> Hooks:
+        """These hooks, which end their job as Ctrl-C does once ``stop`` is set."""
+
+        def on_start(info: VideoInfo) -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            self.on_start(info)
+
+        def on_frame() -> None:
+            if stop.is_set():
+                raise KeyboardInterrupt
+            self.on_frame()
+
+        return replace(self, on_start=on_start, on_frame=on_frame)
+
 
 def stylize_frames(
     frames: Iterable[TimedFrame],
-    session: StyleSession,
+    session: Network,
     look: Look = Look(),
     *,
     smooth: float = 0.0,
@@ -75,11 +96,12 @@ def stylize_frames(
 ) -> Generator[TimedFrame, None, None]:
     """Stylize frames, keeping their order and PTS; as many at once as the session is made for.
 
-    A :class:`~stylize_video.stylizer.Stylizer` does the same with knobs that may turn meanwhile.
+    The pictures that come out share no memory with those that went in, which may be reused for the
+    next frame. A :class:`~stylize_video.stylizer.Stylizer` does the same with knobs that may turn meanwhile.
 
     Args:
         frames: uint8 ``[H, W, 3]`` BGR with time stamps; a :class:`VideoSource` gives them.
-        session: the style, on its device. Threads may share it.
+        session: the style, on its device; any :class:`~stylize_video.network.Network` will do.
         look: how much of the style is shown.
         smooth: temporal smoothing from 0 (off) to 1.
         working_size: where the network works.
@@ -89,19 +111,34 @@ def stylize_frames(
         StylizeError: ``smooth`` is out of range, or what comes are no frames.
     """
     stylizer = Stylizer(session, look, smooth=smooth, working_size=working_size)
+    at_once = _at_once(session)
+    if at_once > 1 and not isinstance(frames, VideoSource):
+        frames = map(_copied, frames)
+    return _stylized(frames, stylizer, at_once)
+
+
+def _at_once(session: Network) -> int:
+    return getattr(session, "at_once", 1)
+
+
+def _copied(frame: TimedFrame) -> TimedFrame:
+    """Reading runs ahead of what is in the works: a camera's one buffer would hold a later picture."""
+    frame = as_timed_frame(frame)
+    alpha = None if frame.alpha is None else frame.alpha.copy()
+    return replace(frame, image=as_frame(frame.image).copy(), alpha=alpha)
+
+
+def _stylized(
+    frames: Iterable[TimedFrame], stylizer: Stylizer, at_once: int
+) -> Generator[TimedFrame, None, None]:
+    """As :func:`stylize_frames`, of frames whose memory nobody reuses."""
 
     def render(frame: TimedFrame) -> Frame:
         return stylizer.render(as_timed_frame(frame).image)
 
-    def stylized_frames() -> Generator[TimedFrame, None, None]:
-        with (
-            opencv_threads_for(session.at_once),
-            closing(in_order(render, frames, at_once=session.at_once)) as rendered,
-        ):
-            for frame, stylized in rendered:
-                yield replace(frame, image=stylizer.finish(frame.image, stylized))
-
-    return stylized_frames()  # a generator by itself would tell of wrong arguments at its first frame
+    with opencv_threads_for(at_once), closing(in_order(render, frames, at_once=at_once)) as rendered:
+        for frame, stylized in rendered:
+            yield replace(frame, image=stylizer.finish(frame.image, stylized))
 
 
 def stylize_file(
@@ -119,6 +156,7 @@ def stylize_file(
     max_frames: int | None = None,
     raw: RawFormat | None = None,
     hooks: Hooks = Hooks(),
+    stop: threading.Event | None = None,
 ) -> Result:
     """Stylize a video into another with the same time stamps and sound.
 
@@ -140,13 +178,15 @@ def stylize_file(
         max_frames: stop after so many.
         raw: what standard input holds, where it has no header.
         hooks: called as the job goes on, in the caller's thread.
+        stop: once another thread has set it the job ends after the next frame, as by Ctrl-C.
 
     Raises:
         StylizeError: the source, the style or the output fails. If frames were written,
             they are kept for ``resume``, and the sentence says so.
-        JobInterrupted: Ctrl-C; likewise, and a playable part file is left.
+        JobInterrupted: Ctrl-C or ``stop``; likewise, and a playable part file is left.
     """
 
+    check_network(session)
     options = Options(
         look=look,
         smooth=smooth,
@@ -159,6 +199,7 @@ def stylize_file(
         raw=raw,
     )
     parsed = parse_source(source) if isinstance(source, str) else source
+    hooks = hooks.stopped_by(stop) if stop else hooks
     return stylize_source(parsed, Path(output), session, options, hooks=hooks)
 
 
@@ -225,7 +266,7 @@ def run_job(
     """
     edit, encoding, max_frames = options.edit, options.encoding, options.max_frames
     resume, overwrite = options.resume, options.overwrite
-    if max_frames is not None and max_frames < 1:
+    if max_frames is not None and (not isinstance(max_frames, int) or max_frames < 1):
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
     output = behind_links(output)
     with awaited_at_exit(), open_source(source, edit=edit, alpha=encoding.alpha, raw=options.raw) as video:
@@ -303,11 +344,8 @@ def frames_after(
             video.skip_past(math.floor(start / video.info.time_base))
     with ReadAhead(frames, depth=_queue_depth(info), stop_waiting=_end_of_waiting(video)) as decoded:
         needed = islice(decoded, left) if done is None else decoded
-        with closing(
-            stylize_frames(
-                needed, session, options.look, smooth=options.smooth, working_size=options.working_size
-            )
-        ) as stylized:
+        stylizer = Stylizer(session, options.look, smooth=options.smooth, working_size=options.working_size)
+        with closing(_stylized(needed, stylizer, session.at_once)) as stylized:
             shown = repeated(stylized)
             yield from islice((frame for frame in shown if done is None or frame.pts > done), left)
 

@@ -6,7 +6,7 @@ from stylize_video.cuts import CutDetector
 from stylize_video.frame import AnyFrame, Frame, as_frame
 from stylize_video.look import Look
 from stylize_video.luma import small_luma
-from stylize_video.network import Network
+from stylize_video.network import Network, check_network
 from stylize_video.smoothing import TemporalSmoother, check_smooth
 from stylize_video.working_size import WorkingSize, stylize_at
 
@@ -25,7 +25,7 @@ class Stylizer:
         working_size: where the network works: how large strokes are, and how much there is to do.
 
     Raises:
-        StylizeError: ``smooth`` is out of range.
+        StylizeError: ``session`` is no network, or ``smooth`` is out of range.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Stylizer:
     ) -> None:
         self._smoother = TemporalSmoother()
         self._cuts = CutDetector()
+        check_network(session)
         self._session = session
         self.look = look
         self.smooth = smooth

@@ -28,6 +28,7 @@ NO_FRAMES: list[tuple[Any, str]] = [
     (np.dstack([PICTURE, PICTURE[..., :1]]), r"uint8 \[64, 96, 4\]"),
     (PICTURE[None], r"uint8 \[1, 64, 96, 3\]"),
     (PICTURE.transpose(2, 0, 1), r"uint8 \[3, 64, 96\]"),
+    (PICTURE[:0], r"uint8 \[0, 96, 3\]"),
     (PICTURE.tolist(), "list"),
     (None, "NoneType"),
 ]
@@ -49,6 +50,12 @@ def test_what_is_no_frame_is_refused(picture: Any, got: str, session: StyleSessi
     ):
         with pytest.raises(StylizeError, match=sentence):
             stylize(picture)
+
+
+def test_frames_are_told_apart_as_objects() -> None:
+    frame = TimedFrame(0, PICTURE)
+    assert {frame, TimedFrame(0, PICTURE)} - {frame}
+    assert frame != TimedFrame(0, PICTURE)
 
 
 @pytest.mark.parametrize(

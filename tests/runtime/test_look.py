@@ -19,6 +19,7 @@ STYLIZED = RNG.integers(0, 256, (20, 30, 3), np.uint8)
 def test_full_strength_is_the_style_and_none_the_source() -> None:
     np.testing.assert_array_equal(Look().apply(SOURCE, STYLIZED), STYLIZED)
     np.testing.assert_array_equal(Look(0).apply(SOURCE, STYLIZED), SOURCE)
+    assert not np.shares_memory(Look(0).apply(SOURCE, STYLIZED), SOURCE)
     assert not Look(0).needs_style
 
 

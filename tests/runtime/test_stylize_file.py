@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import pickle
 import shutil
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
+from stylize_video.video_info import VideoInfo
 from support import ROOT, MakeClip, file_size_limit
 
 
@@ -194,6 +196,34 @@ def test_hooks_see_every_frame(clip: Path, invert: StyleSession, tmp_path: Path)
     hooks = Hooks(on_start=lambda info: seen.append(f"{info.frame_count}"), on_frame=lambda: seen.append("f"))
     stylize_file(clip, tmp_path / "out.mp4", invert, hooks=hooks)
     assert seen == ["12"] + ["f"] * 12
+
+
+def test_another_thread_stops_a_job(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
+    stop = threading.Event()
+    stopper = threading.Thread(target=stop.set)
+
+    def on_start(_: VideoInfo) -> None:
+        stopper.start()
+        stopper.join()
+
+    with pytest.raises(JobInterrupted, match=r"^interrupted: what was done is in ") as interrupted:
+        stylize_file(clip, tmp_path / "o.mkv", invert, hooks=Hooks(on_start), stop=stop)
+    assert interrupted.value.part == tmp_path / "o.part.mkv"
+    assert 1 <= len(times(tmp_path / "o.part.mkv")) < 12
+    with pytest.raises(JobInterrupted, match=r"^interrupted: nothing was written$"):
+        stylize_file(clip, tmp_path / "p.mkv", invert, stop=stop)
+    assert not list(tmp_path.glob("*p.mkv*"))
+    assert stylize_file(clip, tmp_path / "o.mkv", invert, resume=True).frames == 12
+
+
+def test_what_is_no_session_or_number_is_told(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
+    with pytest.raises(StylizeError, match=r"^a session is what open_session returns, got str$"):
+        stylize_file(clip, tmp_path / "o.mp4", "photo")  # type: ignore[arg-type]  # as mypy says, too
+    with pytest.raises(StylizeError, match=r"^a session is what open_session returns, got str$"):
+        stylize_frames([], "photo")  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match=r"the number of frames must be at least 1, got 1\.5"):
+        stylize_file(clip, tmp_path / "o.mp4", invert, max_frames=1.5)  # type: ignore[arg-type]
+    assert pickle.loads(pickle.dumps(Hooks())) == Hooks()
 
 
 def test_wrong_arguments_are_told_before_the_first_frame(invert: StyleSession) -> None:

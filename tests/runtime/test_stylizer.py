@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,33 @@ def test_files_go_through_it_with_their_time_stamps(invert: StyleSession) -> Non
     for frame, stylized in zip(frames, stylize_frames(frames, invert, smooth=0.5), strict=True):
         assert stylized.pts == frame.pts
         np.testing.assert_array_equal(stylized.image, alone.stylize(frame.image))
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_one_buffer_may_hold_one_frame_after_the_other(at_once: int, invert_style: Path) -> None:
+    """Cameras fill the same memory again and again."""
+    session = StyleSession(Style.load(invert_style), "cpu", at_once=at_once)
+    buffer, transparency = np.zeros((64, 96, 3), np.uint8), np.zeros((64, 96), np.uint8)
+
+    def capture() -> Iterator[TimedFrame]:
+        for number in range(6):
+            buffer[:] = transparency[:] = 40 * number
+            yield TimedFrame(number, buffer, transparency)
+
+    levels = list(range(0, 240, 40))
+    for look, expected in ((Look(), [255 - level for level in levels]), (Look(0), levels)):
+        shown = []
+        for frame in stylize_frames(capture(), session, look):
+            assert frame.alpha is not None
+            shown.append((int(frame.image.mean()), int(frame.alpha.mean())))
+        assert shown == list(zip(expected, levels, strict=True))
+
+
+def test_any_network_stylizes_sequences() -> None:
+    frames = [TimedFrame(number, STILL) for number in range(3)]
+    shown = list(stylize_frames(frames, Flicker()))
+    assert [frame.pts for frame in shown] == [0, 1, 2]
+    assert 80 <= shown[0].image.min() <= shown[0].image.max() < 176
 
 
 def test_nothing_bleeds_across_a_cut(invert: StyleSession) -> None:
