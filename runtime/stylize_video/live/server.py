@@ -60,7 +60,8 @@ class PageServer:
     Args:
         controls: what the page changes.
         address: ``HOST:PORT``; port 0 takes a free one.
-        token: what every request has to bring, as ``Authorization: Bearer`` or ``?token=``.
+        token: what every request has to bring, as ``Authorization: Bearer`` or ``?token=``; browsers
+            get a cookie for it.
         styles: the files of the styles, for their thumbnails.
 
     Raises:
@@ -163,18 +164,37 @@ class PageServer:
             self._thumbnails[number] = metadata.thumbnail if metadata else b""
         return self._thumbnails.get(number) or None
 
+    def knows(self, handler: BaseHTTPRequestHandler, query: Mapping[str, list[str]]) -> bool:
+        """Whether a request brings the token itself."""
+        given = handler.headers.get("Authorization", "").removeprefix("Bearer ")
+        given = given or query.get("token", [""])[0]
+        return self.token is not None and _same(given, self.token)
+
     def welcomes(self, handler: BaseHTTPRequestHandler, query: Mapping[str, list[str]]) -> bool:
         """Whether a request may be answered.
 
-        With a token it must bring it. Without one it must have been sent to this machine by
-        its loopback name: a page elsewhere whose name was pointed here is not let in.
+        With a token it must bring it, or the cookie. Without one it must have been sent to this
+        machine by its loopback name: a page elsewhere whose name was pointed here is not let in.
         """
         if self.token is not None:
-            given = handler.headers.get("Authorization", "").removeprefix("Bearer ")
-            given = given or query.get("token", [""])[0]
-            return hmac.compare_digest(given.encode(), self.token.encode())
+            cookies = handler.headers.get("Cookie", "").split(";")
+            return self.knows(handler, query) or any(_same(c.strip(), self.cookie) for c in cookies)
         host = handler.headers.get("Host", "").rsplit(":", 1)[0].strip("[]")
         return is_loopback(host)
+
+    @property
+    def cookie(self) -> str:
+        """What a browser keeps instead of the token.
+
+        Browsers send it to every port of this host, so it has the port in its name, and not the
+        token in its value. It outlives a restart with the same token.
+        """
+        value = hmac.digest((self.token or "").encode(), b"a browser with the token", "sha256").hex()
+        return f"stylize-camera-{self._server.server_address[1]}={value}"
+
+
+def _same(given: str, secret: str) -> bool:
+    return hmac.compare_digest(given.encode(), secret.encode())
 
 
 @dataclass
@@ -270,6 +290,8 @@ class _Handler(BaseHTTPRequestHandler):
     sys_version = ""
     timeout = _IDLE_SECONDS
     server: _Server
+    _embeddable = False
+    """By pages of other sites: those that have the token. A cookie comes with what any page embeds."""
 
     def setup(self) -> None:
         super().setup()
@@ -365,13 +387,25 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: the terminal belongs to the live picture."""
 
     def _may(self, query: Mapping[str, list[str]]) -> bool:
-        if self.server.page.welcomes(self, query):
+        page = self.server.page
+        if page.welcomes(self, query):
             self._visit.welcome = True
+            self._embeddable = page.knows(self, query)
             return True
-        self._refuse(HTTPStatus.FORBIDDEN, "the token is missing or wrong, or this is not the right address")
+        if page.token is None:
+            self._refuse(HTTPStatus.FORBIDDEN, f"this is not the right address: open {page.address}")
+        else:
+            told = "open the page at the address that stylize-camera prints in its terminal"
+            self._refuse(HTTPStatus.FORBIDDEN, f"the token is missing or wrong: {told}")
         return False
 
     def _page(self, query: Mapping[str, list[str]]) -> None:
+        if self.server.page.token is not None and "token" in query:
+            # Who sees the browser, as in a broadcast, must not read the token in its address bar. Lax,
+            # not Strict: a link in a chat's page opens it too, and opening changes nothing.
+            cookie = f"{self.server.page.cookie}; Path=/; HttpOnly; SameSite=Lax"
+            self._answer(HTTPStatus.SEE_OTHER, "text/plain", b"", {"Location": "/", "Set-Cookie": cookie})
+            return
         page = (files("stylize_video") / "live" / "page.html").read_bytes()
         self._answer(HTTPStatus.OK, "text/html; charset=utf-8", page)
 
@@ -466,7 +500,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _start(self, status: HTTPStatus, headers: Mapping[str, str]) -> None:
         self.send_response(status)
         sent = {"Cache-Control": "no-store", **headers}
-        if self.server.page.token is None:  # pages of other sites may embed what they have the token of
+        if not self._embeddable:
             sent["Cross-Origin-Resource-Policy"] = "same-origin"
         if self.close_connection:
             sent["Connection"] = "close"

@@ -425,7 +425,7 @@ def test_a_token_is_needed_everywhere(path: str) -> None:
         assert served.ask("GET", f"{path}?token=wrong")[0] == 403
         assert served.ask("GET", path, Authorization="Bearer wrong")[0] == 403
         if path != "/stream.mjpg":
-            assert served.ask("GET", f"{path}?token={TOKEN}")[0] == 200
+            assert served.ask("GET", f"{path}?token={TOKEN}")[0] == (303 if path == "/" else 200)
             assert served.ask("GET", path, Authorization=f"Bearer {TOKEN}")[0] == 200
 
 
@@ -481,7 +481,21 @@ def test_the_address_that_is_told_brings_the_token() -> None:
         url = urlsplit(served.server.url)
         assert parse_qs(url.query) == {"token": [token]}
         assert not url.fragment
-        assert served.ask("GET", f"{url.path}?{url.query}")[0] == 200
+        status, headers, _ = served.ask("GET", f"{url.path}?{url.query}")
+        cookie, *attributes = headers["Set-Cookie"].split("; ")
+        assert (status, headers["Location"]) == (303, "/")
+        assert {"HttpOnly", "SameSite=Lax"} <= set(attributes)
+        assert cookie.startswith(f"stylize-camera-{served.port}=")  # other ports of this host have theirs
+        assert token not in headers["Set-Cookie"]
+        assert served.ask("GET", "/", Cookie=f"theirs=a b; {cookie}; more={{}}")[0] == 200
+        assert served.post("/press", {"name": "mirror"}, Cookie=cookie)[0] == 200
+        assert served.ask("GET", "/", Cookie=cookie[:-1])[0] == 403
+        _, headers, _ = served.ask("GET", "/state.json", Cookie=cookie)
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        origin = "http://127.0.0.1:1"  # the same site, as browsers see it
+        assert served.post("/press", {"name": "mirror"}, Cookie=cookie, Origin=origin)[0] == 403
+    with page(token="another" + token) as served:
+        assert served.ask("GET", "/", Cookie=cookie)[0] == 403
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:0", "[::]:0"])
@@ -547,12 +561,13 @@ def test_in_a_browser(invert_style: Path, swap_style: Path, tmp_path: Path) -> N
             assert notice == f"the page is at {url.split('?')[0]}"
             with Browser(url, tmp_path / "profile") as browser:
                 wait_until(lambda: int(browser.run("document.body?.dataset.frame || 0")) > 2)
+                assert TOKEN not in browser.run("location.href + document.documentElement.innerHTML")
                 inverted = colour(browser, "stylized")
                 original = colour(browser, "original")
                 assert np.abs(np.array(inverted) + original - 255).max() < 40
                 assert browser.run("document.querySelectorAll('.tile').length") >= 3
                 browser.click(".tile[name=swap]")
-                wait_until(lambda: text(browser, "#name") == "swap")
+                wait_until(lambda: text(browser, "#name") == "swap", seconds=60)  # it is tried out first
                 browser.click("#strength")  # in its middle
                 wait_until(
                     lambda: "50 %" in browser.run("document.querySelector('.slider .value').textContent")
@@ -588,6 +603,37 @@ def test_styles_of_any_name_have_a_tile(tmp_path: Path) -> None:
                 wait_until(lambda name=name: served.controls.settings.style == name)  # type: ignore[misc]
         status, content = served.post("/set", {"name": "style", "value": "no\udce9"})
         assert (status, content.decode().partition(";")[0]) == (400, "there is no style 'no\\udce9' here")
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
+def test_the_page_after_a_restart_and_out_of_sight(tmp_path: Path) -> None:
+    frames = [np.full((48, 64, 3), v, np.uint8) for v in (40, 200)]
+    with ExitStack() as stack:
+        with page(token=TOKEN) as served:
+            served.give(1, *frames)
+            browser = stack.enter_context(Browser(served.server.url, tmp_path / "profile"))
+            wait_until(lambda: browser.run("document.body?.dataset.frame") == "1")
+            wait_until(lambda: text(browser, "#numbers") != "")
+            browser.run("Object.defineProperty(document, 'hidden', {get: () => hidden}); hidden = true")
+            asked = "performance.getEntriesByType('resource').length"
+            served.give(2, *frames)  # what was under way ends
+            wait_until(lambda: browser.run("document.body.dataset.frame") == "2")
+            time.sleep(0.6)  # the time of one more question for the state
+            before = browser.run(asked)
+            served.give(3, *frames)
+            time.sleep(1.2)
+            assert browser.run(asked) == before
+            browser.run("hidden = false; document.dispatchEvent(new Event('visibilitychange'))")
+            wait_until(lambda: browser.run("document.body.dataset.frame") == "3")
+        wait_until(lambda: text(browser, "#away").startswith("stylize-camera does not answer"))
+        assert text(browser, "#numbers") == text(browser, "#statistics") == ""
+        address = f"127.0.0.1:{served.port}"
+        with page(address, token="another-secret") as served:
+            wait_until(lambda: text(browser, "#away").startswith("the token is missing or wrong: open"))
+        with page(address, "one more", token=TOKEN) as served:
+            served.give(1, *frames)
+            wait_until(lambda: browser.run("document.querySelectorAll('.tile').length") == 3)
+            wait_until(lambda: text(browser, "#away") == "")
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
