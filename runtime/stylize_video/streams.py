@@ -1,7 +1,7 @@
 """Everything in a source besides its pictures: sound, subtitles, chapters, metadata, attachments.
 
-Packets are copied bit for bit, in step with the frames. What the output's container
-cannot hold is left out with one warning line each.
+Packets are copied bit for bit, in step with the frames. Sound that the output's container cannot hold
+is encoded anew, and what else it cannot hold left out, with one warning line each.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import io
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import replace
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from stylize_video.joins import Joins, is_joined
 from stylize_video.probe import TIMES_MAY_JUMP, all_packets, is_cover, video_stream
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.side_data import side_data_of, stereo_mode
+from stylize_video.sound_encoder import SoundEncoder, usual_layout
 from stylize_video.timecode import later
 from stylize_video.timing import ROUNDING
 from stylize_video.video_info import Window
@@ -36,9 +38,6 @@ _COPIED = ("audio", "subtitle")
 
 _UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
 """Codecs that FFmpeg's muxers hold but do not list."""
-
-_LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-"""The usual order of so many channels, by FFmpeg's names."""
 
 _TIME_CODE = "timecode"
 _WITH_TIME_CODE = ("mp4", "mov", "matroska", "webm", "nut")
@@ -88,6 +87,7 @@ class StreamCopier:
             window = replace(window, start=Fraction(0))
         self._window = window
         self._streams: dict[int, Any] = {}
+        self._encoders: dict[int, SoundEncoder] = {}
         self._last: dict[int, int] = {}
         self._refused: set[int] = set()
         self._begun: set[int] = set()
@@ -124,6 +124,12 @@ class StreamCopier:
         """Copy packets that start before ``seconds`` of the result; None copies all that are left."""
         while self._pictures:
             self._target.mux(self._pictures.pop())
+        self._copy_packets(seconds)
+        if seconds is None:
+            for index, encoder in self._encoders.items():
+                self._mux(index, encoder.flush())
+
+    def _copy_packets(self, seconds: Fraction | None) -> None:
         while (packet := self._waiting or self._next()) is not None:
             self._waiting = None
             start = None if packet.pts is None else packet.pts * packet.time_base
@@ -140,7 +146,9 @@ class StreamCopier:
             shift = round(self._window.shift / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
-            self._mux(packet)
+            index = packet.stream.index
+            encoder = self._encoders.get(index)
+            self._mux(index, encoder.encode(packet) if encoder else [packet])
 
     def _cut(self, packet: av.Packet[Any]) -> None:
         """Show a subtitle that reaches into the part from its start on, and none beyond its end."""
@@ -155,17 +163,17 @@ class StreamCopier:
             packet.pts = packet.dts = start
             packet.duration = end - start
 
-    def _mux(self, packet: av.Packet[Any]) -> None:
+    def _mux(self, index: int, packets: Iterable[av.Packet[Any]]) -> None:
         """Sound that cannot be written costs a warning, never the pictures."""
-        index = packet.stream.index
-        packet.stream = self._streams[index]
-        try:
-            self._target.mux(packet)
-        except (av.error.ArgumentError, av.error.InvalidDataError) as error:
-            if index not in self._refused:
-                what = "sound" if packet.stream.type == "audio" else "subtitles"
-                _log.warning("%s (stream %d) is not kept everywhere: %s", what, index, reason(error))
-            self._refused.add(index)
+        for packet in packets:
+            packet.stream = self._streams[index]
+            try:
+                self._target.mux(packet)
+            except (av.error.ArgumentError, av.error.InvalidDataError) as error:
+                if index not in self._refused:
+                    what = "sound" if packet.stream.type == "audio" else "subtitles"
+                    _log.warning("%s (stream %d) is not kept everywhere: %s", what, index, reason(error))
+                self._refused.add(index)
 
     def _tell_if_late(self, index: int, start: Fraction) -> None:
         """AVI begins all streams at 0: sound that starts later is early there."""
@@ -293,6 +301,14 @@ class StreamCopier:
             if container == "mp4" and codec in _NEW_IN_MP4:
                 what = f"{codec} sound (stream {stream.index})"
                 _log.warning("%s is kept, but players from before 2023 play none in mp4 files", what)
+        elif stream.type == "audio" and (encoder := SoundEncoder.open(stream, self._target)):
+            encoder.stream.metadata.update(stream.metadata)
+            encoder.stream.disposition = stream.disposition
+            self._streams[stream.index] = encoder.stream
+            self._encoders[stream.index] = encoder
+            what = f"{codec} sound (stream {stream.index})"
+            hint = "; .mkv keeps it as it is" if codec in _matroska_codecs() else ""
+            _log.warning("%s is encoded anew as %s for %s files%s", what, encoder.name, container, hint)
         else:
             self._not_kept(stream, f"{codec} {'sound' if stream.type == 'audio' else 'subtitles'}")
 
@@ -383,14 +399,21 @@ class StreamCopier:
             self._source = av.open(for_ffmpeg(self._name))
 
 
+@cache
+def _matroska_codecs() -> Set[str]:
+    with av.open(io.BytesIO(), "w", format="matroska") as container:
+        return container.supported_codecs
+
+
 def _name_layout(codec: Any) -> None:
     """Give sound whose source says only how many channels it has, as MXF does, the usual order of them.
 
     MP4 holds no PCM without.
     """
     layout = codec.layout
-    if layout.name == f"{layout.nb_channels} channels" and layout.nb_channels in _LAYOUTS:
-        codec.layout = _LAYOUTS[layout.nb_channels]
+    usual = usual_layout(layout.nb_channels)
+    if usual and layout.name == f"{layout.nb_channels} channels":
+        codec.layout = usual
 
 
 def _is_lost(stream: Any) -> bool:
