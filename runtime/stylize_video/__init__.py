@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from stylize_video.video_info import VideoInfo
     from stylize_video.working_size import WorkingSize
 
-    __version__: str
+__version__ = "0.1.0"
 
 __all__ = [
     "ClusterError",
@@ -134,10 +134,6 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 if not TYPE_CHECKING:  # a type checker that saw it would let misspelt names pass
 
     def __getattr__(name: str) -> object:
-        if name == "__version__":  # finding it takes longer than all else here
-            from importlib.metadata import version
-
-            return version("stylize-video")
         home = _HOME_OF.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +43,9 @@ MAX_PIXELS = {"cpu": 1_250_000, "cuda": 10_000_000}
 _LEAST_TILE = 40_000
 """Pixels; where margins are most of a tile, smaller ones spare nothing."""
 
+_MOST_THREADS = 1024
+"""Of one frame, and frames at a time: no processor has more cores, and each takes memory."""
+
 MAX_WHOLE_PIXELS = 2_200_000
 """Larger frames than that are stylized at a smaller size by networks that cannot be tiled."""
 
@@ -49,7 +53,10 @@ _log = logging.getLogger(__name__)
 
 
 class StyleSession:
-    """One style on one device, stylizing frame after frame. Threads may share it.
+    """One style on one device, stylizing frame after frame.
+
+    Threads may share it; it is freed with the last reference to it. A process that is forked opens
+    sessions of its own: the threads of this one stay behind.
 
     Args:
         style: what to run.
@@ -57,8 +64,8 @@ class StyleSession:
             ``cuda`` and ``cuda:1`` insist.
         input_range: what white is in the graph, 1 or 255; by default it is 1 for files
             that keep the contract, and found out by trying for others.
-        threads: CPU threads of ONNX Runtime for one frame; by default one for each core,
-            divided by ``at_once``.
+        threads: CPU threads of ONNX Runtime for one frame, at most 1024; by default (0) one for each
+            core, divided by ``at_once``.
         at_once: how many frames will be stylized at a time. One is for the least delay; a
             frame for each core has the most frames a second, as no core waits for another.
 
@@ -78,13 +85,11 @@ class StyleSession:
         threads: int = 0,
         at_once: int = 1,
     ) -> None:
-        if input_range not in (None, 1, 255):
-            raise StyleError(f"the input range is 1 or 255, got {input_range}")
-        if at_once < 1 or threads < 0:
-            raise StyleError(
-                f"at_once is at least 1 and threads at least 0 (for all), got {at_once} and {threads}"
-            )
+        if not isinstance(style, Style):
+            raise StyleError(f"a style is what Style.load returns, got {type(style).__name__}")
+        check_numbers(input_range, threads=threads, at_once=at_once)
         self.style = style
+        self._process = os.getpid()
         self._told: set[tuple[int, int]] = set()
         self._not_in_tiles: set[tuple[int, int, int]] = set()
         self.device = resolve_device(device)
@@ -108,6 +113,9 @@ class StyleSession:
         self._alone = threading.Lock()
         may_leave = device == "auto" and self.device.kind != "cpu"
         self._ladder = Ladder(steps_for(at_once=self.at_once, may_leave=may_leave))
+
+    def __repr__(self) -> str:
+        return f"<StyleSession {self.style.name} ({self.precision}) on {self.device}>"
 
     @property
     def precision(self) -> Precision:
@@ -135,9 +143,7 @@ class StyleSession:
         frame = as_frame(frame)
         height, width = frame.shape[:2]
         if min(height, width) < MIN_SIDE:
-            raise StyleError(
-                f"frames of {width}x{height} are too small; styles need at least {MIN_SIDE}x{MIN_SIDE}"
-            )
+            raise _too_small(height, width)
         fixed_size = self.style.fixed_size
         if fixed_size and fixed_size != (height, width):
             return stylize_at(self, frame, fixed_size)
@@ -225,6 +231,11 @@ class StyleSession:
         return found or (ReceptiveField(*told) if told else None)
 
     def _run(self, frame: Frame) -> Frame:
+        if os.getpid() != self._process and self._threads != 1:  # it would wait for threads for ever
+            raise StyleError(
+                "this session was opened before its process was forked; open one in each process"
+                " (multiprocessing.get_context('spawn'))"
+            )
         batch = np.ascontiguousarray(frame)[None]
         try:
             runner = self._opened()
@@ -250,6 +261,8 @@ class StyleSession:
         Raises:
             StyleError: as :meth:`stylize`.
         """
+        if min(height, width) < MIN_SIDE:
+            raise _too_small(height, width)
         for _ in range(RECORD_AFTER if self.device.kind == "cuda" else 1):
             self.stylize(np.zeros((height, width, 3), np.uint8))
 
@@ -257,16 +270,38 @@ class StyleSession:
         """Median seconds for one frame of this size, over ``runs`` of them after :meth:`prepare`.
 
         Raises:
-            StyleError: as :meth:`stylize`.
+            StyleError: as :meth:`stylize`; or ``runs`` is below 1.
         """
-        frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        if runs < 1:
+            raise StyleError(f"a measurement takes at least 1 run, got {runs}")
         self.prepare(height, width)
+        frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         seconds = []
         for _ in range(runs):
             start = time.perf_counter()
             self.stylize(frame)
             seconds.append(time.perf_counter() - start)
         return float(np.median(seconds))
+
+
+def check_numbers(input_range: int | None, *, threads: int, at_once: int) -> None:
+    """Check what :class:`StyleSession` is given besides its style and its device.
+
+    Raises:
+        StyleError: a number is out of range, or no whole one.
+    """
+    if input_range not in (None, 1, 255):
+        raise StyleError(f"the input range is 1 or 255, got {input_range}")
+    whole = isinstance(at_once, int) and isinstance(threads, int)
+    if not whole or not (1 <= at_once <= _MOST_THREADS and 0 <= threads <= _MOST_THREADS):
+        raise StyleError(
+            f"at_once is at least 1 and threads at least 0 (for all), both at most {_MOST_THREADS},"
+            f" got {at_once} and {threads}"
+        )
+
+
+def _too_small(height: int, width: int) -> StyleError:
+    return StyleError(f"frames of {width}x{height} are too small; styles need at least {MIN_SIDE}x{MIN_SIDE}")
 
 
 class _TileOfAnotherSizeError(Exception):  # never leaves this module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from stylize_video.graph_bounds import find_excess
 from stylize_video_assets.catalog import bundled_styles, find_bundled
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # a graph is compared by its hash
 class Style:
     """A checked style file.
 
@@ -41,9 +41,9 @@ class Style:
 
     name: str
     path: Path
-    metadata: StyleMetadata | None
+    metadata: StyleMetadata | None = field(repr=False)
     fixed_size: tuple[int, int] | None
-    model: onnx.ModelProto
+    model: onnx.ModelProto = field(repr=False)
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Style:

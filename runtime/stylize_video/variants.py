@@ -5,20 +5,20 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
 
+from stylize_video import __version__
 from stylize_video.cache import key_of, recall, remember
 from stylize_video.contract import PRECISIONS, Precision
 from stylize_video.device import resolve_device
 from stylize_video.errors import StyleError
 from stylize_video.golden import golden_problem
 from stylize_video.machine import cores, processor
-from stylize_video.session import StyleSession
+from stylize_video.session import StyleSession, check_numbers
 from stylize_video.style import Style, find_style, find_variants, read_metadata, read_model, variant_path
 
 _WORTH_IT = 0.95
@@ -75,6 +75,7 @@ def open_session(
         StyleError: the style or the variant does not exist, or cannot run.
         DeviceError: the device asked for cannot be had.
     """
+    check_numbers(input_range, threads=threads, at_once=at_once)
     path = find_style(name_or_path)
 
     def session(chosen: Path) -> StyleSession:
@@ -167,7 +168,7 @@ def _faster_on_cpu(
         str(cores()),
         f"{threads} {at_once}",
         ort.__version__,
-        version("stylize-video"),
+        __version__,
     )
     key = key_of([*circumstances, fp32.read_bytes(), int8.read_bytes()])
     known = recall(key)

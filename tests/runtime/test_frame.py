@@ -84,10 +84,21 @@ def test_sequences_are_of_frames_with_time_stamps(at_once: int, invert_style: Pa
         list(stylize_frames(frames, session))
 
 
-@pytest.mark.parametrize("numbers", [{"at_once": 0}, {"at_once": -1}, {"threads": -1}])
-def test_numbers_out_of_range(numbers: dict[str, int]) -> None:
-    with pytest.raises(StyleError, match="at_once is at least 1 and threads at least 0"):
-        open_session("photo", device="cpu", **numbers)  # type: ignore[arg-type]  # numbers all
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        {"at_once": 0},
+        {"at_once": -1},
+        {"at_once": 1.5},
+        {"at_once": 2000},
+        {"threads": -1},
+        {"threads": 20_000},
+    ],
+)
+def test_numbers_out_of_range(numbers: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(StyleError, match=r"at_once is at least 1 and threads at least 0 .*at most 1024"):
+        open_session("photo", device="cpu", **numbers)
+    assert not caplog.text  # it is no variant's fault
 
 
 def test_words_that_mean_nothing() -> None:
@@ -95,6 +106,22 @@ def test_words_that_mean_nothing() -> None:
         open_session("photo", device="cpu", precision="FP32")  # type: ignore[arg-type]  # as mypy says, too
     with pytest.raises(StylizeError, match="unknown device None"):
         open_session("photo", device=None)  # type: ignore[arg-type]  # as above
+    with pytest.raises(StyleError, match=r"a style is what Style.load returns, got str"):
+        StyleSession("photo")  # type: ignore[arg-type]  # as above
+
+
+def test_measurements_of_nothing(session: StyleSession) -> None:
+    with pytest.raises(StyleError, match="a measurement takes at least 1 run, got 0"):
+        session.measure(32, 32, runs=0)
+    for stylize in (session.prepare, session.measure):
+        with pytest.raises(StyleError, match="frames of 5x-1 are too small"):
+            stylize(-1, 5)
+
+
+def test_styles_and_sessions_are_short_to_read(session: StyleSession) -> None:
+    assert repr(session) == "<StyleSession invert (fp32) on cpu>"
+    assert len(repr(session.style)) < 300
+    assert {session.style: 1}[session.style] == 1
 
 
 def test_likeness_in_decibels_depends_on_what_white_is() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import threading
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -51,12 +52,34 @@ def test_every_public_name_is_there_and_listed() -> None:
 
 
 def test_the_version_is_that_of_the_project() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert stylize_video.__version__ == project["version"]
+    assert stylize_video.__version__ == version("stylize-video")
     module = [sys.executable, "-m", "stylize_video"]
-    for arguments, shown in (("--version", project["version"]), ("--help", "Usage: python -m stylize_video")):
-        done = subprocess.run([*module, arguments], capture_output=True, text=True, check=True, timeout=60)
-        assert done.stdout.startswith(shown)
+    shown = {"--version": stylize_video.__version__, "--help": "Usage: python -m stylize_video"}
+    for argument, first in shown.items():
+        done = subprocess.run([*module, argument], capture_output=True, text=True, check=True, timeout=60)
+        assert done.stdout.startswith(first)
+
+
+def test_a_copy_that_is_not_installed_works(tmp_path: Path) -> None:
+    """As in programs that carry the package along, or are frozen."""
+    for package in ("runtime/stylize_video", "assets/stylize_video_assets"):
+        (tmp_path / Path(package).name).symlink_to(ROOT / package)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import importlib.metadata as metadata\n"
+        "def version(name):\n"
+        "    raise metadata.PackageNotFoundError(name)\n"
+        "metadata.version = version\n"
+        "from stylize_video import __version__, open_session\n"
+        "print(__version__, open_session('photo', device='cpu').precision)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path],
+        env={**os.environ, "STYLIZE_VIDEO_CACHE": str(tmp_path / "cache")},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(stylize_video.__version__)
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

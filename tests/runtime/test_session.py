@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from contextlib import closing
@@ -239,6 +242,28 @@ def test_a_session_that_nobody_holds_is_freed_at_once(invert_style: Path) -> Non
         assert left() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_session_of_the_parent_is_a_sentence_in_a_forked_process() -> None:
+    """Its threads stayed in the parent; who waited for them would wait for ever."""
+    program = (
+        "import multiprocessing, numpy as np\n"
+        "from stylize_video import StylizeError, open_session\n"
+        "session = open_session('photo', device='cpu', threads=2)\n"
+        "def job(_):\n"
+        "    try:\n"
+        "        session.stylize(np.zeros((64, 64, 3), np.uint8))\n"
+        "    except StylizeError as error:\n"
+        "        return str(error)\n"
+        "job(0)\n"
+        "with multiprocessing.get_context('fork').Pool(1) as pool:\n"
+        "    print(pool.map_async(job, [0]).get(30))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "this session was opened before its process was forked; open one in each process" in done.stdout
 
 
 def test_the_range_can_be_overruled(tmp_path: Path) -> None:
