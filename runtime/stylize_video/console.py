@@ -120,8 +120,8 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
             raise
         fail(str(error))
     except KeyboardInterrupt as interruption:
-        told = _first_that_tells(interruption)
-        fail(str(told) or "interrupted", interruption_code(told))
+        sentence, stopped_by = _what_interrupted(interruption)
+        fail(sentence, interruption_code(stopped_by))
     except (ImportError, SystemError) as error:
         if interrupted.is_set():
             fail("interrupted", EXIT_INTERRUPTED)
@@ -143,14 +143,20 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
         fail(_sentence_on(error))
 
 
-def _first_that_tells(interruption: KeyboardInterrupt) -> KeyboardInterrupt:
-    """What an interrupted job has to say, also where one more Ctrl-C interrupted that."""
+def _what_interrupted(interruption: KeyboardInterrupt) -> tuple[str, KeyboardInterrupt]:
+    """What to say of an interruption, and which one it was.
+
+    An interrupted job has a sentence, also where one more Ctrl-C interrupted that; one that failed with
+    a signal waiting has that of its error.
+    """
     error: BaseException | None = interruption
     while error:
         if isinstance(error, KeyboardInterrupt) and str(error):
-            return error
+            return str(error), error
+        if isinstance(error, KeyboardInterrupt) and isinstance(error.__cause__, StylizeError):
+            return f"interrupted: {error.__cause__}", error
         error = error.__context__
-    return interruption
+    return "interrupted", interruption
 
 
 class ProgressLine:

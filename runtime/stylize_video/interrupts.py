@@ -86,7 +86,11 @@ class _Block:
         """Pass on what waits. The first that raises stands for all: people press Ctrl-C twice."""
         try:
             while self.waiting:
-                self._pass_on(self.waiting.pop(0))
+                number = self.waiting.pop(0)
+                if self._outer and self._before[number] == self._outer._handle:
+                    self._outer._take(number)
+                else:
+                    self._pass_on(number)
         finally:
             self.waiting.clear()
         self._is_not_stopped()
@@ -95,13 +99,18 @@ class _Block:
         global _stopping_since
         now = time.monotonic()
         _stopping_since = _stopping_since or now
-        if self.lets_through:
-            self._pass_on(number)
-            self._is_not_stopped()
-        elif now - _stopping_since > _PATIENCE_SECONDS:
+        if not self.lets_through and now - _stopping_since > _PATIENCE_SECONDS:
             if _is_command:
                 _end_at_once(number)
             self._pass_on(number)
+        else:
+            self._take(number)
+
+    def _take(self, number: int) -> None:
+        """Let a signal wait, or through: also one that waited in a block inside, which is no second one."""
+        if self.lets_through:
+            self._pass_on(number)
+            self._is_not_stopped()
         else:
             self.waiting.append(number)
 
@@ -149,11 +158,12 @@ _is_command = False
 def uninterrupted() -> Iterator[Sequence[int]]:
     """Ctrl-C, SIGTERM and SIGHUP wait for the end of the block, and stop the caller there.
 
-    :func:`let_through` and :func:`interruptible` let them stop the block before. An error of the block
-    comes first. The block gets the signals that wait, to be quicker then. One that comes five seconds
-    after a first one stops the block wherever it is, so that nobody is kept by what hangs; it ends the
-    process of a command (:func:`at_sudden_end`), but not a notebook. Only the main thread is ever
-    interrupted; in others this does nothing.
+    :func:`let_through` and :func:`interruptible` let them stop the block before. They stop the caller of a
+    block that fails, too, with its error for a cause: a loop that goes on after errors ends. The block
+    gets the signals that wait, to be quicker then. One that comes five seconds after a first one stops the
+    block wherever it is, so that nobody is kept by what hangs; it ends the process of a command
+    (:func:`at_sudden_end`), but not a notebook. Only the main thread is ever interrupted; in others this
+    does nothing.
     """
     global _innermost, _stopping_since
     if threading.current_thread() is not threading.main_thread():
@@ -161,16 +171,35 @@ def uninterrupted() -> Iterator[Sequence[int]]:
         return
     outer = _innermost
     block = _Block(outer)
+    failure: BaseException | None = None
     try:
         block.take_over()
         _innermost = block
         yield block.waiting
+    except BaseException as error:
+        failure = error
+        if _is_interruption(error):
+            block.waiting.clear()
+        raise
     finally:
         _innermost = outer
         if outer is None:
             _stopping_since = None
         block.give_back()
-    block.deliver()
+        try:
+            block.deliver()
+        except KeyboardInterrupt as interruption:
+            interruption.__cause__ = failure
+            raise
+        finally:
+            del failure  # its traceback holds this frame
+
+
+def _is_interruption(error: BaseException | None) -> bool:
+    """Whether a signal stopped the block, or what failed is what that led to."""
+    while error and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def let_through() -> None:

@@ -9,13 +9,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from stylize_video.console import EXIT_INTERRUPTED, errors_as_sentences
-from stylize_video.errors import JobInterrupted
-from stylize_video.interrupts import Terminated, interrupt_on_termination, noted_interrupts, uninterrupted
+from stylize_video.errors import JobInterrupted, SinkError, StylizeError
+from stylize_video.interrupts import (
+    Terminated,
+    interrupt_on_termination,
+    let_through,
+    noted_interrupts,
+    uninterrupted,
+)
 
 TERMINATING = [signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
@@ -78,6 +85,13 @@ HANGING = """
         stop()
         print("hangs on")
 """
+SLOW_INSIDE = """
+    with interrupts.uninterrupted():
+        with interrupts.uninterrupted():
+            stop()
+            time.sleep(0.001)
+        print("goes on")
+"""
 STOPPING = """
     with interrupts.uninterrupted():
         try:
@@ -107,6 +121,7 @@ TWO_JOBS = """
     [
         (HANGING, 0, True),
         (HANGING, 60, False),
+        (SLOW_INSIDE, 0, False),
         (STOPPING, 0, True),
         (GOING_ON, 0, False),
         (TWO_JOBS, 0, False),
@@ -171,9 +186,40 @@ def test_a_sudden_end_leaves_a_usable_terminal_and_no_half_file(tmp_path: Path) 
     assert not list(tmp_path.iterdir())
 
 
-def test_an_error_of_the_block_comes_first() -> None:
-    with pytest.raises(ValueError, match="the disk is full"):
-        stopped(signal.SIGINT, [], ValueError("the disk is full"))
+@pytest.mark.parametrize("number", [signal.SIGINT, *TERMINATING])
+def test_a_signal_stops_the_caller_of_a_block_that_fails(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loop that goes on after errors would take the next file."""
+    interrupt_on_termination()
+    done: list[int] = []
+
+    def batch() -> None:
+        with errors_as_sentences(debug=False):
+            for _ in range(2):
+                with suppress(StylizeError), uninterrupted():
+                    stopped(number, done, SinkError("the disk is full"))
+
+    with pytest.raises(SystemExit) as ended:
+        batch()
+    assert ended.value.code == 128 + number
+    assert capsys.readouterr().err == "error: interrupted: the disk is full\n"
+    assert done == [number]
+
+
+def test_an_error_that_an_interruption_led_to_comes_first() -> None:
+    """Ctrl-C was obeyed already; the second one asks for the same."""
+
+    def failing() -> None:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            try:
+                let_through()
+            except KeyboardInterrupt:
+                stopped(signal.SIGINT, [], SinkError("the disk is full"))
+
+    with pytest.raises(SinkError, match="the disk is full"):
+        failing()
 
 
 def test_nothing_happens_without_a_signal_or_in_another_thread() -> None:

@@ -166,7 +166,7 @@ def stylize_camera(
         try:
             program.run(on_start=report_start, on_notice=report, on_end=report_end)
         except KeyboardInterrupt as interruption:
-            if not ended:
+            if not ended or interruption.__cause__:  # it failed, too
                 raise
             # Nothing went wrong: it is how one ends a program without a window.
             raise SystemExit(interruption_code(interruption)) from None

@@ -17,6 +17,8 @@ import pytest
 
 from live_support import MjpegServer, serving, wait_until
 from media import HEVC10, write_video
+from stylize_video.errors import SinkError
+from stylize_video.live.engine import Engine
 from support import Command, MakeClip, command_line
 
 
@@ -128,6 +130,20 @@ def test_stopping_finishes_the_recording(name: str, invert_style: Path, tmp_path
     assert "Traceback" not in errors
     assert frames_of(tmp_path / "live.mp4") >= 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["live.mp4", "stats.jsonl"]
+
+
+def test_what_fails_while_a_signal_waits_has_its_sentence(
+    command_here: Command, clip: Path, invert_style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Engine) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise SinkError("the disk is full")
+
+    monkeypatch.setattr(Engine, "_close", fail)
+    result = command_here(
+        "stylize-camera", clip, "-s", invert_style, "--no-window", "-q", "--stats", os.devnull
+    )
+    assert (result.returncode, result.stderr) == (130, "error: interrupted: the disk is full\n")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
