@@ -8,7 +8,7 @@ there is :func:`stylize_video.bounds.limit_memory`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import onnx
 from onnx import shape_inference
@@ -20,6 +20,9 @@ _MAX_GROWTH = 512
 
 _MAX_SETTING = 2**12
 """Of pads, strides, kernels and the like, in pixels."""
+
+_MAX_NODES = 100_000
+"""With each function's nodes counted wherever it is called; large networks have some thousand."""
 
 _PIXEL_SETTINGS = frozenset(
     {"pads", "strides", "dilations", "kernel_shape", "output_padding", "output_shape"}
@@ -50,6 +53,8 @@ def find_excess(model: onnx.ModelProto, fixed_size: tuple[int, int] | None) -> s
                 return f"the {attribute.name} of a {node.op_type} are {list(attribute.ints)}"
             if attribute.name in _COUNTS and not 0 < attribute.i <= _MAX_SETTING:
                 return f"the {attribute.name} of a {node.op_type} is {attribute.i}"
+    if _expanded(model) > _MAX_NODES:
+        return f"its functions call each other for more than {_MAX_NODES:,} nodes"
     limit = _MAX_GROWTH * 3 * height * width
     for name, shape in _known_shapes(model, height, width):
         numbers = 1
@@ -80,14 +85,38 @@ def _known_shapes(model: onnx.ModelProto, height: int, width: int) -> Iterator[t
             yield value.name, [dim.dim_value for dim in dims]
 
 
+def _expanded(model: onnx.ModelProto) -> int:
+    """How many nodes a graph has without functions: ONNX Runtime puts their nodes in place of each call."""
+    functions = {(function.domain, function.name): function for function in model.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def size(nodes: Iterable[onnx.NodeProto]) -> int:
+        total = 0
+        for node in _with_subgraphs(nodes):
+            name = node.domain, node.op_type
+            if name not in functions:
+                total += 1
+                continue
+            if name not in sizes:
+                sizes[name] = _MAX_NODES + 1  # where it calls itself, there is no end to it
+                sizes[name] = size(functions[name].node)
+            total += sizes[name]
+        return total
+
+    try:
+        return size(model.graph.node)
+    except RecursionError:  # functions that are nested too deeply
+        return _MAX_NODES + 1
+
+
 def _nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     yield from _with_subgraphs(model.graph.node)
     for function in model.functions:
         yield from _with_subgraphs(function.node)
 
 
-def _with_subgraphs(nodes: object) -> Iterator[onnx.NodeProto]:
-    for node in nodes:  # type: ignore[attr-defined]  # protobuf's repeated field
+def _with_subgraphs(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
         yield node
         for attribute in node.attribute:
             for graph in (attribute.g, *attribute.graphs):

@@ -36,7 +36,8 @@ class Style:
         path: where it was read from.
         metadata: what the file says of itself, None in files of other makers.
         fixed_size: height and width that the graph insists on, None where any will do.
-        model: the graph as it was read, but for sides that some exporters call 0 or -1: they are free.
+        model: the graph as it was read, without weights that nothing reads; sides that some exporters
+            call 0 or -1 are free.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Style:
         path = find_style(name_or_path)
         model = read_model(path)
         _free_sides(model)
+        _drop_unread_weights(model.graph)
         metadata = read_metadata(model, path)
         size = check_is_style(model, path)
         if excess := find_excess(model, size):
@@ -230,6 +232,23 @@ def _free_sides(model: onnx.ModelProto) -> None:
             for dim in value.type.tensor_type.shape.dim:
                 if dim.HasField("dim_value") and dim.dim_value <= 0:
                     dim.ClearField("dim_value")
+
+
+def _drop_unread_weights(graph: onnx.GraphProto) -> None:
+    """Each would be copied several times on the way to a session."""
+    read = {value.name for value in graph.output}
+    pending = list(graph.node)
+    while pending:
+        node = pending.pop()
+        read.update(node.input)
+        for attribute in node.attribute:
+            for subgraph in (attribute.g, *attribute.graphs):
+                pending += subgraph.node
+                read.update(value.name for value in subgraph.output)
+    read.update(value.name for value in graph.input)  # without its weight it would be a second picture
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in read:
+            del graph.initializer[index]
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:

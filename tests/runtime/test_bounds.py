@@ -115,6 +115,36 @@ def test_loops_are_refused(tmp_path: Path) -> None:
         Style.load(tmp_path / "loop.onnx")
 
 
+def test_functions_that_multiply_each_other_are_refused() -> None:
+    """Each of 20 calls the one before four times: 4**20 nodes in a file of some kilobytes."""
+    opset = helper.make_opsetid("", 18)
+    functions, before = [], ("Identity", "")
+    for index in range(20):
+        calls = [helper.make_node(before[0], [f"v{n}"], [f"v{n + 1}"], domain=before[1]) for n in range(4)]
+        name = f"f{index}"
+        functions.append(
+            helper.make_function(
+                "local", name, ["v0"], ["v4"], calls, [opset, helper.make_opsetid("local", 1)]
+            )
+        )
+        before = name, "local"
+    model = graph_of([helper.make_node(before[0], ["frames"], ["stylized"], domain="local")])
+    model.functions.extend(functions)
+    assert find_excess(model, None) == "its functions call each other for more than 100,000 nodes"
+    del model.functions[8:]
+    model.graph.node[0].op_type = "f7"  # 65,536 nodes
+    assert find_excess(model, None) is None
+
+
+def test_weights_that_nothing_reads_take_no_memory(tmp_path: Path) -> None:
+    unread = np.zeros(10_000, np.float32)
+    model = graph_of([helper.make_node("Conv", ["frames", "w"], ["stylized"], pads=[1] * 4)], w=W, u=unread)
+    (tmp_path / "style.onnx").write_bytes(model.SerializeToString())
+    style = Style.load(tmp_path / "style.onnx")
+    assert [tensor.name for tensor in style.model.graph.initializer] == ["w"]
+    assert StyleSession(style, "cpu", input_range=1).stylize(draw_picture(0, 32, 32)).shape == (32, 32, 3)
+
+
 def test_real_styles_are_far_from_the_limits() -> None:
     for bundled in bundled_styles():
         assert find_excess(onnx.load_model(str(bundled.path)), None) is None
