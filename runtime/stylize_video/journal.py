@@ -130,7 +130,11 @@ class Journal:
         self._sync_if_due()
 
     def add_packet(self, packet: av.Packet[Any]) -> None:
-        """Store a packet as the encoder gave it, behind its side data: VP9's transparency is there."""
+        """Store a packet as the encoder gave it, behind its side data: VP9's transparency is there.
+
+        Raises:
+            ValueError: it has no time stamp.
+        """
         pts = packet.pts if packet.pts is not None else packet.dts
         if pts is None:
             raise ValueError("the encoder gave a packet without a time stamp")

@@ -27,6 +27,8 @@ _MOST_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Record:
+    """Times are in the journal's time base, 0 where a kind has none."""
+
     kind: bytes
     pts: int = 0
     dts: int = 0

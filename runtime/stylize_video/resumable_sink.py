@@ -121,4 +121,4 @@ class ResumableSink(VideoSink):
         self._journal.add_part(part)
 
     def _kept(self) -> str:
-        return ""  # the journal tells
+        return ""  # the journal says what is

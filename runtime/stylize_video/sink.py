@@ -223,7 +223,7 @@ class VideoSink:
         """After a failure: what is kept, as the end of a sentence."""
         return "; nothing was kept"
 
-    # ---
+    # What all of them do alike
 
     def _check(self, frame: TimedFrame) -> None:
         self._check_unfinished()
@@ -273,7 +273,7 @@ class VideoSink:
 
     @contextlib.contextmanager
     def _errors_as_sentences(self) -> Iterator[None]:
-        """Any failure removes the temporary file, but for what is kept, and is told as one sentence."""
+        """Any failure removes the temporary file, but for what is kept, and becomes one sentence."""
         try:
             yield
         except SinkError:

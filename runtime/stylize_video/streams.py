@@ -73,6 +73,9 @@ class StreamCopier:
     Create it after the video stream was added and before anything is written. Of
     ``window`` those packets are taken that begin in it: sound is cut at their borders,
     some 20 ms apart. Subtitles are cut at those of the window.
+
+    Raises:
+        av.error.FFmpegError, OSError: the source cannot be opened, or the target not be written.
     """
 
     def __init__(
@@ -103,7 +106,7 @@ class StreamCopier:
         self._run_ins: dict[int, av.Packet[Any]] = {}
 
     def _add_all(self) -> None:
-        """Add what the target holds of the source; the rest is told."""
+        """Add what the target holds of the source; the rest gets a warning."""
         main = video_stream(self._source)
         for stream in self._source.streams:
             if main is None or stream.index != main.index:
@@ -142,7 +145,7 @@ class StreamCopier:
             if start is not None and not self._window.holds(start):
                 continue
             if start is not None and self._target.format.name == "avi":
-                self._tell_if_late(packet.stream.index, start - self._window.shift)
+                self._warn_if_late(packet.stream.index, start - self._window.shift)
             shift = round(self._window.shift / packet.time_base)
             packet.pts = None if packet.pts is None else packet.pts - shift
             packet.dts = None if packet.dts is None else packet.dts - shift
@@ -175,7 +178,7 @@ class StreamCopier:
                     _log.warning("%s (stream %d) is not kept everywhere: %s", what, index, reason(error))
                 self._refused.add(index)
 
-    def _tell_if_late(self, index: int, start: Fraction) -> None:
+    def _warn_if_late(self, index: int, start: Fraction) -> None:
         """AVI begins all streams at 0: sound that starts later is early there."""
         if index not in self._begun and start > _LATE:
             _log.warning("AVI stores no time stamps: sound (stream %d) is %.2f s early", index, float(start))
@@ -380,7 +383,7 @@ class StreamCopier:
         if self._window.start and not (times_may_jump and is_joined(self._name)):
             self._seek(int((self._window.start - _REACH) * av.time_base))
         packets: Iterator[av.Packet[Any]]
-        if times_may_jump:  # the pictures tell of joins too
+        if times_may_jump:  # joins are seen in the pictures too
             packets = Joins().in_one_time(all_packets(self._source))
         else:
             packets = self._source.demux(*(self._source.streams[index] for index in self._streams))

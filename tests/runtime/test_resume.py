@@ -396,7 +396,13 @@ def test_settings_that_later_versions_add_make_no_other_job(clip: Path, invert: 
 
 
 def test_the_keywords_of_a_job_are_its_options() -> None:
-    keywords = set(inspect.signature(stylize_file).parameters) - {"source", "output", "session", "hooks"}
+    keywords = set(inspect.signature(stylize_file).parameters) - {
+        "source",
+        "output",
+        "session",
+        "hooks",
+        "stop",
+    }
     assert keywords == {f.name for f in fields(Options)}
 
 
