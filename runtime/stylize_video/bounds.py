@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -19,6 +20,12 @@ TRIAL_SIZE = (64, 96)
 
 MAX_FIXED_PIXELS = 2**24
 """Of the one size that a foreign graph may insist on."""
+
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),  # the first version of control groups
+)
+"""Where Linux tells a container how many bytes it may have."""
 
 
 def limit_libraries() -> None:
@@ -56,8 +63,7 @@ def limit_memory() -> None:
 def _installed_memory() -> int:
     """Bytes that this process can have: the machine's, or its container's."""
     installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        container = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return installed
-    return min(installed, int(container)) if container.isdigit() else installed
+    for limit in _CONTAINER_LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # "max" is none
+            return min(installed, int(limit.read_text()))
+    return installed

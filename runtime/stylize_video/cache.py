@@ -67,5 +67,6 @@ def remember(key: str, text: str) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(folder / key) as temporary:
             temporary.write_text(text)
+        (folder / key).chmod(0o600)  # the folder may be one that others read
     except OSError as error:
         _log.debug("nothing is remembered in %s: %s", folder, error)

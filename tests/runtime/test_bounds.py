@@ -16,6 +16,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from stylize_video import bounds
 from stylize_video.bounds import MAX_PICTURE_PIXELS, MAX_SIDE
 from stylize_video.contract import MAX_METADATA, METADATA_PREFIX
 from stylize_video.errors import SourceError, StyleError
@@ -237,6 +238,18 @@ def test_more_memory_than_there_is_fails_in_one_sentence(tmp_path: Path) -> None
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "stopped"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="containers' limits are Linux's")
+@pytest.mark.parametrize(("told", "limit"), [("4096", 4096), ("max", None), (None, None), (str(2**62), None)])
+def test_a_container_has_its_share_of_the_memory(
+    told: str | None, limit: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds, "_CONTAINER_LIMITS", (tmp_path / "missing", tmp_path / "limit"))
+    installed = bounds._installed_memory()
+    if told:
+        (tmp_path / "limit").write_text(told)
+    assert bounds._installed_memory() == (limit or installed)
 
 
 def test_escape_sequences_never_reach_the_terminal(

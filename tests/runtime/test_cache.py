@@ -29,9 +29,12 @@ def test_facts_come_back(folder: Path) -> None:
     assert [p.name for p in folder.iterdir()] == ["speed"]
 
 
-def test_the_folder_is_private(folder: Path) -> None:
+def test_other_users_read_nothing(folder: Path) -> None:
     remember("speed", "int8")
     assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o755)
+    remember("speed", "fp32")
+    assert (folder / "speed").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\xfa", b"x" * 100_000])
