@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
@@ -126,9 +127,9 @@ class VideoEncoder:
                 self._buffer = pixels
         else:
             pixels = self._buffer
-        pixels[:height, :width, :3] = image
-        if self._has_alpha:
-            pixels[:height, :width, 3] = 255 if alpha is None else alpha
+        pixels[:height, :width] = cv2.cvtColor(image, cv2.COLOR_BGR2BGRA) if self._has_alpha else image
+        if self._has_alpha and alpha is not None:
+            pixels[:height, :width, 3] = alpha
         pixels[height:] = pixels[height - 1 : height]
         pixels[:, width:] = pixels[:, width - 1 : width]
         return pixels
