@@ -8,15 +8,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime
-from fractions import Fraction
 from functools import partial
 from itertools import count
 from pathlib import Path
 
 from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, StylizeError
-from stylize_video.frame import Frame, TimedFrame, letterboxed
+from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.controls import Controls, Notice
+from stylize_video.live.frame_queue import USUAL_FPS, FrameQueue, live_info
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.recording_sink import RecordingSink
@@ -28,15 +28,10 @@ from stylize_video.video_info import VideoInfo
 
 _log = logging.getLogger(__name__)
 
-_TIME_BASE = Fraction(1, 90_000)
 _GIF_STEP = 1800
 """Players take frames of GIFs that follow sooner, within 1/50 s, for ones that last 1/10 s."""
-_USUAL_FPS = 30
 _STILL_SECONDS = 1.0
 """A picture that stays is written again after so long: the file grows, and takes its sound."""
-_QUEUED_FRAMES = 15
-_QUEUED_BYTES = 64 * 2**20
-"""Frames that wait for the encoder, half a second or so; beyond that they are left out."""
 _QUEUED_SNAPSHOTS = 8
 
 RECORDABLE = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".ts", ".gif")
@@ -78,7 +73,7 @@ class Recorder:
     ) -> None:
         self._controls, self._folder, self._first, self._source = controls, folder, first, source
         self._encoding, self._overwrite = encoding, overwrite
-        self._fps, self._microphone = fps or _USUAL_FPS, microphone
+        self._fps, self._microphone = fps or USUAL_FPS, microphone
         self._clock = clock
         self._recording: _Recording | None = None
         self._finishing: list[threading.Thread] = []
@@ -119,7 +114,7 @@ class Recorder:
 
     def _begin(self, image: Frame, at: float) -> None:
         height, width = image.shape[:2]
-        info = _live_info(self._source or self._folder, width, height, self._fps)
+        info = live_info(width, height, self._fps, path=self._source or self._folder)
         first, self._first = self._first, None
         step = _GIF_STEP if first and first.suffix.lower() == ".gif" else 1
         self._recording = _Recording(partial(self._opened, first, info, at), info, at=at, step=step)
@@ -191,22 +186,12 @@ class _Recording:
         self.left_out = 0
         self._open_sink = open_sink
         self._sink: RecordingSink | None = None
-        self._shape = (info.height, info.width)
-        self._started, self._step = at, step
-        self._last_pts = -step
-        self._threads = ExitStack()
-        depth = min(_QUEUED_FRAMES, max(4, _QUEUED_BYTES // (3 * info.width * info.height)))
-        self._writer = self._threads.enter_context(WriteBehind(self._write, depth=depth))
+        self._queue = FrameQueue(self._write, info, at=at, step=step)
 
     def write(self, image: Frame, at: float) -> bool:
         """Hand a picture to the encoder; False where that is behind and the picture is left out."""
-        image = letterboxed(image, *self._shape)  # the camera may have come back with another size
-        pts = max(int((at - self._started) / _TIME_BASE), self._last_pts + self._step)
-        taken = self._writer.offer(TimedFrame(pts, image))
-        if taken:
-            self._last_pts = pts
-        else:
-            self.left_out += 1
+        taken = self._queue.offer(image, at)
+        self.left_out += not taken
         return taken
 
     def finish(self) -> tuple[Path, Path]:
@@ -216,7 +201,7 @@ class _Recording:
             SinkError: it could not be opened or written.
         """
         try:
-            self._threads.close()
+            self._queue.close()
             assert self._sink  # for the type checker: a picture was written
             return self._sink.finish(whole=False), self._sink.output
         except BaseException:
@@ -225,7 +210,7 @@ class _Recording:
 
     def discard(self) -> None:
         try:
-            self._threads.close()
+            self._queue.close()
         except StylizeError as error:
             _log.debug("while giving up a recording: %s", error)
         self._discard()
@@ -331,14 +316,3 @@ def check_recording(
         raise SinkError(f"{path} holds no sound: name an .mp4, or leave out --microphone")
     check_output(path, source or path.parent, overwrite=overwrite)
     encoding.resolved(path)
-
-
-def _live_info(path: Path, width: int, height: int, fps: float) -> VideoInfo:
-    return VideoInfo(
-        path=path,
-        width=width,
-        height=height,
-        time_base=_TIME_BASE,
-        start_pts=0,
-        rate=Fraction(fps).limit_denominator(1001),
-    )
