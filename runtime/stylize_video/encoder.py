@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import av
 import cv2
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from stylize_video.encoding import Codec
@@ -69,8 +70,8 @@ class VideoEncoder:
         self.stream.codec_context.open(strict=False)
         return self.stream.codec_context.extradata
 
-    def encode(self, frame: TimedFrame) -> list[av.Packet[av.VideoStream]]:
-        """Packets that are ready once ``frame`` is in.
+    def encode(self, frame: TimedFrame, *, key: bool = False) -> list[av.Packet[av.VideoStream]]:
+        """Packets that are ready once ``frame`` is in; ``key`` makes it a keyframe.
 
         Raises:
             av.error.FFmpegError: the encoder refuses the frame.
@@ -78,6 +79,8 @@ class VideoEncoder:
         picture = self._picture(frame.image, frame.alpha)
         picture.pts = frame.pts
         picture.time_base = self._info.time_base
+        if key:
+            picture.pict_type = PictureType.I
         self.frames += 1
         self._last_pts = frame.pts
         return self.stream.encode(picture)

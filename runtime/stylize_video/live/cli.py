@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile(r"(\[.*\]|[\w.-]*):\d+")
 _TOKEN_VARIABLE = "STYLIZE_VIDEO_TOKEN"
+_STREAM_VARIABLE = "STYLIZE_VIDEO_STREAM"
+_STANDS_ALONE = ""
 
 
 def _list_cameras(wanted: bool) -> None:
@@ -81,9 +83,33 @@ def stylize_camera(
         bool, typer.Option("--virtual-camera", help="Be a camera for other programs.")
     ] = False,
     record: Annotated[Path | None, typer.Option(metavar="FILE", help="Record from the start.")] = None,
-    microphone: Annotated[
-        str | None, typer.Option(metavar="DEVICE", help="Sound for recordings: default, or FORMAT:DEVICE.")
+    stream: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[URL]",
+            help="Stream live to rtmp://HOST/APP/KEY, rtmps, srt, tcp or udp://HOST:PORT."
+            f"  [env: {_STREAM_VARIABLE}, for --stream alone, shows the key in no list of processes]",
+        ),
     ] = None,
+    stream_bitrate: Annotated[
+        int | None, typer.Option(help="Bits a second of the stream's picture (default: by size and rate).")
+    ] = None,
+    microphone: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DEVICE", help="Sound for recordings and the stream: default, or FORMAT:DEVICE."
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(help="Of recordings: h264, hevc, vp9, av1, ... (default: by the file's ending)."),
+    ] = None,
+    crf: Annotated[
+        int | None, typer.Option(help="Quality of recordings: lower is better and larger.")
+    ] = None,
+    encoder: Annotated[
+        str, typer.Option(help="Of recordings: software, auto, nvenc, qsv, amf or videotoolbox.")
+    ] = "software",
     folder: Annotated[
         Path, typer.Option(metavar="FOLDER", help="For snapshots and further recordings.")
     ] = Path(),
@@ -113,7 +139,14 @@ def stylize_camera(
             handler.addFilter(_Once())
         if token is not None and serve is None:
             raise StylizeError("--token is for the page: add --serve")
+        if stream == _STANDS_ALONE:
+            stream = os.environ.get(_STREAM_VARIABLE)
+            if not stream:
+                raise StylizeError(
+                    f"--stream needs an address, or the environment variable {_STREAM_VARIABLE}"
+                )
         camera_size = parse_size(size) if size else None
+        from stylize_video.encoding import Encoding
         from stylize_video.live.cameras import CameraRequest
         from stylize_video.live.controls import Notice
         from stylize_video.live.program import Program
@@ -136,7 +169,10 @@ def stylize_camera(
             token=os.environ.get(_TOKEN_VARIABLE) or None if token is None else token,
             virtual_camera=virtual_camera,
             record=record,
+            stream=stream,
+            stream_bitrate=stream_bitrate,
             microphone=microphone,
+            encoding=Encoding(codec, crf, encoder=encoder),
             overwrite=overwrite,
             folder=folder,
             statistics=stats,
@@ -187,7 +223,8 @@ class _Once(logging.Filter):
 
 
 def with_address(arguments: list[str]) -> list[str]:
-    """``--serve`` may stand alone: then it means the usual address."""
+    """``--serve`` may stand alone for the usual address, ``--stream`` for the environment's."""
+    arguments = with_value(arguments, "--stream", _STANDS_ALONE, lambda word: "://" in word)
     return with_value(arguments, "--serve", DEFAULT_ADDRESS, _is_address)
 
 

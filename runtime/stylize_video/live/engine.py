@@ -17,7 +17,7 @@ from stylize_video.live.controls import Controls, Notice, Settings
 from stylize_video.live.governor import Governor
 from stylize_video.live.picture import AWAY, LivePicture, Output
 from stylize_video.live.recorder import Snapshots
-from stylize_video.live.statistics import Clock, Monitor, Statistics, StatisticsFile
+from stylize_video.live.statistics import Clock, Monitor, Statistics, StatisticsFile, StreamState
 from stylize_video.live.stylist import Stylist
 
 _TICK_SECONDS = 1 / 30
@@ -40,6 +40,7 @@ class Engine:
         outputs: where pictures go, in order; the engine closes them.
         snapshots: saves single pictures; closed too.
         governor: chooses the working size; without one it is the frame's.
+        stream: how the stream that goes out does; None where none does.
         statistics_file: gets a line a second.
         clock: seconds; that of the capture.
     """
@@ -53,12 +54,13 @@ class Engine:
         outputs: Sequence[Output],
         snapshots: Snapshots,
         governor: Governor | None = None,
+        stream: Callable[[], StreamState | None] = lambda: None,
         statistics_file: StatisticsFile | None = None,
         clock: Clock = time.perf_counter,
     ) -> None:
         self._capture, self._stylist, self._controls = capture, stylist, controls
         self._outputs, self._governor, self._statistics_file = outputs, governor, statistics_file
-        self._snapshots, self._clock = snapshots, clock
+        self._snapshots, self._stream, self._clock = snapshots, stream, clock
         self._monitor = Monitor(clock)
         self._frame: CapturedFrame | None = None
         self._picture: LivePicture | None = None
@@ -217,6 +219,7 @@ class Engine:
             (width, height),
             (small[1], small[0]),
             state=self._capture.state,
+            stream=self._stream(),
         )
 
     def _close(self) -> None:

@@ -32,7 +32,6 @@ _QUEUED = 500
 _HELD_SECONDS = 0.3
 """Blocks are held so long before they are written: whether one is late is known from those behind it."""
 _SILENT_SECONDS = 0.8
-"""What has not come so long after it should have is silence, and pictures need not wait for it."""
 _STEP_SECONDS = 0.1
 """What is out of step by more is put right at once, by silence or by a cut."""
 _UNSEEN_SECONDS = 0.02
@@ -68,7 +67,7 @@ class Microphone:
         self._device = _DEVICES.get(sys.platform, "alsa:default") if device == "default" else device
         self._on_notice, self._clock = on_notice, clock
         self._lock = threading.Lock()
-        self._track: SoundTrack | None = None
+        self._tracks: list[SoundTrack] = []
         self._is_gone = False
         self._stop = threading.Event()
         container = self._open()
@@ -79,7 +78,7 @@ class Microphone:
         """Begin a sound track in a file that is about to be written, whose pictures begin at that second."""
         track = SoundTrack(target, at=at, clock=self._clock, on_silence=lambda: self._turn(gone=True))
         with self._lock:
-            self._track = track
+            self._tracks = [other for other in self._tracks if not other.is_closed] + [track]
         return track
 
     def close(self) -> None:
@@ -123,11 +122,13 @@ class Microphone:
                     return
                 self._turn(gone=False)
                 with self._lock:
-                    track = self._track
-                if track:
+                    tracks = self._tracks
+                if tracks:
                     frame.pts = None
                     for part in resampler.resample(frame):
-                        track.take(np.asarray(part.to_ndarray(), np.float32))
+                        block = np.asarray(part.to_ndarray(), np.float32)
+                        for track in tracks:
+                            track.take(block)
 
     def _turn(self, *, gone: bool) -> None:
         with self._lock:
@@ -152,6 +153,8 @@ class SoundTrack:
         at: when its pictures begin, in seconds of ``clock``.
         clock: seconds; that of the pictures.
         on_silence: called while the microphone gives nothing.
+        silent_seconds: what has not come so long after it should have is silence, and pictures need not
+            wait for it; 0 where there is no microphone.
     """
 
     def __init__(
@@ -161,6 +164,7 @@ class SoundTrack:
         at: float,
         clock: Clock = time.perf_counter,
         on_silence: Callable[[], None] = lambda: None,
+        silent_seconds: float = _SILENT_SECONDS,
     ) -> None:
         self._target, self._at, self._clock, self._on_silence = target, at, clock, on_silence
         codec = "libopus" if target.format.name == "webm" else "aac"
@@ -170,13 +174,14 @@ class SoundTrack:
         self._held: deque[tuple[float, Sound]] = deque()
         self._samples = 0
         self._last_sample: Sound = np.zeros((2, 1), np.float32)
+        self._silent_seconds = silent_seconds
         self._seconds = 0.0  # of pictures
         self._end = sys.maxsize  # in samples
-        self._closed = False
+        self.is_closed = False
 
     def take(self, block: Sound) -> None:
         """One block as it arrives; in the microphone's thread."""
-        if not self._closed:
+        if not self.is_closed:
             with contextlib.suppress(queue.Full):
                 self._arrived.put_nowait((self._clock() - self._at, block))
 
@@ -187,16 +192,16 @@ class SoundTrack:
         self._collect()
         while self._held and self._held[0][0] <= now - _HELD_SECONDS:
             self._put_next()
-        missing = now - _SILENT_SECONDS - self._samples / _RATE
+        missing = now - self._silent_seconds - self._samples / _RATE
         if missing > 0 and not self._held:
             self._put_silence(missing)
             self._on_silence()
 
     def close(self) -> None:
         """Encode what is left, as far as there are pictures, and silence where they go on."""
-        if self._closed:
+        if self.is_closed:
             return
-        self._closed = True
+        self.is_closed = True
         self._end = round(self._seconds * _RATE)
         self._collect()
         with contextlib.suppress(av.error.FFmpegError, OSError):  # the pictures' side reports what failed

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ from stylize_video.encoding import Encoding
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.guard import try_out
 from stylize_video.live.address import parse_address
+from stylize_video.live.broadcast import Broadcast, check_bitrate
 from stylize_video.live.cameras import CameraRequest, parse_camera
 from stylize_video.live.capture import Capture
 from stylize_video.live.controls import Controls, Notice, Settings
@@ -26,8 +28,9 @@ from stylize_video.live.picture import Output
 from stylize_video.live.readers import reader_opener
 from stylize_video.live.recorder import Recorder, Snapshots, check_recording
 from stylize_video.live.server import PageServer
-from stylize_video.live.statistics import Clock, Statistics, StatisticsFile
+from stylize_video.live.statistics import Clock, Statistics, StatisticsFile, StreamState
 from stylize_video.live.stylist import Stylist
+from stylize_video.live.uplink import Uplink
 from stylize_video.live.virtual_camera import VirtualCamera
 from stylize_video.live.window import Window
 from stylize_video.look import Look
@@ -59,7 +62,9 @@ class Program:
         token: what every request to the page has to bring.
         virtual_camera: send the picture to a virtual camera.
         record: record into this file from the start.
-        microphone: of recordings, ``default`` or FFmpeg's ``FORMAT:DEVICE``; None records no sound.
+        stream: the address to stream to, which may hold a key; None for none.
+        stream_bitrate: bits a second of the stream's picture; None chooses by size and rate.
+        microphone: of recordings and the stream, ``default`` or FFmpeg's ``FORMAT:DEVICE``; None for none.
         encoding: of recordings.
         overwrite: replace ``record`` where it exists.
         folder: where snapshots and further recordings go.
@@ -83,6 +88,8 @@ class Program:
     token: str | None = None
     virtual_camera: bool = False
     record: Path | None = None
+    stream: str | None = field(default=None, repr=False)
+    stream_bitrate: int | None = None
     microphone: str | None = None
     encoding: Encoding = field(default_factory=Encoding)
     overwrite: bool = False
@@ -112,6 +119,7 @@ class Program:
         """
         clock = time.perf_counter
         self._check()
+        uplink = Uplink(self.stream) if self.stream is not None else None
         open_reader = reader_opener(self.source, self.camera)
         styles = find_styles(self.styles)
         first = next(iter(styles))
@@ -136,6 +144,9 @@ class Program:
 
         session = open_style(first)
         with ExitStack() as stack:
+            if uplink:
+                stack.enter_context(uplink).connect()
+                controls.say(f"streaming to {uplink.shown}")
             governor = Governor(self.target_fps, clock) if self.target_fps else None
             capture = stack.enter_context(Capture(open_reader, clock=clock, loop=self.loop))
             stylist = stack.enter_context(Stylist(first, session, open_style, clock=clock))
@@ -145,13 +156,15 @@ class Program:
                 else None
             )
             on_start(session)
+            outputs = self._outputs(controls, capture, styles, uplink, clock)
             engine = Engine(
                 capture,
                 stylist,
                 controls,
-                outputs=self._outputs(controls, capture, styles, clock),
+                outputs=outputs,
                 snapshots=Snapshots(controls, self.folder),
                 governor=governor,
+                stream=partial(_stream_state, outputs),
                 statistics_file=statistics_file,
                 clock=clock,
             )
@@ -187,9 +200,14 @@ class Program:
                 overwrite=self.overwrite,
                 sound=self.microphone is not None,
             )
-        if not (self.window or self.serve or self.virtual_camera or self.record or self.statistics):
+        else:
+            self.encoding.resolved(Path("camera.mp4"))  # what is recorded later
+        check_bitrate(self.stream_bitrate)
+        outputs = (self.window, self.serve, self.virtual_camera, self.record, self.stream, self.statistics)
+        if not any(outputs):
             raise StylizeError(
-                "without a window nothing would come out: add --serve, --record FILE or --stats FILE"
+                "without a window nothing would come out: add --serve, --record FILE, --stream URL"
+                " or --stats FILE"
             )
 
     def _refuse_what_does_nothing(self) -> None:
@@ -198,6 +216,8 @@ class Program:
                 "stylize-video reads pipes, stylize-camera does not: let ffmpeg send a stream (... -f mpegts"
                 " udp://127.0.0.1:9000), and name its address, or name a camera or a file"
             )
+        if self.stream_bitrate is not None and self.stream is None:
+            raise StylizeError("--stream-bitrate is for streams: add --stream")
         is_camera = parse_camera(self.source) is not None
         if self.camera != CameraRequest() and not is_camera:
             raise StylizeError("--size, --fps, --pixel-format and --backend are for cameras alone")
@@ -207,7 +227,12 @@ class Program:
             raise StylizeError("-y is for --record FILE: nothing else replaces a file")
 
     def _outputs(
-        self, controls: Controls, capture: Capture, styles: dict[str, Path], clock: Clock
+        self,
+        controls: Controls,
+        capture: Capture,
+        styles: dict[str, Path],
+        uplink: Uplink | None,
+        clock: Clock,
     ) -> list[Output]:
         """Every output that is wanted; where one fails, those that had begun end."""
         source = Path(self.source)
@@ -237,8 +262,23 @@ class Program:
                 secret = page.url.removeprefix(page.address)
                 controls.report(Notice(f"the page is at {page.address}", is_essential=True, secret=secret))
                 outputs.append(page)
+            if uplink:
+                outputs.append(
+                    Broadcast(
+                        controls,
+                        uplink,
+                        fps=capture.source_fps,
+                        bitrate=self.stream_bitrate,
+                        microphone=microphone,
+                        clock=clock,
+                    )
+                )
             begun.pop_all()  # the engine closes them
         return [*outputs, recorder]
+
+
+def _stream_state(outputs: list[Output]) -> StreamState | None:
+    return next((output.state for output in outputs if isinstance(output, Broadcast)), None)
 
 
 def find_styles(wanted: tuple[str, ...]) -> dict[str, Path]:

@@ -90,6 +90,24 @@ class _Recent:
 
 
 @dataclass(frozen=True)
+class StreamState:
+    """How the stream that goes out does.
+
+    ``mbit_s`` are millions of bits a second over the last three seconds, picture and sound; ``dropped``
+    frames were left out because encoder or network were too slow.
+    """
+
+    connected: bool
+    mbit_s: float
+    dropped: int
+
+    def line(self) -> str:
+        """For people."""
+        how = f"{self.mbit_s:.1f} Mbit/s" if self.connected else "lost, it is tried again"
+        return f"stream {how} · {self.dropped} dropped"
+
+
+@dataclass(frozen=True)
 class Statistics:
     """One look at the live picture.
 
@@ -113,6 +131,8 @@ class Statistics:
     size: tuple[int, int]
     working_size: tuple[int, int]
     state: str = "live"
+    stream: StreamState | None = None
+    """None where none goes out."""
 
     def lines(self) -> list[str]:
         """For people: a few short lines."""
@@ -124,6 +144,7 @@ class Statistics:
             f"delay {self.latency_p50_ms:.0f} ms (95 %: {self.latency_p95_ms:.0f} ms)"
             f" · style {self.stylize_ms:.0f} ms",
             f"{width}x{height}, stylized at {across}x{down} · {self.dropped} dropped",
+            *([self.stream.line()] if self.stream else []),
         ]
 
 
@@ -156,6 +177,7 @@ class Monitor:
         working_size: tuple[int, int],
         *,
         state: str = "live",
+        stream: StreamState | None = None,
     ) -> Statistics:
         """The statistics now; sizes are width and height."""
         p50, p95 = np.percentile(self._latencies.values, (50, 95)) * 1000
@@ -173,6 +195,7 @@ class Monitor:
             size=size,
             working_size=working_size,
             state=state,
+            stream=stream,
         )
 
 

@@ -18,6 +18,7 @@ import pytest
 from live_support import MjpegServer, serving, wait_until
 from media import HEVC10, write_video
 from stylize_video.errors import SinkError
+from stylize_video.live.cli import with_address
 from stylize_video.live.engine import Engine
 from support import Command, MakeClip, command_line
 
@@ -239,3 +240,43 @@ def test_what_is_told_of_a_looped_file_is_told_once(
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("is HDR") == 1
+
+
+def test_where_a_stream_goes_to(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert with_address(["--stream", "tcp://a:1", "0"]) == ["--stream", "tcp://a:1", "0"]
+    assert with_address(["--stream", "0"]) == ["--stream", "", "0"]
+    monkeypatch.delenv("STYLIZE_VIDEO_STREAM", raising=False)
+    result = command("stylize-camera", "--no-window", "--stream")
+    assert result.returncode == 2
+    assert "--stream needs an address, or the environment variable STYLIZE_VIDEO_STREAM" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--stream-bitrate", "1000000"], "--stream-bitrate is for streams: add --stream"),
+        (["--stream", "rtsp://a/b"], "no stream can be sent to rtsp://"),
+        (["--stream", "tcp://a:1", "--stream-bitrate", "4000"], "from 50000 to 100000000, got 4000"),
+        (["--codec", "prores"], "prores does not go into .mp4 files"),
+        (["--crf", "99"], "the crf of h264 must be between 0 and 51"),
+    ],
+)
+def test_options_of_streams_and_recordings_that_make_no_sense(
+    options: list[str], sentence: str, command_here: Command
+) -> None:
+    result = command_here("stylize-camera", "--no-window", "--stats", "-", *options)
+    assert result.returncode == 2
+    assert sentence in result.stderr
+
+
+def test_a_recording_in_another_codec(
+    command: Command, make_clip: MakeClip, invert_style: Path, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / "clip.mp4", frames=10, sound=False)
+    result = command(
+        "stylize-camera", source, "-s", invert_style, "--no-window", "--record", tmp_path / "live.mp4",
+        "--codec", "hevc", "--crf", 30,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    with av.open(str(tmp_path / "live.mp4")) as container:
+        assert container.streams.video[0].codec_context.name == "hevc"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from live_support import ManualClock
 from stylize_video.errors import SinkError
-from stylize_video.live.statistics import Monitor, Rate, StatisticsFile
+from stylize_video.live.statistics import Monitor, Rate, StatisticsFile, StreamState
 
 
 @given(st.floats(2, 200))
@@ -58,6 +58,18 @@ def test_latencies_in_percentiles() -> None:
     text = "\n".join(report.lines())
     for fact in ("camera 60.0", "shown 50.0", "delay 50 ms", "640x360", "320x180", "30 dropped"):
         assert fact in text
+
+
+@pytest.mark.parametrize(
+    ("state", "line"),
+    [
+        (StreamState(True, 2.71, 3), "stream 2.7 Mbit/s · 3 dropped"),
+        (StreamState(False, 0.0, 3), "stream lost, it is tried again · 3 dropped"),
+    ],
+)
+def test_a_stream_is_in_a_line_of_its_own(state: StreamState, line: str) -> None:
+    report = Monitor(lambda: 0.0).report(0, 0.0, (0, 0), (0, 0), stream=state)
+    assert report.lines()[-1] == line
 
 
 def test_figures_of_a_slow_picture_are_not_of_minutes_ago() -> None:

@@ -1,0 +1,349 @@
+"""Streams that go out: what peers get, and what happens where they are slow, hang, end or come back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from live_support import live_threads, wait_until
+from stylize_video.errors import SinkError
+from stylize_video.frame import Frame
+from stylize_video.live import broadcast as module
+from stylize_video.live.broadcast import Broadcast, usual_bitrate
+from stylize_video.live.controls import Controls, Settings
+from stylize_video.live.microphone import Microphone
+from stylize_video.live.picture import LivePicture
+from stylize_video.live.statistics import Monitor, StreamState
+from stylize_video.live.uplink import Uplink
+from stylize_video.video_info import VideoInfo
+from support import Command, MakeClip, draw_picture
+
+FFMPEG = shutil.which("ffmpeg")
+needs_ffmpeg = pytest.mark.skipif(FFMPEG is None, reason="there is no ffmpeg to take a stream by RTMP")
+
+
+class Peer:
+    """Takes streams by TCP into a folder, one file a connection, until it is told otherwise."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.may_read = threading.Event()
+        self.may_read.set()
+        self.files: list[Path] = []
+        self._port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"tcp://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        self._stopped = threading.Event()
+        self._server = socket.create_server(("127.0.0.1", self._port))
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._port = self._server.getsockname()[1]
+        self._thread = threading.Thread(target=self._work)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Hang up and be gone."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        with self._server:
+            while not self._stopped.is_set():
+                self._server.settimeout(0.05)
+                try:
+                    connection = self._server.accept()[0]
+                except TimeoutError:
+                    continue
+                with connection:
+                    self._take(connection)
+
+    def _take(self, connection: socket.socket) -> None:
+        path = self._folder / f"{len(self.files)}.ts"
+        self.files.append(path)
+        connection.settimeout(0.05)
+        with path.open("wb") as file:
+            while not self._stopped.is_set():
+                if not self.may_read.wait(0.05):
+                    continue
+                try:
+                    data = connection.recv(2**16)
+                except TimeoutError:
+                    continue
+                except OSError:
+                    return
+                if not data:
+                    return
+                file.write(data)
+                file.flush()
+
+
+@pytest.fixture
+def peer(tmp_path: Path) -> Iterator[Peer]:
+    folder = tmp_path / "peer"
+    folder.mkdir()
+    peer = Peer(folder)
+    yield peer
+    peer.stop()
+
+
+class Show:
+    """Gives pictures to a broadcast, 30 a second of its own clock, as the loop does."""
+
+    def __init__(self, output: Broadcast, controls: Controls, draw: Callable[[int], Frame]) -> None:
+        self._output, self._controls, self._draw = output, controls, draw
+        self._statistics = Monitor(lambda: 0.0).report(0, 0.0, (0, 0), (0, 0))
+        self.number = 0
+        self.slowest = 0.0
+
+    def one(self) -> None:
+        time.sleep(1 / 30)
+        self.number += 1
+        image, start = self._draw(self.number), time.perf_counter()
+        self._output.show(
+            LivePicture(
+                self.number, image, image, start, self._controls.settings, "ink", "live", self._statistics
+            )
+        )
+        self.slowest = max(self.slowest, time.perf_counter() - start)
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline, "it did not happen in time"
+            self.one()
+
+    def seconds(self, seconds: float) -> None:
+        end = time.perf_counter() + seconds
+        self.until(lambda: time.perf_counter() >= end)
+
+
+@contextmanager
+def broadcasting(
+    url: str,
+    notices: list[str],
+    *,
+    draw: Callable[[int], Frame] = lambda number: draw_picture(number, 160, 90),
+    bitrate: int | None = None,
+    patience: float = 10.0,
+    microphone: Microphone | None = None,
+) -> Iterator[tuple[Show, Broadcast]]:
+    controls = Controls(Settings(style="ink"), ["ink"], on_notice=lambda notice: notices.append(notice.text))
+    with Uplink(url, patience=patience) as uplink:
+        uplink.connect()
+        output = Broadcast(controls, uplink, bitrate=bitrate, microphone=microphone)
+        try:
+            yield Show(output, controls, draw), output
+        finally:
+            output.close()
+    assert not live_threads() - {"microphone"}
+
+
+def noise(number: int) -> Frame:
+    return np.random.default_rng(number).integers(0, 256, (360, 640, 3), np.uint8)
+
+
+def test_a_peer_gets_picture_and_silence(peer: Peer) -> None:
+    with broadcasting(peer.url, []) as (show, output):
+        show.seconds(4.5)
+        state = output.state
+        show.seconds(0.5)
+        assert output.state.mbit_s > 0
+    assert state.connected
+    wait_until(lambda: is_over(peer.files[0]))
+    with av.open(str(peer.files[0])) as stream:
+        video, audio = stream.streams.video[0], stream.streams.audio[0]
+        assert (video.codec_context.name, video.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert (video.width, video.height, audio.codec_context.name) == (160, 90, "aac")
+        packets = [
+            (
+                packet.stream.type,
+                packet.pts,
+                packet.dts,
+                packet.is_keyframe,
+                float(packet.pts * packet.time_base),
+            )
+            for packet in stream.demux()
+            if packet.pts is not None
+        ]
+    pictures = [packet for packet in packets if packet[0] == "video"]
+    assert len(pictures) == pytest.approx(show.number, abs=2)
+    assert all(pts == dts for _, pts, dts, _, _ in pictures)
+    assert np.diff([at for _, _, _, is_key, at in pictures if is_key]) == pytest.approx(2, abs=0.2)
+    ends = {kind: at for kind, _, _, _, at in packets}
+    assert ends["audio"] == pytest.approx(ends["video"], abs=0.2)
+    with av.open(str(peer.files[0])) as stream:
+        frame = next(stream.decode(video=0)).to_ndarray(format="bgr24")
+        assert np.abs(frame.astype(int) - draw_picture(1, 160, 90)).mean() < 8
+        sound = next(stream.decode(audio=0)).to_ndarray()
+    assert not sound.any()
+
+
+def is_over(path: Path) -> bool:
+    """Whether nothing more is written: two looks see the same."""
+    before = path.stat().st_size
+    time.sleep(0.2)
+    return before == path.stat().st_size > 0
+
+
+def test_a_still_picture_goes_on(peer: Peer) -> None:
+    with broadcasting(peer.url, []) as (show, _output):
+        show.one()
+        still = show.number
+        end = time.perf_counter() + 1.5
+        while time.perf_counter() < end:
+            show.number = still - 1
+            show.one()
+    wait_until(lambda: is_over(peer.files[0]))
+    with av.open(str(peer.files[0])) as stream:
+        times = [frame.time for frame in stream.decode(video=0)]
+    assert len(times) > 5
+    assert np.diff(times).max() < 0.6
+
+
+def test_more_frames_than_the_rate_are_left_out(peer: Peer) -> None:
+    """A camera that says nothing of its rate may have 60; the bit rate is for 30."""
+    with broadcasting(peer.url, []) as (_show, output):
+        statistics = Monitor(lambda: 0.0).report(0, 0.0, (0, 0), (0, 0))
+        image, settings = draw_picture(1, 160, 90), Settings(style="ink")
+        start = time.perf_counter()
+        for number in range(120):
+            at = start + number / 60
+            time.sleep(max(0, at - time.perf_counter()))
+            output.show(LivePicture(number + 1, image, image, at, settings, "ink", "live", statistics))
+        assert output.state.dropped == 0
+    wait_until(lambda: is_over(peer.files[0]))
+    with av.open(str(peer.files[0])) as stream:
+        assert sum(1 for _ in stream.decode(video=0)) == pytest.approx(60, abs=3)
+
+
+def test_a_peer_that_hangs_holds_nothing_up(peer: Peer) -> None:
+    notices: list[str] = []
+    with broadcasting(peer.url, notices, draw=noise, bitrate=50_000_000) as (show, output):
+        show.until(lambda: bool(peer.files))
+        peer.may_read.clear()
+        show.until(lambda: output.state.dropped > 3)
+        assert output.state.connected
+        assert show.slowest < 1
+        start = time.perf_counter()
+    assert time.perf_counter() - start < 3
+    assert [notice for notice in notices if "frames are left out" in notice] == notices
+
+
+def test_what_hangs_or_dies_is_connected_again(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STEADY_SECONDS", 0.2)
+    monkeypatch.setattr(module, "_FIRST_WAIT", 0.2)
+    notices: list[str] = []
+    with broadcasting(peer.url, notices, patience=2) as (show, output):
+        show.seconds(0.5)
+        peer.stop()
+        show.until(lambda: not output.state.connected)
+        show.until(lambda: len(notices) == 1)
+        show.seconds(1)
+        peer.start()
+        show.until(lambda: len(notices) == 2)
+        show.seconds(0.5)
+        assert output.state == StreamState(True, output.state.mbit_s, 0)
+    shown = peer.url
+    assert notices[0].startswith(f"the stream to {shown} is lost (")
+    assert notices[1] == f"the stream to {shown} is back"
+    wait_until(lambda: is_over(peer.files[-1]))
+    with av.open(str(peer.files[-1])) as stream:  # it begins anew, with a keyframe
+        frames = [frame.key_frame for frame in stream.decode(video=0)]
+    assert frames[0]
+    assert len(frames) > 5
+
+
+def test_the_microphone_is_in_the_stream_and_in_a_recording_at_once(peer: Peer, tmp_path: Path) -> None:
+    recording = tmp_path / "recording.mp4"
+    microphone = Microphone("lavfi:sine=frequency=440:sample_rate=48000,arealtime")
+    try:
+        with (
+            broadcasting(peer.url, [], microphone=microphone) as (show, _),
+            av.open(str(recording), "w") as file,
+        ):
+            track = microphone.track(file, at=time.perf_counter())
+            show.seconds(2)
+            track.copy_until(Fraction(2))
+            track.close()
+    finally:
+        microphone.close()
+    wait_until(lambda: is_over(peer.files[0]))
+    for path in (peer.files[0], recording):
+        with av.open(str(path)) as stream:
+            sound = np.concatenate([frame.to_ndarray()[0] for frame in stream.decode(audio=0)])
+        spectrum = np.abs(np.fft.rfft(sound[48_000 // 2 : 48_000]))
+        assert np.argmax(spectrum) * 2 == pytest.approx(440, abs=4)
+
+
+@pytest.mark.parametrize(
+    ("size", "fps", "bits"),
+    [((320, 180), 30, 500_000), ((1280, 720), 30, 3_300_000), ((3840, 2160), 60, 6_000_000)],
+)
+def test_the_usual_bit_rate(size: tuple[int, int], fps: int, bits: int) -> None:
+    info = VideoInfo.of(*size, rate=fps)
+    assert usual_bitrate(info) == bits
+
+
+def test_bit_rates_that_make_no_sense() -> None:
+    controls = Controls(Settings(style="ink"), ["ink"])
+    with pytest.raises(SinkError, match="from 50000 to 100000000, got 4000"):
+        Broadcast(controls, Uplink("udp://127.0.0.1:9"), bitrate=4000)
+
+
+@needs_ffmpeg
+def test_rtmp_from_the_command(
+    command: Command, make_clip: MakeClip, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert FFMPEG
+    source = make_clip(tmp_path / "clip.mp4", frames=30, sound=False)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        url = f"rtmp://127.0.0.1:{probe.getsockname()[1]}/live/secret"
+    monkeypatch.setenv("STYLIZE_VIDEO_STREAM", url)
+    listening = [FFMPEG, "-loglevel", "error", "-listen", "1", "-f", "flv", "-i", url]
+    listening += ["-c", "copy", "got.mkv"]
+    with subprocess.Popen(listening, cwd=tmp_path, stdin=subprocess.DEVNULL) as service:
+        try:
+            result = command(
+                "stylize-camera", source, "--loop", "--seconds", "3", "-s", invert_style, "--no-window",
+                "--stream", "--stats", "stats.jsonl", "--debug",
+                cwd=tmp_path,
+            )  # fmt: skip
+            service.wait(20)
+        finally:
+            service.kill()
+    assert result.returncode == 0, result.stderr
+    assert "streaming to rtmp://127.0.0.1" in result.stderr
+    assert "secret" not in result.stdout + result.stderr + (tmp_path / "stats.jsonl").read_text()
+    with av.open(str(tmp_path / "got.mkv")) as stream:
+        assert sum(1 for _ in stream.decode(video=0)) > 20
+        assert stream.streams.audio[0].codec_context.name == "aac"
+    states = [json.loads(line)["stream"] for line in (tmp_path / "stats.jsonl").read_text().splitlines()]
+    assert any(state["connected"] and state["mbit_s"] > 0 for state in states)
+
+
+def test_a_service_that_is_not_there_ends_the_command_before_the_source_is_opened(
+    command: Command, invert_style: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    result = command("stylize-camera", "0", "-s", invert_style, "--no-window", "--stream", f"tcp://{address}")
+    assert result.returncode == 2
+    assert f"tcp://{address} cannot be reached (Connection refused)" in result.stderr
