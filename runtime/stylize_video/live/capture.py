@@ -21,6 +21,10 @@ State = Literal["live", "lost", "ended"]
 
 _RETRY_SECONDS = 1.0
 _CATCH_UP_SECONDS = 1.0
+_FAR_LESS = 0.75
+"""Part of the promised rate; a machine that is busy may take a little less than what there is."""
+_SLOWEST_FPS = 0.5
+"""No slower rate is told from none."""
 
 
 class Read(NamedTuple):
@@ -135,10 +139,11 @@ class Capture:
         self._reader: Reader | None = None
         self.source_fps: float | None = None
         """What the source promises, None where it does not say."""
+        self._is_live = False
 
     def __enter__(self) -> Capture:
         self._reader = self._open_reader()
-        self.source_fps = self._reader.fps
+        self.source_fps, self._is_live = self._reader.fps, self._reader.live
         self._thread.start()
         return self
 
@@ -157,6 +162,16 @@ class Capture:
     def fps(self) -> float:
         """Frames a second that arrive, with those that are left out."""
         return self._rate.value
+
+    @property
+    def given_fps(self) -> float | None:
+        """Frames a second that the source gives: what it promises, of a live one what arrives if that is
+        far less, as from a webcam in the dark; None where nothing is known yet."""
+        promised = self.source_fps
+        if not self._is_live or self.captured < 2:
+            return promised
+        arriving = max(self.fps, _SLOWEST_FPS)
+        return promised if promised and arriving > _FAR_LESS * promised else arriving
 
     @property
     def captured(self) -> int:
@@ -231,7 +246,7 @@ class Capture:
             self._turn("lost")
             self._stop.wait(self._retry_seconds)
             return False
-        self.source_fps = self._reader.fps
+        self.source_fps, self._is_live = self._reader.fps, self._reader.live
         return True
 
     def _close_reader(self) -> None:

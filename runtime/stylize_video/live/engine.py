@@ -11,7 +11,7 @@ import numpy as np
 
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
-from stylize_video.interrupts import uninterrupted
+from stylize_video.interrupts import let_through, uninterrupted
 from stylize_video.live.capture import Capture, CapturedFrame
 from stylize_video.live.controls import Controls, Notice, Settings
 from stylize_video.live.governor import Governor
@@ -77,11 +77,11 @@ class Engine:
             StylizeError: the source, the style or an output fails.
         """
         until = None if seconds is None else self._clock() + seconds
-        try:
-            while self._step() and (until is None or self._clock() < until):
-                pass
-        finally:
-            with uninterrupted():
+        with uninterrupted():  # a signal that came while a lock is taken would leave it so for ever
+            try:
+                while self._step() and (until is None or self._clock() < until):
+                    let_through()
+            finally:
                 self._close()
         return self.report()
 
@@ -98,7 +98,8 @@ class Engine:
         fresh = frame is not None and not (settings.freeze and self._picture)
         if fresh or self._frame is None:
             self._frame = frame
-        elif frame is not None:  # frozen: newer frames are let go, one by one
+        elif frame is not None:  # frozen: newer frames are let go
+            self._monitor.let_go(frame.index - self._frame.index)
             self._frame = replace(frame, image=self._frame.image)
         if self._frame is None:
             return True
@@ -176,9 +177,7 @@ class Engine:
         if fresh:
             self._monitor.shown(now - picture.at)
             if self._governor:
-                self._governor.observe(
-                    now - start, self._stylize_seconds, source_fps=self._capture.source_fps
-                )
+                self._governor.observe(now - start, self._stylize_seconds, source_fps=self._capture.given_fps)
                 self._tell_if_too_slow(self._governor)
         if self._statistics_file:
             self._statistics_file.write(self._recent())
@@ -186,8 +185,10 @@ class Engine:
     def _tell_if_too_slow(self, governor: Governor) -> None:
         if governor.is_too_slow and not self._told_too_slow:
             self._told_too_slow = True
+            busy, style = (1000 * seconds for seconds in governor.typical)
             self._controls.warn(
-                f"{governor.target_fps:g} fps cannot be held at any working size:"
+                f"{governor.target_fps:g} fps cannot be held at any working size"
+                f" (the style takes {style:.0f} of {busy:.0f} ms a frame): close other programs,"
                 " choose a smaller source (--size of a camera) or a lower --target-fps"
             )
 
@@ -223,9 +224,9 @@ class Engine:
         )
 
     def _close(self) -> None:
-        """Close every output, whatever one of them raises: another one may hold a recording."""
+        """Close every output, whatever one of them raises, and recordings, which are last, first of all."""
         failed: BaseException | None = None
-        endings: list[Callable[[], None]] = [output.close for output in self._outputs]
+        endings: list[Callable[[], None]] = [output.close for output in reversed(self._outputs)]
         endings.append(self._snapshots.close)
         if file := self._statistics_file:
             endings.append(lambda: file.write(self.report(), last=True))

@@ -14,6 +14,9 @@ _LOWER_AT = 0.95
 """Part of the time between two frames that may be busy before the size is lowered."""
 _AIM_AT = 0.85
 """Part that is aimed at when the size is lowered."""
+_SMALL_PART = 1 / 3
+"""Part of a frame's time that the style takes where it is not made smaller: where even the smallest size
+misses the aim, the rest is what is slow."""
 _RAISE_AT = 0.78
 """Part that the next larger size may be expected to need for it to be tried."""
 _SAMPLES = 10
@@ -56,6 +59,8 @@ class Governor:
         self._roomy_since: float | None = None
         self._raised_at: float | None = None
         self._waits: dict[int, float] = {}  # before a level is tried that was given up
+        self.typical = 0.0, 0.0
+        """Seconds that most frames of late took, and the part of them that depends on the size."""
         self.changes = 0
         """How often the size was changed."""
         self._too_slow_since: float | None = None
@@ -68,7 +73,7 @@ class Governor:
 
     @property
     def is_too_slow(self) -> bool:
-        """Whether the rate has not been held for some time though the size is the smallest."""
+        """Whether the rate has not been held for some time though a smaller size would be no help."""
         since = self._too_slow_since
         return since is not None and self._clock() - since >= _TOO_SLOW_SECONDS
 
@@ -94,13 +99,18 @@ class Governor:
         # been the first of its size, which takes longer.
         rank = _HELD if complete else 0
         busy, stylize = (sorted(values)[rank] for values in zip(*self._samples, strict=True))
-        if busy <= period or self._level < len(SCALES) - 1:
+        self.typical = busy, stylize
+        lower = self._level
+        if busy > _LOWER_AT * period:
+            lower = self._level_for(busy, stylize, _AIM_AT * period)
+        if busy <= period or lower != self._level:
             self._too_slow_since = None
         elif self._too_slow_since is None:
             self._too_slow_since = self._clock()
         if busy > _LOWER_AT * period:
             self._roomy_since = None
-            self._lower(busy, stylize, _AIM_AT * period)
+            if lower != self._level:
+                self._lower(lower)
         elif self._level and self._expected(self._level - 1, busy, stylize) <= _RAISE_AT * period:
             self._raise_in_time()
         else:
@@ -115,17 +125,22 @@ class Governor:
         """Seconds a frame would take there: what depends on the size grows with the pixels."""
         return busy - stylize + stylize * (SCALES[level] / SCALES[self._level]) ** 2
 
-    def _lower(self, busy: float, stylize: float, aim: float) -> None:
+    def _level_for(self, busy: float, stylize: float, aim: float) -> int:
+        """The largest that reaches the aim; where none does, one at which the style is not what is slow."""
         lowest = self._level + _HALVED if self._is_starting else len(SCALES) - 1
-        smaller = range(self._level + 1, min(lowest + 1, len(SCALES)))
-        if not smaller:
-            return
+        levels = range(self._level, min(lowest + 1, len(SCALES)))
+        rest = busy - stylize
+        expected = {level: self._expected(level, busy, stylize) for level in levels}
+        fits = [level for level in levels[1:] if expected[level] <= aim]
+        small = [level for level in levels if expected[level] - rest <= _SMALL_PART * expected[level]]
+        return (fits or small or levels[-1:])[0]
+
+    def _lower(self, level: int) -> None:
         if self._raised_at is not None:
             self._raised_at = None
             waited = max(self._waits.get(self._level, 0.0), _REGRET_SECONDS)
             self._waits[self._level] = min(2 * waited, _LONGEST_WAIT)
-        fits = (level for level in smaller if self._expected(level, busy, stylize) <= aim)
-        self._go_to(next(fits, smaller[-1]))
+        self._go_to(level)
 
     def _raise_in_time(self) -> None:
         now = self._clock()

@@ -115,7 +115,8 @@ class Statistics:
     from a frame's capture until it was shown, over the last ten seconds; ``stylize_ms`` is
     the median of the network, the look and the resizing together, over the last two. Sizes are
     width and height. ``dropped`` frames were captured but never shown, because a newer one was
-    there. ``state`` is the source's: ``live``, ``lost`` or ``ended``.
+    there; those that came while the picture was frozen are not among them. ``state`` is the
+    source's: ``live``, ``lost`` or ``ended``.
     """
 
     seconds: float
@@ -158,6 +159,7 @@ class Monitor:
         self._shown = Rate(clock)
         self._latencies = _Recent(clock, seconds=_LATENCY_SECONDS)
         self._stylize_seconds = _Recent(clock, seconds=_STYLIZE_SECONDS)
+        self._let_go = 0
 
     def stylized(self, seconds: float) -> None:
         """One frame went through the style in so many seconds."""
@@ -168,6 +170,10 @@ class Monitor:
         """One frame reached every output, so many seconds after its capture."""
         self._shown.tick()
         self._latencies.add(latency)
+
+    def let_go(self, frames: int) -> None:
+        """So many frames came while the picture was frozen."""
+        self._let_go += frames
 
     def report(
         self,
@@ -191,7 +197,7 @@ class Monitor:
             stylize_ms=round(float(np.median(self._stylize_seconds.values)) * 1000, 2),
             captured=captured,
             shown=self._shown.count,
-            dropped=max(0, captured - self._shown.count),
+            dropped=max(0, captured - self._shown.count - self._let_go),
             size=size,
             working_size=working_size,
             state=state,

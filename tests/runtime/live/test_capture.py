@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from live_support import (
+    ManualClock,
     MjpegServer,
     SteppedReader,
     live_threads,
@@ -149,6 +150,26 @@ def test_a_source_slower_than_the_network_gives_no_frame_twice() -> None:
         for _ in range(5):
             indices.append(next_frame(capture, indices[-1]).index)
         assert indices == sorted(set(indices))
+
+
+@pytest.mark.parametrize(("promised", "given"), [(None, 10), (30, 10), (12, 12)])
+def test_the_rate_of_a_live_source_is_what_arrives_where_that_is_far_less(
+    promised: float | None, given: float
+) -> None:
+    clock = ManualClock()
+
+    def tick() -> None:
+        clock.now += 0.1
+
+    reader = SteppedReader((numbered_frame(n) for n in range(30)), on_read=tick)
+    reader.live, reader.fps = True, promised
+    with Capture(lambda: reader, clock=clock) as capture:
+        for index in range(25):
+            next_frame(capture, index)
+            assert index or capture.given_fps == promised
+            reader.step()
+        assert capture.given_fps == pytest.approx(given)
+        reader.close()
 
 
 def test_a_source_that_does_not_open_is_an_error_at_once(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
+import sys
 import threading
 import time
 import tracemalloc
@@ -170,6 +172,80 @@ def test_a_frozen_picture_stays_and_still_follows_the_settings(invert: StyleSess
     assert values[:3] == [255, 254, 1]  # the second stays, then at no strength
     assert values[3:] == list(range(values[3], 8))  # and goes on with what comes then
     assert values[3] > 3
+
+
+def test_frames_that_came_while_the_picture_was_frozen_are_not_dropped(
+    invert: StyleSession, tmp_path: Path
+) -> None:
+    stage = Stage((numbered_frame(n) for n in range(8)), {"invert": invert}, tmp_path)
+    stage.script = {
+        2: lambda: stage.controls.set("freeze", True),
+        6: lambda: stage.controls.set("freeze", False),
+    }
+    statistics = stage.run()
+    assert statistics.captured == 8
+    assert statistics.shown < 7
+    assert statistics.dropped == 0
+
+
+def test_a_slow_live_source_is_stylized_at_full_size(invert: StyleSession, tmp_path: Path) -> None:
+    """5 fps, which the style can hold; it cannot hold the 30 that are asked for."""
+    clock = ManualClock()
+
+    class Slow:
+        def stylize(self, frame: Frame) -> Frame:
+            clock.now += 0.12
+            return invert.stylize(frame)
+
+    def tick() -> None:
+        clock.now += 0.08
+
+    stage = Stage(
+        [numbered_frame(n) for n in range(60)], {"slow": Slow()}, tmp_path, clock=clock, on_read=tick
+    )
+    stage.reader.live = True
+    stage.script = {60: lambda: stage.controls.press("quit")}
+    assert stage.run(governor=Governor(30, clock)).working_size == (64, 48)
+
+
+def test_ctrl_c_where_a_lock_was_just_taken_hangs_nothing(
+    invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python may interrupt the main thread there; the lock would never be given back."""
+    entered = threading.Condition.__enter__
+
+    def enter(lock: threading.Condition) -> bool:
+        is_ours = entered(lock)
+        is_main = threading.get_ident() == threading.main_thread().ident
+        if is_main and len(stage.pictures) == 2 and sys._getframe(1).f_code.co_name == "newest":
+            monkeypatch.setattr(threading.Condition, "__enter__", entered)
+            signal.raise_signal(signal.SIGINT)
+        return is_ours
+
+    stage = Stage([numbered_frame(n) for n in range(9)], {"invert": invert}, tmp_path)
+    monkeypatch.setattr(threading.Condition, "__enter__", enter)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run()
+    assert stage.seen.closed
+    assert 2 <= len(stage.pictures) <= 3
+
+
+def test_recordings_are_finished_before_other_outputs_are_closed(
+    invert: StyleSession, tmp_path: Path
+) -> None:
+    ended: list[str] = []
+
+    class Closing(Collector):
+        def close(self) -> None:
+            ended.append("page")
+
+    class Recording(Collector):
+        def close(self) -> None:
+            ended.append("recording")
+
+    stage = Stage([numbered_frame(1)], {"invert": invert}, tmp_path)
+    stage.run(outputs=[Closing(), Recording()])
+    assert ended == ["recording", "page"]
 
 
 def test_another_style_takes_over_when_it_is_open(
@@ -349,7 +425,9 @@ def test_a_rate_that_cannot_be_held_is_told_once(invert: StyleSession, tmp_path:
     stage.run(governor=Governor(30, clock))
     number, notice = stage.controls.notice
     assert number == 1
-    assert notice.startswith("30 fps cannot be held at any working size: choose a smaller source")
+    assert notice.startswith(
+        "30 fps cannot be held at any working size (the style takes 1000 of 1000 ms a frame)"
+    )
 
 
 def test_a_picture_that_is_frozen_past_the_end_costs_next_to_nothing(

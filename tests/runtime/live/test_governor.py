@@ -151,6 +151,22 @@ def test_a_slow_source_is_no_reason_to_work_smaller() -> None:
     assert governor.scale == 1
 
 
+@pytest.mark.parametrize(("stylize", "smallest"), [(0.020, 1.0), (0.250, 0.35)])
+def test_where_other_work_is_slow_the_size_stays_as_long_as_it_is_no_help(
+    stylize: float, smallest: float
+) -> None:
+    """Of 85 ms of other work a frame; the style is made no faster than half of that."""
+    clock = ManualClock()
+    governor = Governor(10, clock)
+    for _ in range(120):
+        style = stylize * governor.scale**2
+        clock.now += 0.085 + style
+        governor.observe(0.085 + style, style)
+    assert smallest <= governor.scale <= max(smallest, 0.45)
+    assert governor.is_too_slow
+    assert governor.typical == pytest.approx((0.085 + style, style))
+
+
 @pytest.mark.parametrize("target", [0, -1, float("nan")])
 def test_targets_out_of_range(target: float) -> None:
     with pytest.raises(StylizeError, match="above 0"):
