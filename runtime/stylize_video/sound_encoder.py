@@ -65,9 +65,11 @@ class SoundEncoder:
         context.bit_rate = bits * channels
         context.time_base = Fraction(1, self._rate)
         self.stream.time_base = context.time_base
-        self._resampler = av.AudioResampler(samples, layout, self._rate)
-        self._silence = (samples, layout)
+        self._resampled = (samples, layout, self._rate)
+        self._resampler = av.AudioResampler(*self._resampled)
+        self._kind: tuple[str, str, int] | None = None
         self._waiting = av.AudioFifo()
+        self._ready: list[av.Packet[Any]] = []
         self._heard: int | None = None
         self._encoded = 0
 
@@ -96,17 +98,32 @@ class SoundEncoder:
         for frame in frames:
             if frame.pts is None and self._heard is None and packet.pts is not None:
                 frame.pts, frame.time_base = packet.pts, packet.time_base
-            for resampled in self._resampler.resample(frame):
-                self._take(resampled)
-        return self._encode(partial=False)
+            self._resample(frame)
+        self._encode()
+        return self._taken()
 
     def flush(self) -> list[av.Packet[Any]]:
         """The last packets."""
         if self._heard is None:
             return []
-        for resampled in self._resampler.resample(None):
+        self._resample(None)
+        self._encode(partial=True)
+        self._ready += self.stream.encode(None)
+        return self._taken()
+
+    def _taken(self) -> list[av.Packet[Any]]:
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _resample(self, frame: av.AudioFrame | None) -> None:
+        if frame is not None:
+            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if self._kind not in (None, kind):  # as between a film and its advertisements
+                self._resample(None)
+                self._resampler = av.AudioResampler(*self._resampled)
+            self._kind = kind
+        for resampled in self._resampler.resample(frame):
             self._take(resampled)
-        return [*self._encode(partial=True), *self.stream.encode(None)]
 
     def _take(self, frame: av.AudioFrame) -> None:
         """Put a frame behind what was heard: after silence where there is a gap, never into what is full."""
@@ -127,21 +144,20 @@ class SoundEncoder:
     def _add_silence(self, samples: int) -> None:
         while samples:
             count = min(samples, self._rate)
-            silence = av.AudioFrame(*self._silence, samples=count)
+            silence = av.AudioFrame(*self._resampled[:2], samples=count)
             silence.sample_rate = self._rate
             for plane in silence.planes:
                 plane.update(bytes(plane.buffer_size))
             self._waiting.write(silence)
             self._heard = (self._heard or 0) + count
             samples -= count
+            self._encode()  # or an hour of silence would be in memory
 
-    def _encode(self, *, partial: bool) -> list[av.Packet[Any]]:
-        packets = []
+    def _encode(self, *, partial: bool = False) -> None:
         for frame in self._whole_frames(partial=partial):
             frame.pts, frame.time_base = self._encoded, Fraction(1, self._rate)
             self._encoded += frame.samples
-            packets += self.stream.encode(frame)
-        return packets
+            self._ready += self.stream.encode(frame)
 
     def _whole_frames(self, *, partial: bool) -> Iterator[av.AudioFrame]:
         if not self.stream.codec_context.is_open:

@@ -120,6 +120,31 @@ def test_a_gap_is_silence(make_clip: MakeClip, invert: StyleSession, tmp_path: P
     assert np.diff(times).max() < 0.14  # 1024 samples of 8000
 
 
+def test_sound_whose_kind_changes_on_the_way(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Broadcasts go from stereo to 5.1 and back."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=40)
+    output = tmp_path / "out.mka"
+    with av.open(str(output), "w", format="matroska") as target:
+        encoder = None
+        for turn, channels in enumerate((1, 2, 1)):
+            source = with_clicks(clip, tmp_path / "in.mov", "pcm_s16le", channels=channels)
+            with av.open(str(source)) as container:
+                stream = container.streams.audio[0]
+                encoder = encoder or SoundEncoder.open(stream, target)
+                assert encoder is not None
+                for packet in container.demux(stream):
+                    if packet.pts is not None:
+                        packet.pts += round(turn * 1.3 * RATE)
+                        target.mux(encoder.encode(packet))
+        assert encoder is not None
+        target.mux(encoder.flush())
+    with av.open(str(output)) as container:
+        sounds = [(float(frame.time or 0), np.abs(frame.to_ndarray()).max()) for frame in container.decode()]
+    assert sounds[-1][0] == pytest.approx(3 * 1.3, abs=0.2)
+    for click in (click + turn * 1.3 for click in CLICKS for turn in range(3)):
+        assert max(loud for time, loud in sounds if time - 0.01 <= click <= time + 0.14) > 0.2
+
+
 def test_sound_of_a_part(make_clip: MakeClip, invert: StyleSession, tmp_path: Path) -> None:
     clip = make_clip(tmp_path / "clip.mp4", frames=40)
     source = with_clicks(clip, tmp_path / "in.mov")
