@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -172,3 +173,14 @@ def write_apng(path: Path) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     return path
+
+
+EXIF_CAMERA, EXIF_NEXT_DIRECTORY = b"Cam\0", 38
+
+
+def exif_of(orientation: int, order: str = "<") -> bytes:
+    """EXIF data: the camera, how the picture has to be turned, and a directory for a thumbnail."""
+    tags = struct.pack(f"{order}HHI4s", 0x010F, 2, 4, EXIF_CAMERA)
+    tags += struct.pack(f"{order}HHIHH", 0x0112, 3, 1, orientation, 0)
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 2)
+    return head + tags + struct.pack(f"{order}I", EXIF_NEXT_DIRECTORY) + bytes(6)

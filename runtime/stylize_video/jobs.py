@@ -21,6 +21,7 @@ from stylize_video.options import Options
 from stylize_video.pictures import (
     PICTURES,
     color_profile,
+    exif_for_result,
     holds_alpha,
     is_animation,
     read_picture,
@@ -294,7 +295,7 @@ def stylize_picture(
         frame = resized(frame, height, width)
         alpha = None if alpha is None else resized(alpha, height, width)
     stylized = Stylizer(session, look, working_size=working_size).stylize(frame)
-    write_picture(output, stylized, alpha, profile=profile)
+    write_picture(output, stylized, alpha, profile=profile, exif=exif_for_result(source))
     return Result(output, 1)
 
 

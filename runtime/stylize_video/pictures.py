@@ -1,4 +1,4 @@
-"""Picture files: frames of 8 bits, with their transparency and their colour profile."""
+"""Picture files: frames of 8 bits, with their transparency, their colour profile and their EXIF data."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from stylize_video.bounds import MAX_PICTURE_PIXELS
 from stylize_video.errors import SinkError, SourceError
+from stylize_video.exif import of_result, orientation_of, turned
 from stylize_video.files import replacing
 from stylize_video.frame import Alpha, Frame
 
@@ -38,12 +39,13 @@ _WEBP_FLAGS, _WEBP_ANIMATION = 20, 0x02
 
 _WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
 
-_WITH_PROFILE = (".jpg", ".jpeg", ".png", ".webp")
-"""Endings of pictures in which OpenCV reads and writes colour profiles."""
+_WITH_METADATA = (".jpg", ".jpeg", ".png", ".webp")
+"""Endings of pictures in which OpenCV reads and writes colour profiles and EXIF data."""
 
-_LONGEST_IN_JPEG = 2**16 - 17
-"""Bytes of a profile that fit into one segment; OpenCV writes no more."""
+_LONGEST_PROFILE_IN_JPEG, _LONGEST_EXIF_IN_JPEG = 2**16 - 17, 2**16 - 9
+"""Bytes that fit into one segment; OpenCV writes no more."""
 
+_EXIF_MARKS = (b"Exif\0\0", b"eXIf", b"EXIF")
 _PROFILE_MARKS = (b"ICC_PROFILE", b"iCCP", b"ICCP")
 _SIGNATURE, _SIGNATURE_AT, _SPACE = b"acsp", 36, slice(16, 20)
 """What every profile begins with (ICC.1:2010, 7.2): its length in four bytes, then what its numbers are."""
@@ -66,35 +68,39 @@ def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     Pictures of 16 bits are reduced to 8. Of an animation the first one is taken.
 
     Raises:
-        SourceError: it is no picture, or a part of one.
+        SourceError: it is no picture, or a part of one, or has other numbers than those of 8 or 16 bits.
     """
     content = _content_of(path)
     picture = _decoded(path, content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR)
+    if picture.dtype not in (np.uint8, np.uint16):
+        raise SourceError(f"{path} has {picture.dtype} pixels; save it with 8 or 16 bits a colour first")
     if is_animation(path):
         _log.warning("%s is an animation; its first picture alone is taken", path)
     alpha = None
     if picture.ndim == 3 and picture.shape[2] == 4:
-        picture, alpha = picture[..., :3], _eight_bits(picture[..., 3])
+        picture = turned(_eight_bits(picture), orientation_of(_exif_in(content)))
+        picture, alpha = picture[..., :3], np.ascontiguousarray(picture[..., 3])
     else:
         # Decoded again for the orientation in the EXIF data, which IMREAD_UNCHANGED leaves alone.
         picture = _decoded(path, content, cv2.IMREAD_COLOR)
-    return np.ascontiguousarray(_eight_bits(picture)), alpha
+    return np.ascontiguousarray(picture, np.uint8), alpha
 
 
 def color_profile(path: Path) -> bytes | None:
     """The ICC profile that says which colours a picture's numbers are; None where they are sRGB's."""
     content = _content_of(path)
     profile = None
-    if path.suffix.lower() in _WITH_PROFILE:
+    if path.suffix.lower() in _WITH_METADATA:
         if any(mark in content for mark in _PROFILE_MARKS):
-            small = cv2.IMREAD_REDUCED_GRAYSCALE_8
-            with contextlib.suppress(cv2.error):
-                _, kinds, data = cv2.imdecodeWithMetadata(np.frombuffer(content, np.uint8), small)
-                of_kind = dict(zip(np.ravel(kinds).tolist(), data, strict=True))
-                profile = of_kind.get(cv2.IMAGE_METADATA_ICCP)
+            profile = _metadata_of(content).get(cv2.IMAGE_METADATA_ICCP)
     elif (at := content.find(_SIGNATURE) - _SIGNATURE_AT) >= 0:  # in a TIFF, as it is
         profile = content[at : at + int.from_bytes(content[at : at + 4], "big")]
-    return None if profile is None or b"sRGB" in (found := bytes(profile)).replace(b"\0", b"") else found
+    return None if profile is None or b"sRGB" in profile.replace(b"\0", b"") else profile
+
+
+def exif_for_result(path: Path) -> bytes:
+    """The date, camera, place and other EXIF data of a picture, as its result has them; empty for none."""
+    return of_result(_exif_in(_content_of(path)))
 
 
 def tell_if_lost(profile: bytes | None, source: Path, output: Path, *, is_video: bool = False) -> None:
@@ -130,17 +136,20 @@ def write_picture(
     alpha: Alpha | None = None,
     *,
     profile: bytes | None = None,
+    exif: bytes = b"",
     parameters: Sequence[int] = (),
 ) -> None:
     """Write a picture that appears when it is whole.
 
-    Formats without transparency leave that out, and those without profiles, see :func:`tell_if_lost`, these.
+    Formats without transparency leave that out, those without profiles, see :func:`tell_if_lost`, or EXIF
+    data, these.
 
     Args:
         path: where, its ending chooses the format.
         image: uint8 ``[H, W, 3]`` BGR.
         alpha: its transparency.
         profile: of its colours, see :func:`color_profile`.
+        exif: see :func:`exif_for_result`.
         parameters: of ``cv2.imencode``, such as a JPEG's quality.
 
     Raises:
@@ -149,11 +158,12 @@ def write_picture(
     if alpha is not None and holds_alpha(path):
         image = np.dstack([image, alpha])
     try:
+        held = {}
         if profile and _is_held(profile, path):
-            kinds, held = [cv2.IMAGE_METADATA_ICCP], [np.frombuffer(profile, np.uint8)]
-            encoded, data = cv2.imencodeWithMetadata(path.suffix, image, kinds, held, parameters)
-        else:
-            encoded, data = cv2.imencode(path.suffix, image, parameters)
+            held[cv2.IMAGE_METADATA_ICCP] = np.frombuffer(profile, np.uint8)
+        if exif and _holds(path, exif, _LONGEST_EXIF_IN_JPEG):
+            held[cv2.IMAGE_METADATA_EXIF] = np.frombuffer(exif, np.uint8)
+        encoded, data = cv2.imencodeWithMetadata(path.suffix, image, [*held], [*held.values()], parameters)
         if not encoded:
             raise SinkError(f"cannot write {path}: {path.suffix} files hold no picture of this size")
         with replacing(path) as temporary:
@@ -164,9 +174,27 @@ def write_picture(
 
 
 def _is_held(profile: bytes, output: Path) -> bool:
+    return profile[_SPACE] == b"RGB " and _holds(output, profile, _LONGEST_PROFILE_IN_JPEG)  # as results are
+
+
+def _holds(output: Path, metadata: bytes, longest_in_jpeg: int) -> bool:
     suffix = output.suffix.lower()
-    is_short = suffix not in (".jpg", ".jpeg") or len(profile) <= _LONGEST_IN_JPEG
-    return suffix in _WITH_PROFILE and is_short and profile[_SPACE] == b"RGB "  # as results are
+    return suffix in _WITH_METADATA and (suffix not in (".jpg", ".jpeg") or len(metadata) <= longest_in_jpeg)
+
+
+def _exif_in(content: bytes) -> bytes:
+    """The EXIF data of a picture, empty for none; not of a TIFF, whose orientation OpenCV always obeys."""
+    is_marked = any(mark in content for mark in _EXIF_MARKS)
+    return _metadata_of(content).get(cv2.IMAGE_METADATA_EXIF, b"") if is_marked else b""
+
+
+def _metadata_of(content: bytes) -> dict[int, bytes]:
+    """What a picture has besides its pixels, by OpenCV's numbers of kinds."""
+    small = cv2.IMREAD_REDUCED_GRAYSCALE_8
+    with contextlib.suppress(cv2.error):
+        _, kinds, data = cv2.imdecodeWithMetadata(np.frombuffer(content, np.uint8), small)
+        return dict(zip(np.ravel(kinds).tolist(), map(bytes, data), strict=True))
+    return {}
 
 
 def _content_of(path: Path) -> bytes:
@@ -200,5 +228,8 @@ def _has_end(jpeg: bytes) -> bool:
     return False
 
 
-def _eight_bits(plane: np.ndarray) -> Frame:
-    return np.asarray(plane if plane.dtype == np.uint8 else plane // 257, np.uint8)
+def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Of 8 or 16 bits, to the nearest level."""
+    if pixels.dtype == np.uint16:
+        pixels = (pixels.astype(np.uint32) + 128) // 257
+    return pixels.astype(np.uint8)

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from media import write_apng
+from media import exif_of, write_apng
 from stylize_video.edit import Edit
 from stylize_video.errors import SinkError, SourceError
+from stylize_video.exif import of_result
 from stylize_video.jobs import (
     find_sources,
     output_for,
@@ -217,6 +218,30 @@ def test_transparency_and_sixteen_bits(invert: StyleSession, tmp_path: Path) -> 
     stylize_picture(tmp_path / "b.png", tmp_path / "out.png", invert, overwrite=True)
     deep = cv2.imread(str(tmp_path / "out.png"), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(deep, 255 - picture)
+
+
+@pytest.mark.parametrize(("before", "after"), [(".jpg", ".jpg"), (".jpg", ".png"), (".png", ".webp")])
+def test_date_camera_and_place_are_kept(
+    before: str, after: str, invert: StyleSession, tmp_path: Path
+) -> None:
+    source = tmp_path / f"in{before}"
+    kinds, data = [cv2.IMAGE_METADATA_EXIF], [np.frombuffer(exif_of(6), np.uint8)]
+    source.write_bytes(cv2.imencodeWithMetadata(before, draw_picture(0, 64, 48), kinds, data)[1].tobytes())
+    result = stylize_picture(source, tmp_path / f"out{after}", invert).output.read_bytes()
+    pixels, _, kept = cv2.imdecodeWithMetadata(np.frombuffer(result, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels.shape == (64, 48, 3)  # turned once
+    assert [bytes(np.asarray(one)) for one in kept] == [of_result(exif_of(6))]
+
+
+@pytest.mark.parametrize("after", [".jpg", ".bmp"])
+def test_exif_data_that_a_file_cannot_hold_are_left_out(
+    after: str, invert: StyleSession, tmp_path: Path
+) -> None:
+    source, long = tmp_path / "in.png", exif_of(1) + bytes(2**16)
+    kinds, data = [cv2.IMAGE_METADATA_EXIF], [np.frombuffer(long, np.uint8)]
+    source.write_bytes(cv2.imencodeWithMetadata(".png", draw_picture(0, 64, 48), kinds, data)[1].tobytes())
+    result = stylize_picture(source, tmp_path / f"out{after}", invert).output
+    assert read_picture(result)[0].shape == (48, 64, 3)
 
 
 def profile_of(space: bytes = b"RGB ") -> bytes:

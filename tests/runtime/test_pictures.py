@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import stylize_video
 import stylize_video_export
 import stylize_video_train
-from media import write_apng
+from media import exif_of, write_apng
 from stylize_video.errors import SourceError
 from stylize_video.pictures import is_animation, read_picture, read_pixels, write_picture
 from support import draw_picture
@@ -130,3 +130,43 @@ def test_what_is_no_picture_is_a_sentence(kind: str, tmp_path: Path) -> None:
         path.write_text("" if kind == "empty" else "I am a text file")
     with pytest.raises(SourceError, match=r"in\.png is not a picture that can be read, or has more than 268"):
         read_pixels(path)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_transparent_pictures_are_turned_as_others(suffix: str, orientation: int, tmp_path: Path) -> None:
+    path, picture = tmp_path / f"in{suffix}", draw_picture(0, 40, 30)
+    kinds, data = [cv2.IMAGE_METADATA_EXIF], [np.frombuffer(exif_of(orientation), np.uint8)]
+    lossless = [cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []
+
+    def write(pixels: NDArray[np.uint8]) -> None:
+        path.write_bytes(cv2.imencodeWithMetadata(suffix, pixels, kinds, data, lossless)[1].tobytes())
+
+    write(picture)
+    expected, without = read_picture(path)
+    write(np.dstack([picture, picture[..., 0] | 1]))  # what is not seen at all has no colour in WebP
+    turned, alpha = read_picture(path)
+    assert without is None
+    assert alpha is not None
+    np.testing.assert_array_equal(turned, expected)
+    np.testing.assert_array_equal(alpha, expected[..., 0] | 1)
+
+
+def test_sixteen_bits_become_the_nearest_level(tmp_path: Path) -> None:
+    deep = np.arange(2**16, dtype=np.uint16).reshape(256, 256, 1).repeat(4, axis=2)
+    cv2.imwrite(str(tmp_path / "in.png"), deep)
+    picture, alpha = read_picture(tmp_path / "in.png")
+    nearest = np.round(deep[..., 0] / 257)
+    np.testing.assert_array_equal(alpha, nearest)
+    np.testing.assert_array_equal(picture, np.dstack([nearest] * 3))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_other_numbers_than_of_8_or_16_bits_are_refused(
+    kind: type[np.generic], channels: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "in.tif"
+    cv2.imwrite(str(path), np.ones((8, 8, channels), kind))
+    with pytest.raises(SourceError, match=rf"in\.tif has {np.dtype(kind)} pixels; save it with 8 or 16 bits"):
+        read_picture(path)
