@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -7,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stylize_video_train.motion import MAX_SHIFT, MovingPair
+from stylize_video_train.motion import MARGIN, MovingPair
+from stylize_video_train.networks import RealtimeNet
 
 SIZE = 64
 
@@ -15,7 +18,7 @@ SIZE = 64
 def smooth_pictures(generator: torch.Generator, *, size: int = SIZE) -> Tensor:
     """Pictures that interpolation reproduces well."""
     coarse = torch.rand(2, 3, 6, 6, generator=generator)
-    side = size + MAX_SHIFT
+    side = size + MARGIN
     return F.interpolate(coarse, (side, side), mode="bicubic", align_corners=True).clamp(0, 1)
 
 
@@ -28,7 +31,7 @@ def draw(
     seed: int, *, warped: float, noise: float = 0.0, size: int = SIZE, smooth: bool = True
 ) -> tuple[Tensor, MovingPair]:
     generator = torch.Generator().manual_seed(seed)
-    side = size + MAX_SHIFT
+    side = size + MARGIN
     pictures = (
         smooth_pictures(generator, size=size) if smooth else torch.rand(2, 3, side, side, generator=generator)
     )
@@ -40,8 +43,8 @@ def draw(
 def test_shifted_looks_are_crops_of_the_picture(seed: int) -> None:
     pictures, pair = draw(seed, warped=0, smooth=False)
     dx, dy = (int(v) for v in pair.places[0, 0])
-    assert 0 <= dy <= MAX_SHIFT
-    assert 0 <= dx <= MAX_SHIFT
+    assert 0 <= dy < MARGIN
+    assert 0 <= dx < MARGIN
     assert torch.equal(pair.first, pictures[..., :SIZE, :SIZE])
     assert torch.equal(pair.second, pictures[..., dy : dy + SIZE, dx : dx + SIZE])
     assert pair.visible.all()
@@ -85,7 +88,14 @@ def test_a_pattern_fixed_to_the_frame_is_not_steady() -> None:
 
 def test_every_shift_comes_up() -> None:
     shifts = {tuple(draw(s, warped=0, size=17)[1].places[0, 0].tolist()) for s in range(1500)}
-    assert len(shifts) == (MAX_SHIFT + 1) ** 2
+    assert len(shifts) == MARGIN**2
+
+
+def test_every_phase_of_the_networks_grid_is_as_likely() -> None:
+    stride = RealtimeNet.STRIDE
+    phases = Counter(int(draw(s, warped=0, size=17)[1].places[0, 0, 0]) % stride for s in range(1500))
+    assert set(phases) == set(range(stride))
+    assert max(phases.values()) < 1.5 * min(phases.values())
 
 
 def test_half_of_the_looks_are_warped() -> None:
@@ -107,7 +117,7 @@ def test_warps_turn_zoom_and_tilt_but_stay_small() -> None:
         right, down = places[32, 40] - places[32, 24], places[40, 32] - places[24, 32]
         turned.add(bool(right[1] > 0))
         zoomed.add(bool(right[0] * down[1] > 16 * 16))
-        assert (places - own).abs().max() < MAX_SHIFT + 8
+        assert (places - own).abs().max() < MARGIN + 8
     assert turned == zoomed == {True, False}
 
 
@@ -122,7 +132,7 @@ def test_noise_is_small_random_and_stays_in_range() -> None:
 
 
 def test_noise_has_grains_of_every_size_and_one_strength() -> None:
-    flat = torch.full((16, 3, SIZE + MAX_SHIFT, SIZE + MAX_SHIFT), 0.5)
+    flat = torch.full((16, 3, SIZE + MARGIN, SIZE + MARGIN), 0.5)
     sizes = set()
     for seed in range(60):
         white, coarse = (
@@ -137,6 +147,19 @@ def test_noise_has_grains_of_every_size_and_one_strength() -> None:
         steps = float((coarse[..., 1:] - coarse[..., :-1]).std() / coarse.std())
         sizes.add(sum(steps < limit for limit in (1.1, 0.56, 0.28, 0.14, 0.07)))
     assert sizes == {0, 1, 2, 3, 4, 5}
+
+
+def test_noise_is_as_strong_at_every_phase_of_the_networks_grid_and_at_the_border() -> None:
+    stride, draws = RealtimeNet.STRIDE, 400
+    flat = torch.full((2, 3, 64 + MARGIN, 64 + MARGIN), 0.5)
+    variance = torch.zeros(64, 64)
+    for seed in range(draws):
+        generator = torch.Generator().manual_seed(seed)
+        noise = MovingPair.draw(flat, generator, noise=0.1, grain=8, warped_share=0).second - 0.5
+        variance += (noise / noise.std()).square().mean((0, 1)) / draws
+    phases = variance.unfold(0, stride, stride).unfold(1, stride, stride).mean((0, 1))
+    assert phases.diagonal().max() / phases.diagonal().min() < 1.07
+    assert variance[0].mean() / variance.mean() == pytest.approx(1, abs=0.07)
 
 
 @pytest.mark.parametrize("grain", [1, 32])

@@ -16,8 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MAX_SHIFT = 8
-"""Largest shift in pixels; twice the stride, so that every phase is met."""
+MARGIN = 8
+"""What pictures are larger than looks, in pixels. Shifts are below it: it is the real-time network's stride,
+so that every phase of its grid comes up as often as the next."""
 
 MAX_TURN = math.radians(2)
 MAX_ZOOM = 0.03
@@ -59,7 +60,7 @@ class MovingPair:
         warped_share: float = 0.5,
         share: tuple[int, int] | None = None,
     ) -> MovingPair:
-        """Take both looks from ``[N, 3, H + MAX_SHIFT, W + MAX_SHIFT]`` pictures.
+        """Take both looks from ``[N, 3, H + MARGIN, W + MARGIN]`` pictures.
 
         ``noise`` is the largest standard deviation of the second look's noise, ``grain`` the size of
         its largest grains in pixels; ``warped_share`` the part of the looks that do more than shift.
@@ -67,10 +68,10 @@ class MovingPair:
         the very motion and noise they get there. Pictures on a GPU are moved there, by what is
         drawn on the CPU: the same looks come out.
         """
-        height, width = (side - MAX_SHIFT for side in pictures.shape[-2:])
+        height, width = (side - MARGIN for side in pictures.shape[-2:])
         sigma = noise * _uniform(generator)
         grain_generator = torch.Generator().manual_seed(int(torch.randint(2**31, (), generator=generator)))
-        dy, dx = (int(torch.randint(0, MAX_SHIFT + 1, (), generator=generator)) for _ in range(2))
+        dy, dx = (int(torch.randint(MARGIN, (), generator=generator)) for _ in range(2))
         places = _pixel_places(height, width) + torch.tensor([dx, dy], dtype=torch.float32)
         drift = pictures.new_zeros(len(pictures), 1, height, width)
         visible = torch.ones(height, width, dtype=torch.bool)
@@ -144,7 +145,7 @@ def _hidden(pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
     hidden[..., top : top + h, left : left + w] = color.to(pictures)
     visible = torch.ones(height, width, dtype=torch.bool)
     # Strokes near an edge change with what is beyond it.
-    near = MAX_SHIFT
+    near = MARGIN
     visible[max(0, top - near) : top + h + near, max(0, left - near) : left + w + near] = False
     return hidden, visible
 
@@ -160,8 +161,12 @@ def _grains(shape: tuple[int, ...], size: int, generator: torch.Generator) -> Te
     if size == 1:
         return torch.randn(shape, generator=generator)
     height, width = shape[-2:]
-    noise = torch.randn((*shape[:-2], -(-height // size), -(-width // size)), generator=generator)
-    noise = F.interpolate(noise, scale_factor=size, mode="bicubic")[..., :height, :width]
+    # It is strongest in the middle of each grain, and at the border, where there is nothing to interpolate:
+    # neither may come to lie at the same pixels of the network's grid again and again.
+    noise = torch.randn((*shape[:-2], -(-height // size) + 4, -(-width // size) + 4), generator=generator)
+    top, left = (size + size // 2 + int(torch.randint(size, (), generator=generator)) for _ in range(2))
+    noise = F.interpolate(noise, scale_factor=size, mode="bicubic")
+    noise = noise[..., top : top + height, left : left + width]
     return noise / noise.std()
 
 

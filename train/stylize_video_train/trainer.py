@@ -20,7 +20,7 @@ from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
 from stylize_video_train.data import ContentFolder, DataError
 from stylize_video_train.errors import TrainingError, TrainingInterrupted, memory_as_sentence
 from stylize_video_train.interruption import stop_on_signals
-from stylize_video_train.motion import MAX_SHIFT
+from stylize_video_train.motion import MARGIN
 from stylize_video_train.outputs import check_training
 from stylize_video_train.parallel import largest, process_index
 from stylize_video_train.precision import effective_precision
@@ -111,7 +111,7 @@ def train(
 def _photos(content: Path, recipe: Recipe) -> ContentFolder:
     folder = ContentFolder(
         content,
-        size=recipe.image_size + MAX_SHIFT,
+        size=recipe.image_size + MARGIN,
         seed=recipe.seed,
         zoom=recipe.zoom,
         contrast=recipe.contrast,
