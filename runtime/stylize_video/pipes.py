@@ -80,6 +80,12 @@ def is_url(text: str) -> bool:
     return "://" in text and urlsplit(text).scheme.lower() in _SCHEMES
 
 
+def as_ffmpeg_knows(url: str) -> str:
+    """The address with its scheme in small letters: FFmpeg knows no others."""
+    scheme, colon, rest = url.partition("://")
+    return f"{scheme.lower()}{colon}{rest}"
+
+
 def without_password(url: str) -> str:
     """The address without the user and the password that cameras have in theirs."""
     parts = urlsplit(url)
@@ -149,18 +155,18 @@ def _standard_input() -> StandardInput:
 def _open(
     name: str, raw: RawFormat | None, standard_input: StandardInput | None
 ) -> av.container.InputContainer:
-    options = {}
+    options, address = {}, as_ffmpeg_knows(name)
     if raw:
         size, rate = f"{raw.width}x{raw.height}", str(raw.rate)
         options = {"video_size": size, "pixel_format": raw.pixels, "framerate": rate}
-    elif name.startswith("rtsp"):
+    elif address.startswith("rtsp"):
         options = {"rtsp_transport": "tcp"}  # lost packets would be grey frames
     form = "rawvideo" if raw else None
     try:
         if standard_input:
             return av.open(standard_input, "r", format=form, options=options, buffer_size=BUFFER)
         timeout = (_SECONDS_TO_OPEN, _SECONDS_TO_READ)
-        return av.open(name, "r", format=form, options=options, timeout=timeout)
+        return av.open(address, "r", format=form, options=options, timeout=timeout)
     except (av.error.FFmpegError, ValueError, OSError) as error:
         hint = "; raw frames need --raw-size" if name == STANDARD and not raw else ""
         raise SourceError(

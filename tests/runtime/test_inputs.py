@@ -22,6 +22,7 @@ from media import Coding, standard_input, write_video
 from stylize_video.edit import Edit
 from stylize_video.errors import SourceError
 from stylize_video.inputs import FrameSource, Source, open_source, parse_source
+from stylize_video.live.readers import StreamReader
 from stylize_video.pipeline import stylize_file
 from stylize_video.pipes import RawFormat, is_url, raw_format_of, without_password
 from stylize_video.sequences import PictureSequence, is_pattern, numbered_name
@@ -268,6 +269,17 @@ def test_a_stream_that_has_begun_long_ago_begins_at_0(
     with open_source(result.output) as source:
         times = [float(frame.pts * source.info.time_base) for frame in source]
     assert times == pytest.approx([i / 30 for i in range(40)], abs=1e-3)
+
+
+def test_a_url_in_capitals(clip: Path) -> None:
+    """FFmpeg itself knows no such protocol."""
+    with web_server(clip.parent) as address:
+        url = f"{address.replace('http', 'HTTP')}/{clip.name}"
+        with open_source(url) as source:
+            assert len(list(source)) == 12
+        reader = StreamReader(url)
+        assert reader.read() is not None
+        reader.close()
 
 
 def test_a_url_that_does_not_answer() -> None:

@@ -19,7 +19,7 @@ from stylize_video.frame import Frame
 from stylize_video.live.cameras import CameraReader, CameraRequest, parse_camera
 from stylize_video.live.capture import Read, Reader
 from stylize_video.live.packets import AllPackets, LivePackets
-from stylize_video.pipes import without_password
+from stylize_video.pipes import as_ffmpeg_knows, without_password
 from stylize_video.probe import facts_of, video_stream
 from stylize_video.source import VideoSource, filters_for
 
@@ -85,7 +85,8 @@ class StreamReader:
     def __init__(self, url: str) -> None:
         self._shown = shown = without_password(url)
         try:
-            container = av.open(url, options=_OPTIONS, timeout=(_OPEN_SECONDS, _READ_SECONDS))
+            timeout = (_OPEN_SECONDS, _READ_SECONDS)
+            container = av.open(as_ffmpeg_knows(url), options=_OPTIONS, timeout=timeout)
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise SourceError(
                 f"{shown} cannot be opened ({reason(error)}): is it right, and running?"
