@@ -153,6 +153,8 @@ CONTROLS: tuple[Slider | Switch | Button, ...] = (
 )  # fmt: skip
 """In the order in which they are shown."""
 _CONTROLS = {control.name: control for control in CONTROLS}
+_NOT_ON_PAGE = {"info", "quit"}
+"""Keys of the window; full screen and help are the page's own."""
 
 PICKED = 9
 """Styles that have a digit of their own."""
@@ -279,10 +281,14 @@ class Controls:
         raise ControlError(f"there is no setting {name!r}; there are {known}")
 
 
-def key_help() -> list[tuple[str, str]]:
-    """Every key and what it does, for the window's help and the README."""
+def key_help(*, page: bool = False) -> list[tuple[str, str]]:
+    """Every key and what it does, for the window's help, the page's, which has fewer, and the README."""
     shown = {"left": "←", "right": "→", "escape": "Esc", "-": "−"}  # noqa: RUF001  # a real minus
-    lines = [(" ".join(shown.get(k, k) for k in c.keys), c.label) for c in CONTROLS]
+    lines = [
+        (" ".join(shown.get(k, k) for k in c.keys), c.label)
+        for c in CONTROLS
+        if not (page and c.name in _NOT_ON_PAGE)
+    ]
     lines.insert(2, (f"1–{PICKED}", "That style"))  # noqa: RUF001
     return lines
 

@@ -32,7 +32,7 @@ import numpy as np
 from stylize_video.errors import SinkError, StylizeError
 from stylize_video.frame import Frame
 from stylize_video.live.address import DEFAULT_ADDRESS, is_loopback, parse_address, reachable
-from stylize_video.live.controls import CONTROLS, Controls, page_controls
+from stylize_video.live.controls import CONTROLS, Controls, key_help, page_controls
 from stylize_video.live.picture import LivePicture
 from stylize_video.style import read_metadata, read_model
 from stylize_video.text import printable
@@ -134,7 +134,7 @@ class PageServer:
             if number != picture.number:
                 image = picture.image
                 if view == "both":
-                    image = np.vstack([picture.stylized, picture.source])
+                    image = np.vstack([image, picture.source])
                 quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
                 encoded = cv2.imencode(".jpg", _limited(image, 2 if view == "both" else 1), quality)[
                     1
@@ -355,7 +355,7 @@ class _Handler(BaseHTTPRequestHandler):
         if origin and origin.partition("://")[2] != self.headers.get("Host"):
             self._refuse(HTTPStatus.FORBIDDEN, "this page is not ours")
             return
-        if url.path not in ("/set", "/press"):
+        if url.path not in ("/set", "/press", "/key"):
             self._text(HTTPStatus.NOT_FOUND, "there is nothing here")
             return
         try:
@@ -370,13 +370,15 @@ class _Handler(BaseHTTPRequestHandler):
         if not (isinstance(asked, dict) and asked.keys() >= {*wanted} and isinstance(asked["name"], str)):
             raise ValueError(f"send one JSON object with {' and '.join(wanted)}")
         name = asked["name"]
-        if any(c.name == name and c.window for c in CONTROLS):
+        if any(c.window and name in (c.keys if path == "/key" else (c.name,)) for c in CONTROLS):
             raise StylizeError("that is for the window alone")
         controls = self.server.page.controls
         if path == "/set":
             controls.set(name, asked["value"])
-        else:
+        elif path == "/press":
             controls.press(name)
+        elif not controls.press_key(name):
+            raise StylizeError(f"nothing is done by the key {name!r}")
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """What the standard library refuses, such as other methods, with the headers of all answers."""
@@ -412,7 +414,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _controls(self, query: Mapping[str, list[str]]) -> None:
         # A name may hold what no text can, as one in bytes that are no UTF-8: its label is to be shown.
         styles = [{"name": name, "label": printable(name)} for name in self.server.page.controls.styles]
-        self._json({"controls": page_controls(), "styles": styles})
+        self._json({"controls": page_controls(), "styles": styles, "keys": key_help(page=True)})
 
     def _state(self, query: Mapping[str, list[str]]) -> None:
         self._json(self.server.page.state())

@@ -183,6 +183,7 @@ def test_help_and_table_name_every_control() -> None:
     table = key_table()
     assert table.count("\n") == len(key_help()) + 1
     assert "| `n` `→` | Next style |" in table
+    assert set(key_help()) - set(key_help(page=True)) == {("i", "Rates and delay"), ("q Esc", "Quit")}
 
 
 def test_the_readme_has_the_keys_that_there_are() -> None:

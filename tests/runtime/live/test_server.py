@@ -117,6 +117,24 @@ def test_frames_are_the_newest_and_come_with_their_source() -> None:
         np.testing.assert_array_equal(picture, stylized)
 
 
+def test_the_page_shows_what_a_snapshot_keeps() -> None:
+    source, stylized = np.full((48, 64, 3), 40, np.uint8), np.full((48, 64, 3), 200, np.uint8)
+    with page() as served:
+        served.controls.set("split", True)
+        served.controls.set("divider", 0.25)
+        served.give(7, source, stylized)
+        both = cv2.imdecode(
+            np.frombuffer(served.ask("GET", "/frame.jpg?view=both")[2], np.uint8), cv2.IMREAD_GRAYSCALE
+        )
+        kept = cv2.imdecode(
+            np.frombuffer(served.ask("GET", "/snapshot.png")[2], np.uint8), cv2.IMREAD_GRAYSCALE
+        )
+    assert both is not None
+    assert kept is not None
+    np.testing.assert_allclose(both[:40, [4, 60]], kept[:40, [4, 60]], atol=4)
+    assert [int(kept[0, x]) for x in (4, 60)] == [40, 200]
+
+
 def test_other_programs_get_a_stream() -> None:
     with page() as served:
         served.give(1, *(np.full((48, 64, 3), v, np.uint8) for v in (40, 200)))
@@ -223,12 +241,18 @@ def test_settings_and_buttons() -> None:
         assert served.post("/press", {"name": "mirror"})[0] == 200
         assert served.post("/press", {"name": "snapshot"})[0] == 200
         assert served.controls.settings == Settings(style="ink", strength=0.25, mirror=True)
-        assert served.controls.take_pressed() == ["snapshot"]
+        for key in ("+", "m", "s", "2"):
+            assert served.post("/key", {"name": key})[0] == 200
+        assert served.controls.settings == Settings(style="photo", strength=0.35)
+        assert served.controls.take_pressed() == ["snapshot", "snapshot"]
         state = json.loads(served.ask("GET", "/state.json")[2])
-        assert state["settings"]["strength"] == 0.25
+        assert state["settings"]["strength"] == 0.35
         shown = json.loads(served.ask("GET", "/controls.json")[2])
         assert shown["styles"] == [{"name": name, "label": name} for name in ("ink", "photo")]
         assert not {"quit", "full_screen", "help"} & {c["name"] for c in shown["controls"]}
+        keys = {key for row in shown["keys"] for key in row[0].split()}
+        assert {"→", "v", "f", "h"} < keys
+        assert not {"q", "Esc", "i"} & keys
         status, headers, thumbnail = served.ask("GET", "/styles/1.jpg")
         assert (status, headers["Content-Type"]) == (200, "image/jpeg")
         assert thumbnail.startswith(b"\xff\xd8")
@@ -250,6 +274,7 @@ def test_settings_and_buttons() -> None:
         ("/press", {"name": "quit"}),
         ("/press", {"name": "explode"}),
         ("/press", {"name": ["quit"]}),
+        *(("/key", {"name": key}) for key in ("q", "h", "f", "i", "escape", "x", "9", "", "strength")),
         ("/set", {"name": "strength", "value": "x" * 5000}),
     ],
 )
@@ -565,7 +590,7 @@ def test_in_a_browser(invert_style: Path, swap_style: Path, tmp_path: Path) -> N
                 inverted = colour(browser, "stylized")
                 original = colour(browser, "original")
                 assert np.abs(np.array(inverted) + original - 255).max() < 40
-                assert browser.run("document.querySelectorAll('.tile').length") >= 3
+                wait_until(lambda: browser.run("document.querySelectorAll('.tile').length") >= 3)
                 browser.click(".tile[name=swap]")
                 wait_until(lambda: text(browser, "#name") == "swap", seconds=60)  # it is tried out first
                 browser.click("#strength")  # in its middle
@@ -591,8 +616,8 @@ def test_styles_of_any_name_have_a_tile(tmp_path: Path) -> None:
     with page("127.0.0.1:0", *names) as served:
         served.give(1, *(np.full((48, 64, 3), v, np.uint8) for v in (40, 200)))
         with Browser(served.server.url, tmp_path / "profile") as browser:
-            wait_until(lambda: browser.run("document.body?.dataset.frame") == "1")
             tiles = "[...document.querySelectorAll('.tile')]"
+            wait_until(lambda: browser.run(f"{tiles}.length") == 5)
             assert browser.run(f"{tiles}.map(t => t.title)") == [
                 *("ink", "photo", "l\\udce9on", names[1], "\\x1b[31mred")
             ]
@@ -685,6 +710,65 @@ def test_the_page_speaks_and_fits(tmp_path: Path) -> None:
             )
             assert 0 <= top < bottom
             assert bottom <= browser.run("document.querySelector('#record').getBoundingClientRect().top")
+
+            phone.update(width=844, height=390)
+            browser.call("Emulation.setDeviceMetricsOverride", **phone)
+            place = "(({top, bottom, right}) => [top, bottom, right])($('stylized').getBoundingClientRect())"
+            wait_until(lambda: 400 < browser.run(place)[2] < 844)
+            browser.run("document.querySelector('#record').scrollIntoView()")
+            for _ in range(2):
+                top, bottom, right = browser.run(place)
+                assert 0 <= top < bottom <= 390
+                assert right <= browser.run("document.querySelector('#record').getBoundingClientRect().left")
+                browser.run("scrollTo(0, 0)")
+
+
+@pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed")
+def test_the_page_has_the_keys_and_the_split_view(tmp_path: Path) -> None:
+    frames = [np.full((360, 640, 3), v, np.uint8) for v in (40, 200)]
+    with page() as served:
+        served.give(1, *frames)
+        with Browser(served.server.url, tmp_path / "profile") as browser:
+            wait_until(lambda: browser.run("document.body?.dataset.frame") == "1")
+            wait_until(lambda: browser.run("document.querySelectorAll('.tile').length") == 2)
+
+            def press(*keys: str) -> None:
+                for key in keys:
+                    typed = {"text": key} if len(key) == 1 else {}
+                    browser.call("Input.dispatchKeyEvent", type="keyDown", key=key, **typed)
+                    browser.call("Input.dispatchKeyEvent", type="keyUp", key=key)
+
+            press("-", "-", "ArrowRight", "v")
+            wait_until(lambda: served.controls.settings == Settings("photo", strength=0.8, split=True))
+            wait_until(lambda: browser.run("$('divider').checkVisibility()"))
+            left, top, width = browser.run(
+                "(({x, y, width}) => [x, y, width])($('stylized').getBoundingClientRect())"
+            )
+            mouse = {"y": top + 20, "button": "left", "buttons": 1, "clickCount": 1}
+            for kind, part in (("mousePressed", 0.5), ("mouseMoved", 0.4), ("mouseMoved", 0.3)):
+                browser.call("Input.dispatchMouseEvent", type=kind, x=left + width * part, **mouse)
+            browser.call("Input.dispatchMouseEvent", type="mouseReleased", x=left + width * 0.3, **mouse)
+            wait_until(lambda: abs(served.controls.settings.divider - 0.3) < 0.01)
+            browser.run("$('strength').focus()")  # whose own keys are the arrows
+            press("ArrowLeft", "v")
+            wait_until(lambda: not served.controls.settings.split)
+            assert served.controls.settings.style == "photo"
+            browser.run("$('mirror').focus()")  # and the space bar is a button's
+            press(" ", "c")
+            wait_until(lambda: served.controls.settings.keep_colors)
+            assert not served.controls.settings.freeze
+
+            press("h")
+            assert browser.run("$('help').open && $('key-list').textContent.includes('Next style')")
+            browser.run("$('with-keys').click()")
+            press("h", "n")
+            assert browser.run("$('help').open")
+            browser.run("$('with-keys').click()")
+            press("h")
+            assert not browser.run("$('help').open")
+            press("f")
+            wait_until(lambda: browser.run("document.fullscreenElement?.id") == "stage")
+            assert served.controls.settings.style == "photo"
 
 
 def text(browser: Browser, selector: str) -> str:
