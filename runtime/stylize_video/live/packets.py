@@ -36,7 +36,7 @@ _JOIN_SECONDS = 1.0
 _FORGOTTEN = 0.005
 """Of a second each second: by so much a stream's clock may be slower than ours without being late."""
 _OTHER_CLOCK_SECONDS = 10.0
-"""A stream that is that late, or early, has begun to count time anew."""
+"""A stream that is that late has begun to count time anew."""
 
 
 class AllPackets:
@@ -61,16 +61,17 @@ class StreamClock:
 
     def __init__(self) -> None:
         self._offset: float | None = None
-        self._last = 0.0
+        self._last = self._last_stamp = 0.0
 
     def note(self, stamp: float, now: float) -> None:
         """A packet with the time stamp ``stamp`` came ``now``, both in seconds."""
         offset = now - stamp
-        if self._offset is None or abs(offset - self._offset) > _OTHER_CLOCK_SECONDS:
-            self._offset = offset
+        is_late = self._offset is not None and offset - self._offset < _OTHER_CLOCK_SECONDS
+        if self._offset is None or not is_late or stamp < self._last_stamp:
+            self._offset = offset  # of another time line
         else:
             self._offset = min(offset, self._offset + _FORGOTTEN * (now - self._last))
-        self._last = now
+        self._last, self._last_stamp = now, stamp
 
     def sent_at(self, stamp: float, came_at: float) -> float:
         """When the packet with this time stamp was sent, as far as is known by now."""
@@ -155,8 +156,8 @@ class Backlog:
         return self._stream_clock.sent_at(waiting.stamp, waiting.came_at)
 
     def _stamp_of(self, packet: av.Packet[av.VideoStream]) -> float | None:
-        stamp = packet.pts if packet.dts is None else packet.dts
-        return float(stamp * packet.time_base) if self._is_timed and stamp is not None else None
+        """Of decoding, which does not go back."""
+        return float(packet.dts * packet.time_base) if self._is_timed and packet.dts is not None else None
 
     def _seconds(self) -> float:
         """How long sending took what waits."""
