@@ -17,6 +17,7 @@ from stylize_video_train.losses import (
     content_loss,
     gram_matrix,
     moments,
+    out_of_range,
     style_loss,
     total_variation,
 )
@@ -187,6 +188,12 @@ def test_total_variation_matches_a_slow_reference() -> None:
     assert total_variation(torch.full((1, 3, 8, 8), 0.3)) == 0
 
 
+def test_what_is_cut_off() -> None:
+    picture = torch.tensor([-0.5, 0.0, 0.25, 1.0, 1.25, 3.0]).reshape(1, 1, 2, 3)
+    assert out_of_range(picture).item() == pytest.approx((0.25 + 0.0625 + 4) / 6)
+    assert out_of_range(picture.clamp(0, 1)) == 0
+
+
 def test_gradients_agree_with_finite_differences() -> None:
     target = leaf(2, 3, 3, 4, seed=5).detach()
     assert torch.autograd.gradcheck(moments, leaf(2, 3, 3, 4))
@@ -196,6 +203,7 @@ def test_gradients_agree_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda v: content_loss(v, target), x)
     assert torch.autograd.gradcheck(lambda v: style_loss(gram_matrix(v), gram), x)
     assert torch.autograd.gradcheck(total_variation, x)
+    assert torch.autograd.gradcheck(out_of_range, x)
 
 
 # --- Style pooled over pictures --------------------------------------------------------

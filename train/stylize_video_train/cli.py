@@ -47,6 +47,7 @@ _SETTINGS = (
     _Setting(_LOSSES, "style_weight", "Style against content.", shown="calibrated to --style-balance"),
     _Setting(_LOSSES, "content_weight", "Higher keeps more of the photo."),
     _Setting(_LOSSES, "tv_weight", "Total variation: higher is smoother."),
+    _Setting(_LOSSES, "range_weight", "Against white and black without drawing."),
     _Setting(_LOSSES, "style_statistics", "What style is at a layer: moments, or gram (Johnson et al.)."),
     _Setting(_LOSSES, "style_scales", "Sizes at which style is compared, the first one in a --window."),
     _Setting(

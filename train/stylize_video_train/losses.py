@@ -110,6 +110,11 @@ def total_variation(pictures: Tensor) -> Tensor:
     return vertical + horizontal
 
 
+def out_of_range(pictures: Tensor) -> Tensor:
+    """Mean square of what pixels lie outside of 0..1, which a picture loses: white and black without drawing."""
+    return (pictures - pictures.clamp(0, 1)).square().mean()
+
+
 class StyleTerm(nn.Module):
     """Style loss at one layer: the mean of its statistics' distances from those of the style picture.
 

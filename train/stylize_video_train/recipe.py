@@ -100,6 +100,7 @@ _BEFORE_CHOICES: Mapping[str, Any] = {
     "noise": 4 / 255,
     "grain": 1,
     "ema_decay": 0.0,
+    "range_weight": 0.0,
 }
 """What recipes were trained with that lack these fields: they were written before the fields existed."""
 
@@ -143,6 +144,8 @@ class Recipe:
     A painting far from photos (night, ink on paper) gets a lower style weight by it, so that
     its style does not drown the picture."""
     tv_weight: float = 0.5
+    range_weight: float = 200.0
+    """Of :func:`stylize_video_train.losses.out_of_range`. Bright paintings ask for lights beyond white."""
     steadiness_weight: float = 50.0
     noise: float = 8 / 255
     """Largest standard deviation of the noise that a style must not answer to, of pixels from 0 to 1."""
@@ -237,7 +240,7 @@ class Recipe:
         for name in ("steps", "batch", "accumulate", "style_size", "style_balance", "grain", *rates):
             if not getattr(self, name) > 0:
                 raise RecipeError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("content_weight", "style_weight", "tv_weight", "steadiness_weight"):
+        for name in ("content_weight", "style_weight", "tv_weight", "range_weight", "steadiness_weight"):
             if not (getattr(self, name) or 0) >= 0:
                 raise RecipeError(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name in ("identity_share", "freeze_norm_at"):

@@ -17,7 +17,7 @@ from stylize_video.errors import first_line
 from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
 from stylize_video_train.data import ContentFolder
 from stylize_video_train.errors import TrainingDivergedError, TrainingError
-from stylize_video_train.losses import PerceptualLoss, total_variation
+from stylize_video_train.losses import PerceptualLoss, out_of_range, total_variation
 from stylize_video_train.motion import MovingPair
 from stylize_video_train.networks import StyleNetwork, build_network
 from stylize_video_train.optimizer import NetworkOptimizer
@@ -153,6 +153,7 @@ class TrainingState:
             recipe.content_weight * content
             + (recipe.style_weight or 0) * style
             + recipe.tv_weight * total_variation(first)
+            + recipe.range_weight * out_of_range(first)
             + recipe.steadiness_weight * steadiness
         )
         return {"content": content, "style": style, "steadiness": steadiness, "total": total}
