@@ -267,7 +267,8 @@ def stylize_video(
             codec, crf, preset, bitrate, alpha=alpha, encoder=encoder, pipe=pipe_format or Encoding.pipe
         )
         if not batch.many and not is_picture(source):
-            check_target(target, Path(label_of(source)), encoding=encoding, overwrite=overwrite)
+            may_be_there = overwrite or resume  # then it is what an interrupted run finished
+            check_target(target, Path(label_of(source)), encoding=encoding, overwrite=may_be_there)
         options = Options(
             look=Look(strength, keep_colors),
             smooth=check_smooth(smooth),
@@ -286,6 +287,13 @@ def stylize_video(
         )
         if not batch.many and isinstance(source, Path) and is_picture(source):
             check_for_picture(source, options)
+        if batch.left_out and not quiet:
+            found = batch.left_out + len(batch.files)
+            say(f"left out, since made of other inputs: {batch.left_out} of {found}")
+        if resume and not overwrite:
+            batch = replace(batch, files=_without_finished(batch.files, quiet=quiet))
+            if not batch.files:
+                return
         if resolve_device(device).kind == "cpu":
             limit_memory()
         session = open_session(
@@ -297,11 +305,6 @@ def stylize_video(
             check=try_out,
         )
         interrupt_on_termination()
-        if batch.left_out and not quiet:
-            found = batch.left_out + len(batch.files)
-            say(f"left out, since made of other inputs: {batch.left_out} of {found}")
-        if batch.many and resume and not overwrite:
-            batch = replace(batch, files=_without_finished(batch.files, quiet=quiet))
         if ray is not None and not _is_for_this_machine(batch.files, options, quiet=quiet):
             _stylize_on_cluster(batch.files, session, options, ray, quiet=quiet)
         else:
@@ -325,7 +328,7 @@ def _stylize_here(batch: Batch, session: StyleSession, options: Options, *, quie
 
 
 def _without_finished(files: list[tuple[Source, Path]], *, quiet: bool) -> list[tuple[Source, Path]]:
-    """What an interrupted batch has still to do."""
+    """What an interrupted run has still to do."""
     if not quiet:
         for _, target in files:
             if target.exists():
@@ -338,7 +341,7 @@ def _is_for_this_machine(files: list[tuple[Source, Path]], options: Options, *, 
     from stylize_video.cluster import why_here
 
     reasons = [why_here(source, target, options) for source, target in files]
-    if not reasons or not all(reasons):
+    if not all(reasons):
         return False
     if not quiet:
         say(f"all on this machine, without the cluster: {reasons[0]}")

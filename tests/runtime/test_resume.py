@@ -265,6 +265,33 @@ def test_a_batch_goes_on_where_it_was(
     assert len(video_times(tmp_path / "b.invert.mp4")) == 12
 
 
+@pytest.mark.parametrize("names", [["a.mp4"], ["a.mp4", "b.mp4"]])
+@pytest.mark.parametrize("ray", [[], ["--ray", "local"]], ids=["here", "cluster"])
+def test_what_is_done_opens_no_style(
+    names: list[str],
+    ray: list[str],
+    command_here: Command,
+    invert_style: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kill may come after the last file is in its place; a loop around --resume ends all the same."""
+    monkeypatch.chdir(tmp_path)
+    for name in names:
+        Path(name).write_bytes(b"a video")
+        Path(name).with_suffix(".invert.mp4").write_bytes(b"done before")
+    monkeypatch.setattr("stylize_video.variants.open_session", pytest.fail)
+    done = command_here("stylize-video", *names, "-s", invert_style, "--resume", *ray)
+    there = [f"{Path(name).with_suffix('.invert.mp4')} is there already" for name in names]
+    assert (done.returncode, done.stderr.splitlines()) == (0, there)
+
+
+def test_the_source_is_no_result_that_is_done(command: Command, clip: Path, invert_style: Path) -> None:
+    refused = command("stylize-video", clip, "-s", invert_style, "-o", clip, "--resume")
+    assert refused.returncode == 2
+    assert "is the source itself" in refused.stderr
+
+
 # --- what is noticed ---------------------------------------------------------------------------
 
 
