@@ -5,18 +5,23 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from stylize_video.errors import SourceError
 from stylize_video.live.cameras import (
     Camera,
+    CameraReader,
     CameraRequest,
     camera_problem,
     list_cameras,
     parse_camera,
 )
+from stylize_video.source import VideoSource
 
 
 @pytest.fixture
@@ -32,6 +37,29 @@ def machine(tmp_path: Path) -> tuple[Path, Path]:
             (descriptions / f"video{number}" / "index").write_text(f"{index}\n")
     (devices / "videodriver").write_text("")
     return devices, descriptions
+
+
+def test_a_camera_gives_each_frame_and_its_age_with_decoding(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV takes a file for a camera too."""
+
+    class SlowToDecode(cv2.VideoCapture):
+        def retrieve(self, *arguments: object) -> tuple[bool, np.ndarray]:  # type: ignore[override]
+            time.sleep(0.02)
+            decoded, image = super().retrieve()
+            return decoded, np.asarray(image)
+
+    monkeypatch.setattr(cv2, "VideoCapture", SlowToDecode)
+    reader = CameraReader(str(clip), CameraRequest())
+    with VideoSource(clip) as video:
+        for number, frame in enumerate(video):
+            item = reader.read()
+            assert item is not None
+            np.testing.assert_array_equal(item.image, frame.image)
+            assert number == 0 or item.age >= 0.02
+    assert reader.read() is None
+    reader.close()
 
 
 def test_cameras_are_listed_by_index_with_their_names(machine: tuple[Path, Path]) -> None:
