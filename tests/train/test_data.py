@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from stylize_video import quiet
 from stylize_video_train import data
 from stylize_video_train.data import ContentFolder, DataError, read_picture, resize_short_side
 from support import draw_picture
@@ -126,8 +128,13 @@ def test_damaged_and_tiny_pictures_are_skipped_and_counted(
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif"])
 @pytest.mark.parametrize("share", [0.3, 0.98])
 def test_pictures_whose_end_is_missing_are_skipped_in_silence(
-    suffix: str, share: float, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    suffix: str,
+    share: float,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(quiet, "_is_command", True)
     save(tmp_path / f"whole{suffix}", width=120, height=90)
     content = (tmp_path / f"whole{suffix}").read_bytes()
     (tmp_path / f"broken{suffix}").write_bytes(content[: int(share * len(content))])
@@ -213,6 +220,17 @@ def test_previews_of_trainings_are_no_photos(photos: Path) -> None:
     save(photos / "painting.preview.png")
     after = ContentFolder(photos, size=40)
     assert (after.paths, after.fingerprint()) == (before.paths, before.fingerprint())
+
+
+def test_what_is_hidden_is_no_photo(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the preview that a killed training was writing, nor macOS's notes on files."""
+    before = ContentFolder(photos, size=16).fingerprint()
+    shutil.copy(next(photos.rglob("*.png")), photos / ".a.preview.k3j2h1g0.png")
+    (photos / "._0.jpg").write_bytes(b"Mac OS X")
+    (photos / ".thumbnails").mkdir()
+    shutil.copy(next(photos.rglob("*.png")), photos / ".thumbnails" / "a.png")
+    assert ContentFolder(photos, size=16).fingerprint() == before
+    assert not caplog.records
 
 
 def test_pictures_of_kinds_that_are_not_read_are_told(photos: Path, caplog: pytest.LogCaptureFixture) -> None:

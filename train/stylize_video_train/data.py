@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from stylize_video.errors import SourceError, StylizeError
+from stylize_video.machine import cores
 from stylize_video.pictures import PICTURES, read_pixels
 from stylize_video.quiet import quiet_stderr
 from stylize_video_train.outputs import PREVIEW_ENDING
@@ -77,7 +78,8 @@ class ContentFolder(Dataset[Tensor]):
     """Endless random square crops ``[3, size, size]`` of the pictures below a folder.
 
     Args:
-        folder: searched recursively, links to folders too; files called ``*.preview.png`` are left out.
+        folder: searched recursively, links to folders too; what is hidden and files called
+            ``*.preview.png`` are left out.
         size: side of the crops in pixels.
         seed: decides order, zoom, place and mirroring.
         zoom: the picture's short side is scaled to between these multiples of ``size``; every
@@ -107,7 +109,8 @@ class ContentFolder(Dataset[Tensor]):
         # What trainings leave there is no photo.
         files = [path for path in _files_below(folder) if not path.name.endswith(PREVIEW_ENDING)]
         found = sorted(path for path in files if path.suffix.lower() in PICTURES)
-        with quiet_stderr(), ThreadPoolExecutor() as pool:  # decoders work outside of the interpreter's lock
+        # Decoders work outside of the interpreter's lock.
+        with quiet_stderr(), ThreadPoolExecutor(cores()) as pool:
             problems = list(pool.map(_problem, found))
         for problem in filter(None, problems):
             _log.warning("skipped: %s", problem)
@@ -174,7 +177,10 @@ class ContentFolder(Dataset[Tensor]):
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
-    """All files in ``folder`` and the folders in it; one that links lead to again is searched once."""
+    """All files in ``folder`` and the folders in it; one that links lead to again is searched once.
+
+    Not those that are hidden: they are half-written previews, macOS's notes on files, thumbnails.
+    """
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         status = Path(parent).stat()
@@ -182,7 +188,9 @@ def _files_below(folder: Path) -> Iterator[Path]:
             folders.clear()
             continue
         seen.add((status.st_dev, status.st_ino))
-        yield from (path for name in names if (path := Path(parent, name)).is_file())
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = (Path(parent, name) for name in names if not name.startswith("."))
+        yield from (path for path in shown if path.is_file())
 
 
 def _part(picture: np.ndarray, top: float, left: float, side: float) -> np.ndarray:
@@ -209,7 +217,7 @@ def _decode(path: Path) -> np.ndarray:
     try:
         return cv2.cvtColor(read_pixels(path), cv2.COLOR_BGR2RGB)
     except SourceError as error:
-        raise DataError(str(error)) from error
+        raise DataError(str(error) if path.exists() else f"the photo {path} is gone") from error
 
 
 def _to_tensor(picture: np.ndarray) -> Tensor:
