@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
+from stylize_video.machine import cores
 from stylize_video_train.data import ContentFolder
 from stylize_video_train.errors import TrainingError
 from stylize_video_train.interruption import ignore_signals
@@ -25,18 +25,11 @@ def batches(
             f"a batch of {recipe.batch} cannot be shared equally: {process_count()} processes,"
             f" {recipe.accumulate} parts"
         )
-    size = recipe.batch // pieces
-    order = [
-        list(range(start, start + size))
-        for step in range(done, recipe.steps)
-        for part in range(recipe.accumulate)
-        for start in [step * recipe.batch + (part * process_count() + process_index()) * size]
-    ]
     # Workers decode ahead of the network; the order does not depend on how many there are.
-    workers = 1 if device == "cpu" else min(8, os.cpu_count() or 1)
+    workers = 1 if device == "cpu" else min(8, cores())
     loader = DataLoader(
         folder,
-        batch_sampler=order,
+        batch_sampler=_Order(recipe, done, recipe.batch // pieces),
         num_workers=workers,
         prefetch_factor=4,
         worker_init_fn=ignore_signals,
@@ -44,3 +37,20 @@ def batches(
     iterator = iter(loader)
     for _ in range(done, recipe.steps):
         yield [next(iterator) for _ in range(recipe.accumulate)]
+
+
+class _Order(Sampler[list[int]]):
+    """This process's samples, ``size`` for each part of every step after ``done``, in their order."""
+
+    def __init__(self, recipe: Recipe, done: int, size: int) -> None:
+        self._recipe, self._done, self._size = recipe, done, size
+
+    def __len__(self) -> int:
+        return (self._recipe.steps - self._done) * self._recipe.accumulate
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for step in range(self._done, self._recipe.steps):
+            for part in range(self._recipe.accumulate):
+                place = (part * process_count() + process_index()) * self._size
+                start = step * self._recipe.batch + place
+                yield list(range(start, start + self._size))

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import multiprocessing
+import tracemalloc
+from contextlib import closing
+
+import cv2
+import pytest
+import torch
+
+from stylize_video_train import batches as batches_module
+from stylize_video_train.batches import batches
+from stylize_video_train.data import ContentFolder
+from stylize_video_train.recipe import Recipe
+from support import draw_picture
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> ContentFolder:
+    photos = tmp_path_factory.mktemp("photos")
+    for index in range(3):
+        cv2.imwrite(str(photos / f"{index}.png"), draw_picture(index, 48, 40))
+    return ContentFolder(photos, size=16)
+
+
+def test_every_step_has_its_samples_in_parts(folder: ContentFolder) -> None:
+    recipe = Recipe(steps=3, batch=4, accumulate=2)
+    with closing(batches(folder, recipe, done=1, device="cpu")) as steps:
+        seen = [torch.cat(list(parts)) for parts in steps]
+    assert len(seen) == 2
+    for step, pictures in enumerate(seen, start=1):
+        assert torch.equal(pictures, torch.stack([folder[4 * step + k] for k in range(4)]))
+
+
+def test_a_long_training_needs_no_more_memory(folder: ContentFolder) -> None:
+    tracemalloc.start()
+    try:
+        with closing(batches(folder, Recipe(steps=10**6), done=0, device="cpu")) as steps:
+            next(steps)
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_gpus_workers_are_as_many_as_there_are_cores(
+    folder: ContentFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "cores", lambda: 2)
+    with closing(batches(folder, Recipe(steps=2), done=0, device="cuda")) as steps:
+        next(steps)
+        assert len(multiprocessing.active_children()) == 2
