@@ -42,6 +42,12 @@ def test_a_file_sets_what_it_names_and_nothing_else(config: Path) -> None:
     assert isinstance(recipe.learning_rate, float)
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """Windows' Notepad writes one."""
+    (tmp_path / "a.toml").write_text("steps = 3", encoding="utf-8-sig")
+    assert read_config(tmp_path / "a.toml") == {"steps": 3}
+
+
 def test_options_override_the_file(config: Path) -> None:
     recipe = _recipe({"steps": 10, "network": {"width": 16}}, config=config, resumed=None)
     assert (recipe.steps, recipe.network.kind, recipe.network.width) == (10, "transformer", 16)
@@ -60,6 +66,11 @@ def test_every_field_can_be_set_from_what_a_recipe_stores() -> None:
         ({"qqqqqqqq": 3}, "known: "),
         ({"steps": "many"}, "whole number"),
         ({"steps": True}, "whole number"),
+        ({"learning_rate": 10**400}, "learning_rate has a number that is too large"),
+        ({"style_weight": 10**400}, "style_weight has a number that is too large"),
+        ({"layer_weights": [10**400]}, "layer_weights has a number that is too large"),
+        ({"network": {"pixel_range": 255}}, "pixel_range is a setting of the network transformer alone"),
+        ({"network": {"kind": "transformer", "head": 8}}, "head is a setting of the network realtime alone"),
         ({"steps": 2.5}, "whole number"),
         ({"learning_rate": "fast"}, "learning_rate must be a number"),
         ({"style_weight": "heavy"}, "'auto'"),

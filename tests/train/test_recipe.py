@@ -88,6 +88,10 @@ def test_recipes_from_before_a_choice_are_read_as_what_they_were(
         ({"layer_weights": (math.inf, 1.0, 1.0)}, "layer_weights must be finite"),
         ({"content_scale": 0.25}, "one of style_scales"),
         ({"style_scales": ()}, "style_scales"),
+        ({"style_scales": (0.5, 0.5)}, "style_scales must differ"),
+        ({"layer_weights": (1e308, 1e308, 1e308)}, "layer_weights must be 0 or more with a finite sum"),
+        ({"steps": 10**10}, "steps must be at most 10000000"),
+        ({"batch": 10**6}, "batch must be at most 4096"),
     ],
 )
 def test_values_out_of_range_are_errors(values: dict[str, Any], words: str) -> None:

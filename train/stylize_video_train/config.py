@@ -23,6 +23,7 @@ from typing import Any
 from stylize_video_train.recipe import NetworkConfig, Recipe, RecipeError, typed
 
 _TRANSFORMER_BLOCKS = 5
+_OF_ONE_KIND = {"head": "realtime", "pixel_range": "transformer"}
 _OPTIONS_ALONE = frozenset({"content", "output", "feature_weights", "device", "report", "tensorboard"})
 """What train-style is told about a training that is no part of its recipe."""
 
@@ -34,7 +35,7 @@ def read_config(path: Path) -> dict[str, Any]:
         RecipeError: the file is missing or no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -68,6 +69,10 @@ def _network(network: NetworkConfig, values: object, source: str) -> NetworkConf
         changes[name] = _typed(name, value, getattr(defaults, name), source)
     if changes.get("kind", network.kind) == "transformer" != network.kind:
         changes.setdefault("blocks", _TRANSFORMER_BLOCKS)
+    kind = changes.get("kind", network.kind)
+    for name, only in _OF_ONE_KIND.items():
+        if name in changes and changes[name] != getattr(defaults, name) and kind != only:
+            raise RecipeError(f"{source}: {name} is a setting of the network {only} alone")
     try:
         return replace(network, **changes)
     except ValueError as error:

@@ -111,7 +111,7 @@ def total_variation(pictures: Tensor) -> Tensor:
 
 
 def out_of_range(pictures: Tensor) -> Tensor:
-    """Mean square of what pixels lie outside of 0..1, which a picture loses: white and black without drawing."""
+    """Mean square of how far pixels lie outside of 0..1, which a picture loses: plain white and black."""
     return (pictures - pictures.clamp(0, 1)).square().mean()
 
 

@@ -25,7 +25,8 @@ LISTS_OF_TEXT = frozenset({"style_layers"})
 LISTS_OF_NUMBERS = frozenset({"layer_weights", "style_scales", "zoom", "contrast"})
 
 _MOST_CHANNELS, _MOST_BLOCKS = 1024, 128
-"""Networks beyond are the work of a slip, or of a file that wants all memory."""
+_MOST_STEPS, _MOST_PICTURES = 10**7, 2**12
+"""What is beyond is the work of a slip, or of a file that wants all memory."""
 
 
 class RecipeError(StylizeError):
@@ -164,8 +165,8 @@ class Recipe:
     batch: int = 4
     """Pictures in a step, over all processes and parts."""
     accumulate: int = 1
-    """Compute a step in this many parts, to save memory. Batch normalisation and pooled
-    style then see one part at a time."""
+    """Compute a step in this many parts, to save memory. Batch normalisation, pooled style and the energy
+    of the content then see one part at a time."""
     steps: int = 1800
     start: str = AUTO_START
     """The weights to start from: a checkpoint, ``bundled`` or ``none``; ``auto`` takes the bundled
@@ -240,6 +241,9 @@ class Recipe:
         for name in ("steps", "batch", "accumulate", "style_size", "style_balance", "grain", *rates):
             if not getattr(self, name) > 0:
                 raise RecipeError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name, most in (("steps", _MOST_STEPS), ("batch", _MOST_PICTURES)):
+            if getattr(self, name) > most:
+                raise RecipeError(f"{name} must be at most {most}, got {getattr(self, name)}")
         for name in ("content_weight", "style_weight", "tv_weight", "range_weight", "steadiness_weight"):
             if not (getattr(self, name) or 0) >= 0:
                 raise RecipeError(f"{name} must be 0 or more, got {getattr(self, name)}")
@@ -266,16 +270,19 @@ class Recipe:
             raise RecipeError(f"brightness must be from 0 to below 1, got {self.brightness}")
         if not 0 < self.window <= 1:
             raise RecipeError(f"window must be above 0 and at most 1, got {self.window}")
-        if not self.style_scales or not all(0 < scale <= 1 for scale in self.style_scales):
-            raise RecipeError(f"style_scales must be above 0 and at most 1, got {self.style_scales}")
+        scales = set(self.style_scales)
+        if not scales or len(scales) < len(self.style_scales) or not all(0 < scale <= 1 for scale in scales):
+            raise RecipeError(f"style_scales must differ, be above 0 and at most 1, got {self.style_scales}")
         if self.content_scale not in self.style_scales:
             raise RecipeError(
                 f"content_scale must be one of style_scales {self.style_scales}, got {self.content_scale}"
             )
         if any(not weight >= 0 for weight in self.layer_weights) or (
-            self.layer_weights and not sum(self.layer_weights) > 0
+            self.layer_weights and not 0 < sum(self.layer_weights) < math.inf
         ):
-            raise RecipeError(f"layer_weights must be 0 or more and not all 0, got {self.layer_weights}")
+            raise RecipeError(
+                f"layer_weights must be 0 or more with a finite sum above 0, got {self.layer_weights}"
+            )
         if self.precision not in ("auto", "fp32", "bf16"):
             raise RecipeError(f"precision must be auto, fp32 or bf16, got {self.precision}")
         if self.style_statistics not in ("moments", "gram"):
@@ -337,6 +344,13 @@ def typed(name: str, value: object, default: object) -> Any:
     Raises:
         RecipeError: it is of another type.
     """
+    try:
+        return _typed(name, value, default)
+    except OverflowError as error:
+        raise RecipeError(f"{name} has a number that is too large to compute with") from error
+
+
+def _typed(name: str, value: object, default: object) -> Any:
     if name in LISTS_OF_TEXT or name in LISTS_OF_NUMBERS:
         text = name in LISTS_OF_TEXT
         if isinstance(value, list | tuple) and all(

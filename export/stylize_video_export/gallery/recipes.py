@@ -78,7 +78,7 @@ def read_recipes(folder: Path, pictures: Path, names: Sequence[str] = ()) -> lis
 
 def _read(path: Path, pictures: Path) -> GalleryRecipe:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path} is no recipe that can be read: {error}") from error
     about = content.get("style", {})
