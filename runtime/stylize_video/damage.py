@@ -84,5 +84,5 @@ def goes_on_after(name: str, pts: int) -> bool:
             return False
         with contextlib.suppress(av.error.FFmpegError):
             container.seek(pts, stream=stream)
-        return any(p.pts is not None and p.pts > pts for p in container.demux(stream))
+        return any(p.pts is not None and p.pts > pts for p in all_packets(container, stream))
     return False

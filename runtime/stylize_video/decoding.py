@@ -19,16 +19,12 @@ from stylize_video.files import for_ffmpeg
 from stylize_video.filters import Filter, FilterChain, deinterlacing
 from stylize_video.frame import TimedFrame
 from stylize_video.joins import Joins
-from stylize_video.probe import Probe, all_packets, video_stream
+from stylize_video.orientation import UPRIGHT, turned
+from stylize_video.probe import Probe, all_packets, orientation_of, video_stream
 from stylize_video.quiet import quiet_stderr
 
 _SAMPLED = 8
 """Every so many rows and columns of a picture tell it from the one before."""
-
-
-def quarter_turns(frame: av.VideoFrame) -> int:
-    """How often to turn a decoded frame by 90 degrees, counterclockwise, so that it is upright."""
-    return -(frame.rotation // -90) % 4
 
 
 def _step(facts: Probe) -> int:
@@ -176,19 +172,19 @@ class PyAvReader:
 
     def _decode(self) -> Generator[TimedFrame]:
         chain = FilterChain(self._filters) if self._filters else None
-        turns, deinterlaces = 0, False
+        orientation, deinterlaces = UPRIGHT, False
         for frame in self._stamped(self._frames()):
             if frame.interlaced_frame and not deinterlaces:
                 deinterlaces = True
                 for ready in chain.flush() if chain else ():
-                    yield self._timed(ready, turns)
+                    yield self._timed(ready, orientation)
                 chain = FilterChain((deinterlacing, *self._filters))
-            turns = quarter_turns(frame)
+            orientation = orientation_of(frame)
             for ready in chain.apply(frame) if chain else (frame,):
-                yield self._timed(ready, turns)
+                yield self._timed(ready, orientation)
         if chain:
             for ready in chain.flush():
-                yield self._timed(ready, turns)
+                yield self._timed(ready, orientation)
 
     def _frames(self) -> Iterator[av.VideoFrame]:
         packets = self._packets()
@@ -205,7 +201,7 @@ class PyAvReader:
         if self._shared:
             return self._shared.demux(self._stream)
         if not self._facts.jumps:
-            return self._container.demux(self._stream)
+            return all_packets(self._container, self._stream)
         packets = Joins().in_one_time(all_packets(self._container))  # the other streams tell of joins too
         index = self._stream.index
         return (cast("av.Packet[av.VideoStream]", p) for p in packets if p.stream.index == index)
@@ -224,11 +220,11 @@ class PyAvReader:
             expected = frame.pts + self._step
             yield frame
 
-    def _timed(self, frame: av.VideoFrame, turns: int) -> TimedFrame:
+    def _timed(self, frame: av.VideoFrame, orientation: int) -> TimedFrame:
         # A filter may count time in other units.
         pts = round((frame.pts or 0) * (frame.time_base or self._time_base) / self._time_base)
         picture = self._reformatter.reformat(frame, format="bgra" if self._alpha else "bgr24", threads=1)
-        pixels = np.rot90(picture.to_ndarray(), turns)
+        pixels = turned(picture.to_ndarray(), orientation)
         image = np.ascontiguousarray(pixels[..., :3], np.uint8)
         alpha = np.ascontiguousarray(pixels[..., 3], np.uint8) if self._alpha else None
         return TimedFrame(pts, image, alpha)

@@ -10,11 +10,13 @@ from typing import Any
 
 import av
 import av.error
+from av.sidedata.sidedata import Type
 
 from stylize_video.bounds import MAX_SIDE, MAX_VIDEO_PIXELS
 from stylize_video.colors import ColorTags
 from stylize_video.errors import SourceError, reason
 from stylize_video.files import for_ffmpeg
+from stylize_video.orientation import UPRIGHT, is_mirrored, of_display_matrix
 
 _DOLBY_VISION_ONLY = ("dvh1", "dvhe", "dvav", "dva1", "dav1")
 """Tags of Dolby Vision without a base that other decoders show rightly."""
@@ -43,8 +45,9 @@ class Probe:
     ticks frames are, as FFmpeg guesses from the first ones. ``timed`` says that the container stores when
     frames are shown, and not only their order; ``jumps`` that its times may begin anew on the
     way, as in broadcasts put one behind the other; ``end_pts`` when the last of them is over,
-    where that is told and the file does not break off before; ``rgb`` that pixels are coded as
-    RGB, ``deep`` that they have more than 8 bits, and ``alpha`` that they have transparency.
+    where that is told and the file does not break off before; ``mirrored`` that turning alone
+    does not make its pictures upright; ``rgb`` that pixels are coded as RGB, ``deep`` that they
+    have more than 8 bits, and ``alpha`` that they have transparency.
     """
 
     width: int
@@ -58,6 +61,7 @@ class Probe:
     colors: ColorTags
     pixel_aspect: Fraction
     interlaced: bool
+    mirrored: bool
     codec: str
     timed: bool
     jumps: bool
@@ -104,9 +108,16 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
     pixels, flags = codec.format, container.format.flags
     timed = not flags & NO_TIME_STAMPS and container.format.name not in _UNTIMED
     jumps = bool(flags & TIMES_MAY_JUMP)
+    width, height = codec.width, codec.height
+    colors = ColorTags(
+        int(codec.colorspace), int(codec.color_primaries), int(codec.color_trc), int(codec.color_range)
+    )  # as the container says; a decoder puts its own in their place
     # In this order: the first reads on from where the container is, which the others change.
     start = (stream.start_time or 0) if timed or not seekable else _first_dts(container, stream)
-    interlaced = _is_interlaced(container, stream, seekable=seekable)
+    field_order = int(codec.field_order)
+    first = _first_frame(container, stream) if seekable else None
+    # DV and others say so in each frame alone.
+    interlaced = field_order in _INTERLACED if field_order or first is None else first.interlaced_frame
     time_base = stream.time_base or Fraction(1, 90_000)
     rates = (stream.average_rate, stream.guessed_rate)
     rate = next((rate for rate in rates if rate and rate <= _FASTEST), Fraction(25))
@@ -117,19 +128,18 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
             seconds -= start * time_base
         count = max(0, round(seconds * rate)) or None
     return Probe(
-        width=codec.width,
-        height=codec.height,
+        width=width,
+        height=height,
         time_base=time_base,
         start_pts=start,
         end_pts=None if jumps else _end(container, stream, start, seekable=seekable),
         rate=rate,
         base_rate=stream.guessed_rate,
         frame_count=count,
-        colors=ColorTags(
-            int(codec.colorspace), int(codec.color_primaries), int(codec.color_trc), int(codec.color_range)
-        ),
+        colors=colors,
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
         interlaced=interlaced,
+        mirrored=first is not None and is_mirrored(orientation_of(first)),
         codec=codec.name,
         timed=timed,
         jumps=jumps,
@@ -157,15 +167,17 @@ def _end(
     return end if reached >= end * (stream.time_base or 1) - _SHORT else None
 
 
-def _is_interlaced(container: av.container.InputContainer, stream: av.VideoStream, *, seekable: bool) -> bool:
-    order = int(stream.codec_context.field_order)
-    if order or not seekable:
-        return order in _INTERLACED
-    try:  # DV and others say so in each frame alone
+def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:
+    with contextlib.suppress(av.error.FFmpegError, IndexError):  # see all_packets
         container.seek(0)
-        return next((frame.interlaced_frame for frame in container.decode(stream)), False)
-    except av.error.FFmpegError:
-        return False
+        return next(container.decode(stream), None)
+    return None
+
+
+def orientation_of(frame: av.VideoFrame) -> int:
+    """How a decoded frame has to be turned and mirrored, in EXIF's numbers."""
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    return UPRIGHT if matrix is None else of_display_matrix(bytes(matrix))
 
 
 def _first_dts(container: av.container.InputContainer, stream: av.VideoStream) -> int:
@@ -174,13 +186,13 @@ def _first_dts(container: av.container.InputContainer, stream: av.VideoStream) -
     return next(packets, 0)
 
 
-def all_packets(container: av.container.InputContainer) -> Iterator[av.Packet[Any]]:
-    """The packets of all streams, and at the end an empty one of each.
+def all_packets(container: av.container.InputContainer, *streams: Any) -> Iterator[av.Packet[Any]]:
+    """The packets of these streams, of all where none is named, and at the end an empty one of each.
 
     PyAV knows nothing of streams that begin on the way, and fails when it comes to them at the end.
     """
     with contextlib.suppress(IndexError):
-        yield from container.demux()
+        yield from container.demux(*streams)
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:

@@ -20,7 +20,7 @@ from stylize_video.journal import Journal, journal_path
 from stylize_video.options import Options
 from stylize_video.outputs import UNTIMED
 from stylize_video.pipeline import frames_after
-from stylize_video.probe import video_stream
+from stylize_video.probe import all_packets, video_stream
 from stylize_video.resumable_sink import ResumableSink
 from stylize_video.resume import fingerprint
 from stylize_video.session import StyleSession
@@ -190,7 +190,7 @@ def _keyframes(source: Path, window: Window) -> list[tuple[int, float]]:
             if stream is None or stream.time_base is None:
                 return []
             shift = round(window.shift / stream.time_base)
-            for packet in container.demux(stream):
+            for packet in all_packets(container, stream):
                 if packet.is_keyframe and packet.pts is not None:
                     at = packet.pts * stream.time_base
                     if window.holds(at):

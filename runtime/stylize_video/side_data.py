@@ -27,7 +27,7 @@ def side_data_of(name: Path | str, index: int) -> dict[Type, bytes]:
         with av.open(for_ffmpeg(name)) as container:
             frame: Any = next(container.decode(container.streams[index]), None)
             return {data.type: bytes(data) for data in frame.side_data} if frame else {}
-    except (av.error.FFmpegError, ValueError):
+    except (av.error.FFmpegError, ValueError, IndexError):  # the last is PyAV's, of streams that begin late
         return {}
 
 

@@ -346,7 +346,7 @@ class StreamCopier:
             self._not_kept(stream, "cover")
             return
         with av.open(for_ffmpeg(self._name)) as again:  # for the one that is copied stays at its start
-            packet = next((p for p in again.demux(again.streams[stream.index]) if p.size), None)
+            packet = next((p for p in all_packets(again, again.streams[stream.index]) if p.size), None)
         container = self._target.format.name
         if packet is None:
             return
@@ -386,7 +386,7 @@ class StreamCopier:
         if times_may_jump:  # joins are seen in the pictures too
             packets = Joins().in_one_time(all_packets(self._source))
         else:
-            packets = self._source.demux(*(self._source.streams[index] for index in self._streams))
+            packets = all_packets(self._source, *(self._source.streams[index] for index in self._streams))
         for packet in packets:  # the demuxer ends with empty ones
             if packet.dts is not None and packet.stream.index in self._streams:
                 yield packet

@@ -670,6 +670,37 @@ def test_sound_of_a_part_where_seeking_fails(start: int, invert: StyleSession, t
     assert times[-1] == pytest.approx(14 - start, abs=0.1)
 
 
+def test_subtitles_that_begin_long_after_the_start_end_no_copy(invert: StyleSession, tmp_path: Path) -> None:
+    """FLV has a stream once its first packet comes, here beyond what FFmpeg reads to look for streams."""
+    noise, source = np.random.default_rng(0), tmp_path / "in.flv"
+    with av.open(str(source), "w") as target:
+        audio = target.add_stream("libmp3lame", rate=44100, layout="mono")
+        video = target.add_stream("flv", rate=10, options={"qmin": "1", "qmax": "1"})
+        assert isinstance(audio, av.AudioStream)
+        assert isinstance(video, av.VideoStream)
+        video.width, video.height, video.pix_fmt = 640, 480, "yuv420p"
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 35_280), np.int16), "s16p", "mono")
+        silence.sample_rate, silence.pts, silence.time_base = 44100, 0, Fraction(1, 44100)
+        packets = [*audio.encode(silence), *audio.encode(None)]
+        for index in range(8):
+            picture = noise.integers(0, 256, (480, 640, 3), dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 10)
+            packets += video.encode(frame)
+        target.mux(sorted([*packets, *video.encode(None)], key=lambda p: (p.dts or 0) * p.time_base))
+    text = b"\x02\x00\x0aonTextData\x08\x00\x00\x00\x01\x00\x04text\x02\x00\x03now\x00\x00\x09"
+    tag = b"\x12" + len(text).to_bytes(3, "big") + (750).to_bytes(3, "big") + bytes(4) + text
+    with source.open("ab") as file:
+        file.write(tag + len(tag).to_bytes(4, "big"))
+    with av.open(str(source)) as container:
+        assert len(container.streams) == 2
+        with pytest.raises(IndexError):
+            list(container.demux(audio=0))
+    result = stylize_file(source, tmp_path / "out.mkv", invert)
+    assert result.frames == 8
+    assert len(sound(result.output)) > 25
+
+
 def test_where_no_seeking_works_all_is_read(clip: Path, tmp_path: Path) -> None:
     class Unseekable:
         closed = False
