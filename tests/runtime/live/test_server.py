@@ -758,7 +758,7 @@ def test_the_page_has_the_keys_and_the_split_view(tmp_path: Path) -> None:
             wait_until(lambda: served.controls.settings.keep_colors)
             assert not served.controls.settings.freeze
 
-            press("h")
+            browser.click("#open-help")
             assert browser.run("$('help').open && $('key-list').textContent.includes('Next style')")
             browser.run("$('with-keys').click()")
             press("h", "n")
