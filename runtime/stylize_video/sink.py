@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import partial
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -24,7 +26,7 @@ from stylize_video.encoder import VideoEncoder
 from stylize_video.encoding import Codec, Encoding
 from stylize_video.errors import SinkError, reason
 from stylize_video.files import LONGEST_NAME, for_ffmpeg, put_in_place, temporary_beside
-from stylize_video.frame import TimedFrame, as_timed_frame
+from stylize_video.frame import TimedFrame, as_frame, as_timed_frame
 from stylize_video.interrupts import at_sudden_end, uninterrupted
 from stylize_video.shared_packets import SharedPackets
 from stylize_video.streams import StreamCopier
@@ -35,6 +37,9 @@ _MOV = {"movflags": "+faststart", "movie_timescale": "90000", "strict": "experim
 
 _MUXING = {".mp4": _MOV, ".mov": _MOV, ".gif": {"loop": "0"}, ".webp": {"loop": "0"}}
 """Options of containers; pictures that move go on for ever."""
+
+_PTS_LIMIT = 2**62
+"""Of time stamps either way: what containers hold, with room for other time bases."""
 
 FAILURES = (av.error.FFmpegError, OSError, ValueError)
 """What writing raises where the disk is full, or the encoder or the container refuses something."""
@@ -112,8 +117,9 @@ class VideoSink:
 
         Raises:
             SinkError: the disk is full; the encoder refuses the frame; it has another size than the
-                video, or is shown before the one that came last; or the file was finished or discarded.
-            StylizeError: it is no :class:`TimedFrame`.
+                video, or is shown before the one that came last, or at no whole number; or the file was
+                finished or discarded.
+            StylizeError: it is no :class:`TimedFrame`, or its image is no frame.
         """
         self._check(as_timed_frame(frame))
         with self._errors_as_sentences():
@@ -179,6 +185,7 @@ class VideoSink:
     def _make_temporary(self) -> Path:
         temporary = temporary_beside(self.output)
         at_sudden_end(self, partial(temporary.unlink, missing_ok=True))
+        weakref.finalize(self, _remove, temporary, os.getpid())  # of a sink that nobody finished
         return temporary
 
     def _muxing(self) -> dict[str, str]:
@@ -227,7 +234,12 @@ class VideoSink:
 
     def _check(self, frame: TimedFrame) -> None:
         self._check_unfinished()
-        shape, (height, width) = frame.image.shape, (self._info.height, self._info.width)
+        if not isinstance(frame.pts, Integral) or abs(frame.pts) >= _PTS_LIMIT:
+            raise SinkError(
+                f"time stamps of {self.output} are whole numbers of {self._info.time_base} s,"
+                f" got {frame.pts!r}"
+            )
+        shape, (height, width) = as_frame(frame.image).shape, (self._info.height, self._info.width)
         if shape != (height, width, 3):
             raise SinkError(f"frames of {self.output} are [{height}, {width}, 3], got {list(shape)}")
         if self._last_pts and frame.pts <= self._last_pts[-1]:
@@ -285,8 +297,15 @@ class VideoSink:
             raise SinkError(f"writing {self.output} failed: {reason(error)}{kept}") from error
 
 
+def _remove(temporary: Path, process: int) -> None:
+    if os.getpid() == process:  # not at the end of a process that was forked
+        temporary.unlink(missing_ok=True)
+
+
 def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
     """Raise SinkError where ``output`` must not or cannot be written."""
+    if "\0" in str(output):
+        raise SinkError(f"no file can be called {str(output)!r}")
     if output.is_dir():
         raise SinkError(f"{output} is a folder; name a file")
     if not output.parent.is_dir():

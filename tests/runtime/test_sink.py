@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -10,9 +11,11 @@ import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import av.error
+import numpy as np
 import pytest
 
 from interrupting import CtrlC
@@ -265,3 +268,28 @@ def test_ctrl_c_at_any_moment_of_keeping_a_part_is_harmless(tmp_path: Path) -> N
             sink.discard()
         assert not names_in(tmp_path)
     assert kept > 5
+
+
+@pytest.mark.parametrize("pts", [0.4, None, "1", 2**70])
+def test_time_stamps_are_whole_numbers(pts: Any, tmp_path: Path) -> None:
+    """Seconds, say, would be cut off to 0, 0, 0 and 1."""
+    with VideoSink(tmp_path / "o.mp4", info(tmp_path), copy_streams=False) as sink:
+        with pytest.raises(SinkError, match=r"time stamps of .*o\.mp4 are whole numbers of 1/\d+ s, got "):
+            sink.write(TimedFrame(pts, draw_picture(0, 64, 48)))
+        with pytest.raises(StylizeError, match=r"frames are uint8 \[H, W, 3\] BGR, got list"):
+            sink.write(TimedFrame(0, draw_picture(0, 64, 48).tolist()))
+        sink.write(TimedFrame(np.int64(0), draw_picture(0, 64, 48)))  # type: ignore[arg-type]  # a whole number all the same
+
+
+def test_a_sink_that_nobody_finishes_leaves_nothing(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "o.mp4", info(tmp_path), copy_streams=False)
+    sink.write(TimedFrame(0, draw_picture(0, 64, 48)))
+    assert list(tmp_path.iterdir())
+    del sink
+    gc.collect()
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_no_file_can_have(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match=r"no file can be called '.*o\\x00\.mp4'"):
+        VideoSink(tmp_path / "o\0.mp4", info(tmp_path), copy_streams=False)
