@@ -184,3 +184,16 @@ def exif_of(orientation: int, order: str = "<") -> bytes:
     tags += struct.pack(f"{order}HHIHH", 0x0112, 3, 1, orientation, 0)
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 2)
     return head + tags + struct.pack(f"{order}I", EXIF_NEXT_DIRECTORY) + bytes(6)
+
+
+DISPLAY_MATRICES = {
+    1: (1, 0, 0, 1),
+    2: (-1, 0, 0, 1),
+    3: (-1, 0, 0, -1),
+    4: (1, 0, 0, -1),
+    5: (0, 1, 1, 0),
+    6: (0, 1, -1, 0),
+    7: (0, -1, -1, 0),
+    8: (0, -1, 1, 0),
+}
+"""By EXIF's orientation a, b, c and d: the pixel at x, y is shown at a*x + c*y, b*x + d*y."""

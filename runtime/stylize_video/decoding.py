@@ -224,7 +224,7 @@ class PyAvReader:
         # A filter may count time in other units.
         pts = round((frame.pts or 0) * (frame.time_base or self._time_base) / self._time_base)
         picture = self._reformatter.reformat(frame, format="bgra" if self._alpha else "bgr24", threads=1)
-        pixels = turned(picture.to_ndarray(), orientation)
-        image = np.ascontiguousarray(pixels[..., :3], np.uint8)
-        alpha = np.ascontiguousarray(pixels[..., 3], np.uint8) if self._alpha else None
+        pixels = turned(np.asarray(picture.to_ndarray(), np.uint8), orientation)
+        image = np.ascontiguousarray(pixels[..., :3])
+        alpha = np.ascontiguousarray(pixels[..., 3]) if self._alpha else None
         return TimedFrame(pts, image, alpha)

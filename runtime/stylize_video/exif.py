@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import struct
 
-import numpy as np
-from numpy.typing import NDArray
+from stylize_video.orientation import UPRIGHT
 
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _ENTRY_BYTES = 12
 _ORIENTATION, _SHORT = 0x0112, 3
 """The tag that says how to turn a picture, and the type of its number."""
-
-UPRIGHT = 1
 
 
 def orientation_of(exif: bytes) -> int:
@@ -21,14 +18,6 @@ def orientation_of(exif: bytes) -> int:
         return UPRIGHT
     (orientation,) = struct.unpack_from(f"{_ORDERS[exif[:4]]}H", exif, place)
     return orientation if 1 <= orientation <= 8 else UPRIGHT
-
-
-def turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """``pixels`` ``[H, W, ...]`` upright."""
-    if orientation >= 5:  # rows are columns
-        pixels = pixels.swapaxes(0, 1)
-    flips = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}
-    return np.flip(pixels, flips.get(orientation, ()))
 
 
 def of_result(exif: bytes) -> bytes:

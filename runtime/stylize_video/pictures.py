@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from stylize_video.bounds import MAX_PICTURE_PIXELS
 from stylize_video.errors import SinkError, SourceError
-from stylize_video.exif import of_result, orientation_of, turned
+from stylize_video.exif import of_result, orientation_of
 from stylize_video.files import replacing
 from stylize_video.frame import Alpha, Frame
+from stylize_video.orientation import turned
 
 _log = logging.getLogger(__name__)
 

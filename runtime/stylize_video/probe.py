@@ -176,7 +176,8 @@ def _first_frame(container: av.container.InputContainer, stream: av.VideoStream)
 
 def orientation_of(frame: av.VideoFrame) -> int:
     """How a decoded frame has to be turned and mirrored, in EXIF's numbers."""
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    side_data: Any = frame.side_data  # typed as if its keys were words
+    matrix = side_data.get(Type.DISPLAYMATRIX)
     return UPRIGHT if matrix is None else of_display_matrix(bytes(matrix))
 
 

@@ -2,8 +2,8 @@
 
 OpenCV decodes (upright, whatever the rotation metadata says); PyAV reads what OpenCV
 does not tell: the time base, colour tags, and whether the file is a video at all. PyAV
-decodes too where OpenCV would be wrong: interlaced videos, HDR, deep and wide colours, and
-containers whose time stamps are missing or jump.
+decodes too where OpenCV would be wrong: interlaced and mirrored videos, HDR, deep and wide colours,
+and containers whose time stamps are missing or jump.
 """
 
 from __future__ import annotations
@@ -262,7 +262,7 @@ def _openers(
     by_pyav = partial(PyAvReader, name, facts, filters, alpha=alpha, shared=shared)
     # OpenCV converts deep pixels slowly and to slightly different colours than PyAV. A damaged file switches
     # to PyAV midway, so such files are read by PyAV from the start.
-    is_plain = not (facts.interlaced or facts.deep) and facts.colors.primaries in _NARROW
+    is_plain = not (facts.interlaced or facts.mirrored or facts.deep) and facts.colors.primaries in _NARROW
     if is_plain and facts.timed and not (facts.jumps or filters or alpha or shared):
         return [partial(OpenCvReader, name, facts), by_pyav]
     return [by_pyav]

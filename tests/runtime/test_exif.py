@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from media import EXIF_CAMERA, EXIF_NEXT_DIRECTORY, exif_of
-from stylize_video.exif import of_result, orientation_of, turned
+from stylize_video.exif import of_result, orientation_of
+from stylize_video.orientation import turned
 from support import draw_picture
 
 

@@ -12,11 +12,12 @@ import av
 import numpy as np
 import pytest
 
-from media import HEVC10, Coding, bar_middles, colour_bars, decode, write_video
+from media import DISPLAY_MATRICES, HEVC10, Coding, bar_middles, colour_bars, decode, write_video
 from stylize_video.colors import BT709
 from stylize_video.decoding import OpenCvReader, PyAvReader
 from stylize_video.edit import Edit
 from stylize_video.errors import SourceError
+from stylize_video.orientation import turned
 from stylize_video.probe import probe
 from stylize_video.source import VideoSource
 from support import MakeClip
@@ -356,3 +357,23 @@ def test_a_closed_source_stays_closed(reader: str, clip: Path, tmp_path: Path) -
         list(source)
     source.close()
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_and_mirrored_videos_come_out_upright(orientation: int, tmp_path: Path) -> None:
+    """Phones write what their front cameras see with a matrix that mirrors it."""
+    a, b, c, d = DISPLAY_MATRICES[orientation]
+    picture = np.zeros((48, 64, 3), np.uint8)
+    picture[:24, :32], picture[24:, 32:] = 255, 128
+    with av.open(str(tmp_path / "in.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"qp": "10"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_matrix([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        container.mux(stream.encode(None))
+    with VideoSource(tmp_path / "in.mp4") as source:
+        frames = list(source)
+    assert len(frames) == 3
+    for frame in frames:
+        assert np.abs(frame.image.astype(int) - turned(picture, orientation)).mean() < 4
