@@ -230,7 +230,7 @@ class _Programme:
         start_pts: int,
         sound: Callable[[av.container.OutputContainer], Track],
     ) -> None:
-        self._start_pts, self._next_key, self._end = start_pts, Fraction(0), Fraction(0)
+        self._start_pts, self._next_key = start_pts, Fraction(0)
         self._container = av.open(uplink, "w", format=uplink.container, options=_MUXING[uplink.container])
         self._encoder = VideoEncoder(
             self._container, info, codec=CODECS["h264"], options=_options(bitrate), bitrate=bitrate

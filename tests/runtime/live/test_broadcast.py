@@ -158,13 +158,13 @@ def noise(number: int) -> Frame:
     return np.random.default_rng(number).integers(0, 256, (360, 640, 3), np.uint8)
 
 
-def test_a_peer_gets_picture_and_silence(peer: Peer) -> None:
+def test_a_peer_gets_picture_and_silence(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_KEYFRAME_SECONDS", 0.5)
     with broadcasting(peer.url, []) as (show, output):
-        show.seconds(4.5)
-        state = output.state
-        show.seconds(0.5)
+        show.seconds(1)
+        assert output.state.connected
+        show.seconds(0.7)
         assert output.state.mbit_s > 0
-    assert state.connected
     wait_until(lambda: is_over(peer.files[0]))
     with av.open(str(peer.files[0])) as stream:
         video, audio = stream.streams.video[0], stream.streams.audio[0]
@@ -184,7 +184,7 @@ def test_a_peer_gets_picture_and_silence(peer: Peer) -> None:
     pictures = [packet for packet in packets if packet[0] == "video"]
     assert len(pictures) == pytest.approx(show.number, abs=2)
     assert all(pts == dts for _, pts, dts, _, _ in pictures)
-    assert np.diff([at for _, _, _, is_key, at in pictures if is_key]) == pytest.approx(2, abs=0.2)
+    assert np.diff([at for _, _, _, is_key, at in pictures if is_key]) == pytest.approx(0.5, abs=0.2)
     ends = {kind: at for kind, _, _, _, at in packets}
     assert ends["audio"] == pytest.approx(ends["video"], abs=0.2)
     with av.open(str(peer.files[0])) as stream:
