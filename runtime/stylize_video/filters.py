@@ -12,6 +12,7 @@ import av.error
 from av.filter import Graph
 from av.filter.context import FilterContext
 
+from stylize_video.errors import SourceError, reason
 from stylize_video.tonemap import cube_table
 
 Filter = Callable[[Graph], FilterContext]
@@ -29,13 +30,24 @@ def ten_bits(graph: Graph) -> FilterContext:
 
 
 def tone_mapping(transfer: int) -> Filter:
-    """SDR of HDR, by a table; ``transfer`` is FFmpeg's number of the HDR's transfer curve."""
+    """SDR of HDR, by a table; ``transfer`` is FFmpeg's number of the HDR's transfer curve.
+
+    Adding it raises SourceError where the table cannot be written.
+    """
 
     def add(graph: Graph) -> FilterContext:
-        with tempfile.TemporaryDirectory() as folder:  # FFmpeg reads the table while it makes the filter
-            table = Path(folder) / "hdr.cube"
-            table.write_text(cube_table(transfer))
-            return graph.add("lut3d", file=str(table))
+        try:
+            with tempfile.TemporaryDirectory() as folder:  # FFmpeg reads the table while it makes the filter
+                table = Path(folder) / "hdr.cube"
+                table.write_text(cube_table(transfer))
+                return graph.add("lut3d", file=str(table))
+        except av.error.FFmpegError:
+            raise
+        except OSError as error:
+            raise SourceError(
+                "HDR needs a megabyte in the folder for temporary files, which cannot be written"
+                f" ({reason(error)}); name another one in the environment variable TMPDIR"
+            ) from error
 
     return add
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
 
+from stylize_video.errors import SourceError
 from stylize_video.filters import Filter, FilterChain, deinterlacing, ten_bits, tone_mapping
-from support import draw_picture
+from support import draw_picture, file_size_limit
 
 
 def frames_of(sizes: list[tuple[int, int]], *, pixels: str = "yuv420p") -> Iterator[VideoFrame]:
@@ -60,3 +63,14 @@ def test_filters_come_one_after_the_other() -> None:
     assert green[0] == 0
     assert (np.diff(green) >= 0).all()
     assert green[-1] > 900
+
+
+@pytest.mark.parametrize("problem", ["missing", "full"])
+def test_no_room_for_temporary_files_is_a_sentence(
+    problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone" if problem == "missing" else tmp_path))
+    chain = FilterChain([ten_bits, tone_mapping(16)])
+    with file_size_limit(200_000), pytest.raises(SourceError, match="environment variable TMPDIR"):
+        filtered(chain, frames_of([(96, 64)]))
+    assert not list(tmp_path.iterdir())
