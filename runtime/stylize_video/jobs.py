@@ -25,7 +25,7 @@ from stylize_video.pictures import (
     holds_alpha,
     is_animation,
     read_picture,
-    tell_if_lost,
+    warn_if_profile_is_lost,
     write_picture,
 )
 from stylize_video.pipeline import Hooks, Result, stylize_source
@@ -101,19 +101,19 @@ class Batch:
 
 
 def plan_batch(inputs: Sequence[str], style: str, output: Path | None) -> Batch:
-    """What a command line asks for: see :func:`find_sources`, :func:`joined` and :func:`outputs_for`.
+    """What a command line asks for, by :func:`find_sources`, :func:`as_one_sequence`, :func:`outputs_for`.
 
     Raises:
         SourceError, SinkError: as there.
     """
-    found = joined(find_sources(inputs), output)
-    sources = without_results(found, style, output)
+    found = as_one_sequence(find_sources(inputs), output)
+    sources = leave_out_results(found, style, output)
     of_folder = isinstance(found[0], Path) and found[0].parent == Path(inputs[0])
     files = list(zip(sources, outputs_for(sources, style, output), strict=True))
     return Batch(files, many=len(found) > 1 or of_folder, left_out=len(found) - len(sources))
 
 
-def joined(sources: Sequence[Source], output: Path | None) -> list[Source]:
+def as_one_sequence(sources: Sequence[Source], output: Path | None) -> list[Source]:
     """Several pictures that go into one video, or into numbered ones, are one source in the order given."""
     files = [source for source in sources if isinstance(source, Path) and _is_named_as_picture(source)]
     # A name without an ending is that of a folder which is missing.
@@ -180,7 +180,7 @@ def outputs_for(sources: Sequence[Source], style: str, output: Path | None) -> l
     return targets
 
 
-def without_results(sources: Sequence[Source], style: str, output: Path | None) -> list[Source]:
+def leave_out_results(sources: Sequence[Source], style: str, output: Path | None) -> list[Source]:
     """The sources but those that earlier runs made of others among them, or left as a part.
 
     They are known by their names: ``clip.photo.mp4``, beside ``clip.mov`` or in ``output``, where
@@ -289,7 +289,7 @@ def stylize_picture(
     if alpha is not None and not holds_alpha(output):
         _log.warning("%s holds no transparency: that of %s is left out", output, source)
     profile = color_profile(source)
-    tell_if_lost(profile, source, output)
+    warn_if_profile_is_lost(profile, source, output)
     if scale:
         width, height = scale.size_of(frame.shape[1], frame.shape[0])
         frame = resized(frame, height, width)

@@ -10,13 +10,13 @@ from stylize_video.encoding import ANIMATIONS, Encoding
 from stylize_video.frame import TimedFrame
 from stylize_video.inputs import FrameSource
 from stylize_video.journal import Journal
-from stylize_video.pictures import holds_alpha, tell_if_lost
+from stylize_video.pictures import holds_alpha, warn_if_profile_is_lost
 from stylize_video.pipes import STANDARD, UNTIMED_PIPES, PipeSink, StreamSource
 from stylize_video.resumable_sink import ResumableSink
 from stylize_video.sequences import SequenceSink, SequenceSource, is_pattern
 from stylize_video.sink import VideoSink, check_output
 from stylize_video.source import VideoSource
-from stylize_video.timing import at_average_rate, for_gif, numbered
+from stylize_video.timing import at_average_rate, for_avi, for_gif
 from stylize_video.video_info import VideoInfo
 
 UNTIMED = (".avi",)
@@ -50,7 +50,7 @@ def retimed_for(
         return at_average_rate(frames, info, encoding.pipe)
     suffix = output.suffix.lower()
     if suffix in UNTIMED:
-        return numbered(frames, info)
+        return for_avi(frames, info)
     if suffix == ".gif":
         return for_gif(frames, info, output.name)
     return frames, info
@@ -97,7 +97,7 @@ def open_sink(
     holds_others = not is_pattern(output) and not (is_pipe and encoding.pipe in UNTIMED_PIPES)
     if isinstance(source, StreamSource) and not holds_others:
         source.others.want(())  # nobody will take them
-    tell_if_lost(info.color_profile, info.path, output, is_video=not is_pattern(output))
+    warn_if_profile_is_lost(info.color_profile, info.path, output, is_video=not is_pattern(output))
     sources = source.files if isinstance(source, SequenceSource) else (info.path,)
     if is_pattern(output):
         return SequenceSink(output, info, sources=sources, overwrite=overwrite)

@@ -104,7 +104,9 @@ def exif_for_result(path: Path) -> bytes:
     return of_result(_exif_in(_content_of(path)))
 
 
-def tell_if_lost(profile: bytes | None, source: Path, output: Path, *, is_video: bool = False) -> None:
+def warn_if_profile_is_lost(
+    profile: bytes | None, source: Path, output: Path, *, is_video: bool = False
+) -> None:
     """Warn where the result will look different, because it holds no such profile, as no video does."""
     if profile and (is_video or not _is_held(profile, output)):
         _log.warning(
@@ -142,8 +144,8 @@ def write_picture(
 ) -> None:
     """Write a picture that appears when it is whole.
 
-    Formats without transparency leave that out, those without profiles, see :func:`tell_if_lost`, or EXIF
-    data, these.
+    Formats without transparency leave that out, those without profiles or EXIF data these; see
+    :func:`warn_if_profile_is_lost`.
 
     Args:
         path: where, its ending chooses the format.

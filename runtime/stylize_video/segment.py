@@ -26,7 +26,7 @@ from stylize_video.resume import fingerprint
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style, variant_path
-from stylize_video.timing import numbered
+from stylize_video.timing import for_avi
 from stylize_video.video_info import Window
 from stylize_video_assets.catalog import find_bundled
 
@@ -146,7 +146,7 @@ def stylize_segment(job: SegmentJob) -> bytes:
     ):
         frames, info = options.edit.apply(video, video.info)
         if job.suffix in UNTIMED:
-            frames, info = numbered(frames, info)
+            frames, info = for_avi(frames, info)
         if end is not None:
             frames = takewhile(lambda frame: frame.pts < end, frames)
         output = Path(folder) / f"segment{job.suffix}"

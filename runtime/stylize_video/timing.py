@@ -36,7 +36,7 @@ def repeated(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
             yield replace(frame, pts=pts, again=())
 
 
-def numbered(frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[TimedFrame], VideoInfo]:
+def for_avi(frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[TimedFrame], VideoInfo]:
     """Frames for AVI, which stores an order and a rate, and no time stamps: each at the nearest tick.
 
     Ticks may stay empty, so that a rate which varies is that of the fastest part.

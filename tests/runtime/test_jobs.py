@@ -19,11 +19,11 @@ from stylize_video.errors import SinkError, SourceError
 from stylize_video.exif import of_result
 from stylize_video.jobs import (
     find_sources,
+    leave_out_results,
     output_for,
     outputs_for,
     stylize_any,
     stylize_picture,
-    without_results,
 )
 from stylize_video.look import Look
 from stylize_video.options import Options
@@ -84,17 +84,17 @@ def test_results_of_earlier_runs_are_no_sources(tmp_path: Path, monkeypatch: pyt
     made = [Path(f"x/a.sea{word}.mp4") for word in ("", ".part", ".part2", ".new", ".sea")]
     picture, stylized = Path("x/p.png"), Path("x/p.sea.png")
     found = [a, *made, b, picture, stylized]
-    assert without_results(found, "sea", None) == [a, b, picture]
-    assert without_results(found, "sky", None) == found
-    assert without_results(found, "sea", tmp_path) == [a, b, picture]
+    assert leave_out_results(found, "sea", None) == [a, b, picture]
+    assert leave_out_results(found, "sky", None) == found
+    assert leave_out_results(found, "sea", tmp_path) == [a, b, picture]
     bundled = [Path("x/a.photo.mp4"), Path("x/a.photo.mosaic.part.mp4"), Path("x/c.photo.mp4")]
-    assert without_results([a, *bundled], "mosaic", None) == [a, bundled[2]]  # of c there is no source
-    assert without_results([a, *bundled], "sea", tmp_path) == [a, bundled[2]]
-    assert without_results([a, *bundled], "sea", tmp_path / "one.mp4") == [a, *bundled]
-    assert without_results(["-", "http://h/a.mp4"], "sea", None) == ["-", "http://h/a.mp4"]
+    assert leave_out_results([a, *bundled], "mosaic", None) == [a, bundled[2]]  # of c there is no source
+    assert leave_out_results([a, *bundled], "sea", tmp_path) == [a, bundled[2]]
+    assert leave_out_results([a, *bundled], "sea", tmp_path / "one.mp4") == [a, *bundled]
+    assert leave_out_results(["-", "http://h/a.mp4"], "sea", None) == ["-", "http://h/a.mp4"]
     monkeypatch.chdir(tmp_path)
     Path("x").mkdir()
-    assert without_results(found, "sea", tmp_path / "x") == [a, b, picture]
+    assert leave_out_results(found, "sea", tmp_path / "x") == [a, b, picture]
 
 
 @pytest.mark.parametrize("names", [("a.mp4", "b.mp4"), ("a.mp4",)])

@@ -547,15 +547,15 @@ def test_a_reader_that_goes_away(make_clip: MakeClip, tmp_path: Path) -> None:
 
 
 def test_pictures_become_a_video_where_one_is_named(invert: StyleSession, tmp_path: Path) -> None:
-    from stylize_video.jobs import find_sources, joined, output_for, stylize_any
+    from stylize_video.jobs import as_one_sequence, find_sources, output_for, stylize_any
     from stylize_video.options import Options
 
     for index in range(6):
         cv2.imwrite(str(tmp_path / f"{index:02d}.png"), draw_picture(index, 64, 48))
     found = find_sources([str(tmp_path / "*.png")])
-    assert joined(found, None) == found
-    assert joined(found, tmp_path) == found  # a batch
-    [sequence] = joined(found, tmp_path / "out.mp4")
+    assert as_one_sequence(found, None) == found
+    assert as_one_sequence(found, tmp_path) == found  # a batch
+    [sequence] = as_one_sequence(found, tmp_path / "out.mp4")
     options = Options(edit=Edit(fps=Fraction(12)))
     target = output_for(sequence, "invert", tmp_path / "out.mp4", many=False)
     result = stylize_any(sequence, target, invert, options)

@@ -26,7 +26,7 @@ from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
-from stylize_video.timing import at_rate, numbered, repeated
+from stylize_video.timing import at_rate, for_avi, repeated
 from stylize_video.video_info import Ending, VideoInfo
 from support import draw_picture
 
@@ -185,7 +185,7 @@ def test_frames_that_avi_shows_late_are_told(caplog: pytest.LogCaptureFixture) -
     """Two are at one tick, three more follow at once."""
     info = replace(VideoInfo.of(16, 16, 10), time_base=Fraction(1, 1000))
     black = np.zeros((16, 16, 3), np.uint8)
-    frames, info = numbered([TimedFrame(pts, black) for pts in (0, 10, 20, 30, 1000)], info)
+    frames, info = for_avi([TimedFrame(pts, black) for pts in (0, 10, 20, 30, 1000)], info)
     assert [frame.pts for frame in frames] == [0, 1, 2, 3, 10]
     assert [record.message for record in caplog.records] == [
         "AVI stores no time stamps, but 10 frames a second: some are up to 0.27 s late"
@@ -197,7 +197,7 @@ def test_avi_has_repeated_frames_at_every_tick(start: int, caplog: pytest.LogCap
     """Wherever the first one is: at a tick, half way or between."""
     base = Fraction(1, 1000)
     frames = [TimedFrame(start + i * 40, np.zeros((16, 16, 3), np.uint8)) for i in range(6)]
-    resampled, info = numbered(*at_rate(frames, info_of(base, Fraction(25), start), Fraction(50)))
+    resampled, info = for_avi(*at_rate(frames, info_of(base, Fraction(25), start), Fraction(50)))
     stamps = [frame.pts for frame in repeated(resampled)]
     assert stamps == list(range(info.start_pts, info.start_pts + 12))
     assert abs(info.start_pts * info.time_base - start * base) <= Fraction(1, 100)
