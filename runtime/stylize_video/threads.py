@@ -104,7 +104,7 @@ class ReadAhead(Generic[T]):
         with uninterrupted():
             self._stop_waiting()
             self._thread.join()
-        _ends.pop(self, None)
+            _ends.pop(self, None)
 
     def _end(self) -> None:
         self._queue.close()
@@ -167,7 +167,7 @@ class WriteBehind(Generic[T]):
                 if signals or error is not None:
                     self._stop_waiting()
                 self._thread.join(_POLL_SECONDS)
-        _ends.pop(self, None)
+            _ends.pop(self, None)
         if self._error and error is None:
             raise self._error
 
@@ -271,7 +271,7 @@ def _workers(tasks: queue.SimpleQueue[_Task[T, R] | None], count: int) -> Iterat
     finally:
         with uninterrupted():
             end()
-        _ends.pop(end, None)
+            _ends.pop(end, None)
 
 
 class _BoundedQueue:

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from stylize_video import threads
 from stylize_video.machine import cores
 from stylize_video.threads import ReadAhead, WriteBehind, in_order, opencv_threads_for
 
@@ -22,6 +23,7 @@ def _no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     assert set(threading.enumerate()) == before
+    assert not threads._ends
 
 
 def test_items_arrive_in_order() -> None:
