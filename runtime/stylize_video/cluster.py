@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from stylize_video.errors import JobInterrupted, StylizeError, first_line
-from stylize_video.inputs import Source
+from stylize_video.inputs import Source, parse_source
 from stylize_video.interrupts import interruptible, let_through, uninterrupted
 from stylize_video.jobs import is_picture, stylize_any
 from stylize_video.options import Options
@@ -74,6 +74,7 @@ class Cluster:
         self._device = "cuda" if device.startswith("cuda") else device
         self._seconds = seconds
         self._stop = threading.Event()
+        self._has_left = False
         self._here = threading.Lock()
         self._ours = not self._ray.is_initialized()
         if self._ours:
@@ -104,8 +105,13 @@ class Cluster:
         self._leave()
 
     def _leave(self) -> None:
+        self._has_left = True
         if self._ours:
             self._ray.shutdown()
+
+    def _check_is_there(self) -> None:
+        if self._has_left:  # Ray would start a cluster on this machine without a word
+            raise ClusterError("this cluster was left at the end of its with block; connect to it once more")
 
     def stop(self) -> None:
         """Let the jobs that other threads have begun end as by Ctrl-C."""
@@ -113,7 +119,13 @@ class Cluster:
         self._stop = threading.Event()
 
     def stylize_file(
-        self, source: Path, output: Path, session: StyleSession, options: Options, *, hooks: Hooks = Hooks()
+        self,
+        source: str | Source,
+        output: str | Path,
+        session: StyleSession,
+        options: Options,
+        *,
+        hooks: Hooks = Hooks(),
     ) -> Result:
         """As :func:`~stylize_video.pipeline.stylize_file`, on the cluster. Threads may do several at once.
 
@@ -121,10 +133,12 @@ class Cluster:
         result is written by this one. What cannot be cut (:func:`why_here`) is done by this one.
 
         Raises:
-            ClusterError: a segment was lost again and again.
+            ClusterError: a segment was lost again and again, or the block has ended.
             StylizeError: as there.
         """
-        return self._stylize_file(source, output, session, options, hooks, self._stop)
+        self._check_is_there()
+        parsed = parse_source(source) if isinstance(source, str) else source
+        return self._stylize_file(parsed, Path(output), session, options, hooks, self._stop)
 
     def _stylize_file(
         self,
@@ -183,8 +197,10 @@ class Cluster:
         file's result, or why it failed. ``hooks`` are called by one thread at a time.
 
         Raises:
+            ClusterError: the block has ended.
             JobInterrupted, KeyboardInterrupt: Ctrl-C; what was done of each file is kept.
         """
+        self._check_is_there()
         shared, stop = _one_at_a_time(hooks), self._stop
 
         def work(file: tuple[Source, Path]) -> Result | StylizeError:

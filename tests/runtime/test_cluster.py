@@ -215,9 +215,15 @@ def test_what_cannot_be_cut_is_done_here_frame_by_frame(
 def test_one_file_after_a_batch(ray: Any, source: Path, session: StyleSession, tmp_path: Path) -> None:
     with Cluster(seconds=0.9) as cluster:
         assert isinstance(cluster.stylize_all([(source, tmp_path / "a.mp4")], session, Options())[0], Result)
-        assert cluster.stylize_file(source, tmp_path / "b.mp4", session, Options()).frames == FRAMES
+        assert cluster.stylize_file(str(source), str(tmp_path / "b.mp4"), session, Options()).frames == FRAMES
         cluster.stop()  # of what is in the works, which is nothing
         assert cluster.stylize_file(source, tmp_path / "c.mp4", session, Options()).frames == FRAMES
+    for use in (
+        lambda: cluster.stylize_file(source, tmp_path / "d.mp4", session, Options()),
+        lambda: cluster.stylize_all([(source, tmp_path / "d.mp4")], session, Options()),
+    ):
+        with pytest.raises(ClusterError, match="this cluster was left"):
+            use()
 
 
 def test_workers_check_that_they_see_the_same_source(
