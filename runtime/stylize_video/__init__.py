@@ -43,11 +43,11 @@ if TYPE_CHECKING:
     from stylize_video.frame import Frame, TimedFrame
     from stylize_video.guard import try_out
     from stylize_video.inputs import Source
-    from stylize_video.jobs import stylize_picture
     from stylize_video.journal import StaleJournalError
     from stylize_video.ladder import OutOfMemoryError
     from stylize_video.look import Look
     from stylize_video.network import Network
+    from stylize_video.picture_job import stylize_picture
     from stylize_video.pipeline import Hooks, Result, stylize_file, stylize_frames
     from stylize_video.pipes import RawFormat
     from stylize_video.session import StyleSession
@@ -109,11 +109,11 @@ _HOMES = {
     "frame": ("Frame", "TimedFrame"),
     "guard": ("try_out",),
     "inputs": ("Source",),
-    "jobs": ("stylize_picture",),
     "journal": ("StaleJournalError",),
     "ladder": ("OutOfMemoryError",),
     "look": ("Look",),
     "network": ("Network",),
+    "picture_job": ("stylize_picture",),
     "pipeline": ("Hooks", "Result", "stylize_file", "stylize_frames"),
     "pipes": ("RawFormat",),
     "session": ("StyleSession",),

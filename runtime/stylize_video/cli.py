@@ -241,7 +241,8 @@ def stylize_video(
         from stylize_video.edit import Edit
         from stylize_video.encoding import Encoding
         from stylize_video.guard import try_out
-        from stylize_video.jobs import check_for_picture, is_picture, label_of, plan_batch
+        from stylize_video.inputs import is_picture, label_of
+        from stylize_video.jobs import check_for_picture, plan_batch
         from stylize_video.look import Look
         from stylize_video.machine import most_at_once
         from stylize_video.options import Options
@@ -312,7 +313,7 @@ def stylize_video(
 
 
 def _stylize_here(batch: Batch, session: StyleSession, options: Options, *, quiet: bool, debug: bool) -> None:
-    from stylize_video.jobs import label_of
+    from stylize_video.inputs import label_of
 
     failures = []
     for source, target in batch.files:
@@ -352,7 +353,7 @@ def _stylize_on_cluster(
     files: list[tuple[Source, Path]], session: StyleSession, options: Options, address: str, *, quiet: bool
 ) -> None:
     from stylize_video.cluster import Cluster
-    from stylize_video.jobs import label_of
+    from stylize_video.inputs import label_of
     from stylize_video.pipeline import Hooks
 
     label = files[0][1].name if len(files) == 1 else f"{len(files)} files"
@@ -389,7 +390,8 @@ def _stylize_on_cluster(
 def _stylize_one(
     source: Source, target: Path, session: StyleSession, options: Options, *, quiet: bool
 ) -> None:
-    from stylize_video.jobs import is_picture, label_of, stylize_any
+    from stylize_video.inputs import is_picture, label_of
+    from stylize_video.jobs import stylize_any
     from stylize_video.pipeline import Hooks
     from stylize_video.pipes import STANDARD
 

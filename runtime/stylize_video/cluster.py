@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Any
 
 from stylize_video.errors import JobInterrupted, StylizeError, first_line
-from stylize_video.inputs import Source, parse_source
+from stylize_video.inputs import Source, is_picture, parse_source
 from stylize_video.interrupts import interruptible, let_through, uninterrupted
-from stylize_video.jobs import is_picture, stylize_any
+from stylize_video.jobs import stylize_any
 from stylize_video.options import Options
 from stylize_video.pipeline import Hooks, Job, Result, run_job
 from stylize_video.pipes import STANDARD

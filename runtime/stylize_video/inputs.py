@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 from stylize_video.edit import Edit
 from stylize_video.errors import SourceError
 from stylize_video.frame import TimedFrame
+from stylize_video.pictures import PICTURES, is_animation
 from stylize_video.pipes import STANDARD, RawFormat, StreamSource, is_url
 from stylize_video.sequences import PictureSequence, SequenceSource, is_pattern
 from stylize_video.source import VideoSource
@@ -66,3 +67,22 @@ def open_source(
     if is_pattern(source):
         return SequenceSource(PictureSequence.of_pattern(source), edit=edit, alpha=alpha)
     return VideoSource(source, edit=edit, alpha=alpha)
+
+
+def is_picture(source: Source) -> bool:
+    """Whether a source is one picture, by its ending; a PNG that moves is a video."""
+    if not isinstance(source, Path) or not is_named_as_picture(source):
+        return False
+    return source.suffix.lower() != ".png" or not is_animation(source)
+
+
+def is_named_as_picture(source: Path) -> bool:
+    """Whether a file has the ending of a picture, and its name is no pattern."""
+    return source.suffix.lower() in PICTURES and not is_pattern(source)
+
+
+def label_of(source: Source) -> str:
+    """What a source is called in messages."""
+    if isinstance(source, PictureSequence):
+        return str(source.name)
+    return "standard input" if source == STANDARD else str(source)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import logging
 import os
 import re
 import shlex
@@ -13,32 +12,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stylize_video.errors import SinkError, SourceError
-from stylize_video.files import behind_links
-from stylize_video.frame import resized
-from stylize_video.inputs import Source, parse_source
-from stylize_video.look import Look
+from stylize_video.inputs import Source, is_named_as_picture, is_picture, label_of, parse_source
 from stylize_video.options import Options
-from stylize_video.pictures import (
-    PICTURES,
-    color_profile,
-    exif_for_result,
-    holds_alpha,
-    is_animation,
-    read_picture,
-    warn_if_profile_is_lost,
-    write_picture,
-)
+from stylize_video.picture_job import stylize_picture
+from stylize_video.pictures import PICTURES
 from stylize_video.pipeline import Hooks, Result, stylize_source
 from stylize_video.pipes import STANDARD
 from stylize_video.sequences import PictureSequence, is_pattern, name_of_pattern
 from stylize_video.session import StyleSession
-from stylize_video.sink import check_output
-from stylize_video.stylizer import Stylizer
-from stylize_video.values import Scale
-from stylize_video.working_size import WorkingSize
 from stylize_video_assets.catalog import bundled_styles
-
-_log = logging.getLogger(__name__)
 
 VIDEOS = frozenset(
     {
@@ -115,30 +97,12 @@ def plan_batch(inputs: Sequence[str], style: str, output: Path | None) -> Batch:
 
 def as_one_sequence(sources: Sequence[Source], output: Path | None) -> list[Source]:
     """Several pictures that go into one video, or into numbered ones, are one source in the order given."""
-    files = [source for source in sources if isinstance(source, Path) and _is_named_as_picture(source)]
+    files = [source for source in sources if isinstance(source, Path) and is_named_as_picture(source)]
     # A name without an ending is that of a folder which is missing.
     into_one = output is not None and not output.is_dir() and (output.suffix or str(output) == STANDARD)
     if into_one and len(files) == len(sources) > 1:
         return [PictureSequence.of_files(files)]
     return list(sources)
-
-
-def is_picture(source: Source) -> bool:
-    """Whether a source is one picture, by its ending; a PNG that moves is a video."""
-    if not isinstance(source, Path) or not _is_named_as_picture(source):
-        return False
-    return source.suffix.lower() != ".png" or not is_animation(source)
-
-
-def _is_named_as_picture(source: Path) -> bool:
-    return source.suffix.lower() in PICTURES and not is_pattern(source)
-
-
-def label_of(source: Source) -> str:
-    """What a source is called in messages."""
-    if isinstance(source, PictureSequence):
-        return str(source.name)
-    return "standard input" if source == STANDARD else str(source)
 
 
 def output_for(source: Source, style: str, output: Path | None, *, many: bool) -> Path:
@@ -253,51 +217,3 @@ def stylize_any(
             overwrite=options.overwrite,
         )
     return stylize_source(source, output, session, options, hooks=hooks or Hooks())
-
-
-def stylize_picture(
-    source: str | Path,
-    output: str | Path,
-    session: StyleSession,
-    *,
-    look: Look = Look(),
-    working_size: WorkingSize = WorkingSize(),
-    scale: Scale | None = None,
-    overwrite: bool = False,
-) -> Result:
-    """Stylize one picture of any size; transparency is kept where the output's format has it.
-
-    Args:
-        source: the picture.
-        output: the picture to write, whose ending chooses the format.
-        session: the style, on its device.
-        look: how much of the style is shown.
-        working_size: where the network works.
-        scale: the size of the result, which the picture gets before the style.
-        overwrite: replace ``output`` where it exists.
-
-    Raises:
-        SourceError: ``source`` is no picture.
-        SinkError: ``output`` exists, or cannot be written.
-    """
-    source, output = Path(source), Path(output)
-    if output.suffix.lower() not in PICTURES:
-        raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(PICTURES)})")
-    check_output(output, source, overwrite=overwrite)
-    output = behind_links(output)
-    frame, alpha = read_picture(source)
-    if alpha is not None and not holds_alpha(output):
-        _log.warning("%s holds no transparency: that of %s is left out", output, source)
-    profile = color_profile(source)
-    warn_if_profile_is_lost(profile, source, output)
-    if scale:
-        width, height = scale.size_of(frame.shape[1], frame.shape[0])
-        frame = resized(frame, height, width)
-        alpha = None if alpha is None else resized(alpha, height, width)
-    stylized = Stylizer(session, look, working_size=working_size).stylize(frame)
-    write_picture(output, stylized, alpha, profile=profile, exif=exif_for_result(source))
-    return Result(output, 1)
-
-
-def _listed(suffixes: frozenset[str]) -> str:
-    return ", ".join(sorted(suffixes))

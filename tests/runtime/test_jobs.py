@@ -23,10 +23,10 @@ from stylize_video.jobs import (
     output_for,
     outputs_for,
     stylize_any,
-    stylize_picture,
 )
 from stylize_video.look import Look
 from stylize_video.options import Options
+from stylize_video.picture_job import stylize_picture
 from stylize_video.pictures import color_profile, read_picture
 from stylize_video.pipeline import stylize_file
 from stylize_video.session import StyleSession

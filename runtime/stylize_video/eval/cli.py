@@ -83,7 +83,7 @@ def stylize_eval(
         for video in (source, stylized):
             if video:
                 _check_is_file(video)
-        from stylize_video.jobs import is_picture
+        from stylize_video.inputs import is_picture
 
         if stylized and is_picture(source):
             raise SourceError(f"{source} is a picture; a finished video is measured beside its source video")

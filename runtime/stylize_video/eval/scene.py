@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stylize_video.eval.motion import Motion, MotionEstimator
 from stylize_video.frame import Frame
-from stylize_video.jobs import is_picture
+from stylize_video.inputs import is_picture
 from stylize_video.pictures import read_picture
 from stylize_video.probe import probe
 from stylize_video.source import VideoSource
