@@ -38,6 +38,8 @@ def lived_in(config: NetworkConfig, seed: int = 0) -> StyleNetwork:
             assert module.running_var is not None
             nn.init.normal_(module.running_mean)
             nn.init.uniform_(module.running_var, 0.3, 3)
+        if isinstance(module, ResizeConv):
+            nn.init.normal_(module.bias)
     return network.eval()
 
 

@@ -57,6 +57,7 @@ class TrainingState:
         self.network = build_network(recipe.network).to(device).to(memory_format=torch.channels_last)
         self._teacher: Teacher | None = None
         self.optimizer = NetworkOptimizer(self.network, recipe.optimizer)
+        # With running statistics as they are: their average lags so far behind that it fits worse.
         self._averaged = AveragedModel(self.network, multi_avg_fn=self._move_average)
         self.done = 0
         self.saved = 0
