@@ -133,7 +133,9 @@ def _print_report(export: Export) -> None:
     for file in export.files:
         facts = [f"{file.path.stat().st_size / 1e6:.2f} MB"]
         if file.psnr is not None:
-            facts.append(f"{file.psnr:.1f} dB against fp32")
+            facts.append(
+                f"{file.psnr:.1f} dB against fp32, {file.worst_psnr:.1f} on the worst extreme picture"
+            )
         facts += [f"{ms:.1f} ms a 640x360 frame on {device}" for device, ms in file.milliseconds.items()]
         if file.precision != "fp32":
             on = ", ".join(file.faster_on)

@@ -17,6 +17,7 @@ from stylize_video.device import PROVIDERS
 from stylize_video.files import replacing
 from stylize_video.receptive_field import find_receptive_field
 from stylize_video.style import variant_path
+from stylize_video_export.extremes import extreme_pictures
 from stylize_video_export.parity import (
     FP32_TOLERANCE,
     Comparison,
@@ -30,6 +31,7 @@ from stylize_video_export.to_onnx import DEFAULT_OPSET, ContractNetwork, to_onnx
 from stylize_video_export.variants import (
     HALF_LIMIT,
     VARIANT_PSNR,
+    WORST_PSNR,
     largest_value,
     measure_speed,
     to_half,
@@ -37,11 +39,14 @@ from stylize_video_export.variants import (
 )
 from stylize_video_train.checkpoint import Checkpoint
 
-GOLDEN_SIZE = (24, 32)
-"""Height and width of the golden pair: about 3 KB of metadata."""
+GOLDEN_SIZE = (24, 64)
+"""Height and width of the golden pair: about 10 KB of metadata."""
 
-_BLACK_AND_WHITE = np.repeat(np.array([0, 1], np.float32), 32).reshape(1, 1, 1, 64).repeat(3, 1).repeat(64, 2)
-"""Half a picture each: the largest values of a network come from pictures like that."""
+_HELD_OUT = 3
+"""Every so many of the pictures is kept for the comparison, and int8 is not made with it."""
+
+_MADE_WITH, _COMPARED_ON = 0, 1
+"""Seeds of the extreme pictures that int8 is made with, and of those that variants are compared on."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,12 +56,14 @@ class ExportedFile:
     """One file that was written.
 
     ``psnr`` is the mean against fp32 in dB, on a GPU for fp16 where there is one to prove on,
-    None for fp32 itself; ``milliseconds`` are per device for a 640x360 frame, measured in turn with fp32.
+    None for fp32 itself, ``worst_psnr`` that of the worst of the extreme pictures; ``milliseconds``
+    are per device for a 640x360 frame, measured in turn with fp32.
     """
 
     path: Path
     precision: Precision
     psnr: float | None = None
+    worst_psnr: float | None = None
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     faster_on: tuple[str, ...] = ()
 
@@ -91,7 +98,8 @@ def export_checkpoint(
         opset: version of the ONNX operators.
         precisions: which files to write. fp32 is always built and proved, as the others
             are made from it and compared with it.
-        pictures: real pictures, to calibrate int8 with and to compare on.
+        pictures: real pictures: int8 is calibrated with two thirds, variants are compared on the others. Both
+            is done on extreme pictures, which are drawn, too.
         devices: where to prove and to measure: ``cpu``, ``cuda``.
         verify: False skips the proof of fp32 (variants are compared all the same).
         tolerance: largest difference to torch allowed on 0..1.
@@ -121,7 +129,7 @@ def export_checkpoint(
                 variant = to_half(graph)
             else:
                 variant = _to_int8(checkpoint, graph, opset, pictures)
-            quality = _quality(graph, variant, pictures, precision=precision, devices=devices)
+            quality, worst = _quality(graph, variant, pictures, precision=precision, devices=devices)
             golden = golden_pair(variant)
         except ExportError as error:
             refused.append(f"{precision} was not written: {error}")
@@ -134,6 +142,7 @@ def export_checkpoint(
             variant_path(output, precision),
             precision,
             quality,
+            worst,
             {device: ms[precision] for device, ms in speeds.items()},
             tuple(device for device, ms in speeds.items() if ms[precision] < ms["fp32"]),
         )
@@ -142,16 +151,19 @@ def export_checkpoint(
 
 
 def golden_pair(model: onnx.ModelProto) -> GoldenPair:
-    """A fixed little picture, smooth with some noise, and what ``model`` makes of it.
+    """A fixed little picture, half soft waves, half saturated patches, and what ``model`` makes of it.
 
     Raises:
         ExportError: that has values that are no numbers.
     """
     height, width = GOLDEN_SIZE
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    y, x = np.mgrid[0:height, 0 : width // 2].astype(np.float32)
     waves = np.stack([np.sin(x / 5 + c) * np.cos(y / 4 - c) for c in range(3)], axis=-1)
     noise = np.random.default_rng(1).normal(0, 0.1, waves.shape)
-    frame = np.clip((0.5 + 0.4 * waves + noise) * 255, 0, 255).astype(np.uint8)
+    smooth = np.clip((0.5 + 0.4 * waves + noise) * 255, 0, 255).astype(np.uint8)
+    patch = np.arange(12).reshape(3, 4).repeat(8, 0).repeat(8, 1)  # largest values: where 8 bits overflow
+    saturated = (patch[..., None] >> np.arange(3) & 1).astype(np.uint8) * 255
+    frame = np.concatenate([smooth, saturated], axis=1)
     pixels = (frame.transpose(2, 0, 1)[None] / 255).astype(np.float32)
     stylized = runner(model)(pixels)[0].transpose(1, 2, 0)
     if not np.isfinite(stylized).all():
@@ -179,10 +191,12 @@ def _to_int8(
     checkpoint: Checkpoint, graph: onnx.ModelProto, opset: int, pictures: Sequence[Pixels]
 ) -> onnx.ModelProto:
     """int8 of the form that a network has for it, else of ``graph``."""
+    rest = [picture for index, picture in enumerate(pictures) if index % _HELD_OUT]
+    fitted_to = [*(rest or pictures), *extreme_pictures(_MADE_WITH).values()]
     network = checkpoint.build().for_bytes()
     if network is None:
-        return to_int8(graph, pictures)
-    return to_int8(to_onnx(ContractNetwork(network), opset=opset), pictures, whole=True)
+        return to_int8(graph, fitted_to)
+    return to_int8(to_onnx(ContractNetwork(network), opset=opset), fitted_to, whole=True)
 
 
 def _prove(
@@ -222,7 +236,7 @@ def _torch_runner(network: ContractNetwork) -> Callable[[Pixels], Pixels]:
 def _check_range(graph: onnx.ModelProto, pictures: Sequence[Pixels]) -> None:
     """Raise ExportError where fp16 could not hold what ``graph`` computes: CPUs would not show it."""
     shown = list(pictures) or [pixels for _, pixels in parity_inputs()]
-    largest = largest_value(graph, [*shown, _BLACK_AND_WHITE])
+    largest = largest_value(graph, [*shown, *extreme_pictures(_MADE_WITH).values()])
     if not largest <= HALF_LIMIT:
         raise ExportError(
             f"the network's values reach {largest:.3g}, at most {HALF_LIMIT:.0f} are sure to fit into fp16"
@@ -236,22 +250,31 @@ def _quality(
     *,
     precision: Precision,
     devices: Sequence[str],
-) -> float:
-    """Mean PSNR in dB of a variant against fp32.
+) -> tuple[float, float]:
+    """PSNR in dB of a variant against fp32: mean on the pictures held out, and worst on extreme ones.
 
     Raises:
-        ExportError: it is too low.
+        ExportError: one of them is too low.
     """
     # On CPUs, ONNX Runtime computes fp16 in fp32: what it is like shows on a GPU alone.
     device = "cuda" if precision == "fp16" and "cuda" in devices else "cpu"
-    inputs = [(str(i), p) for i, p in enumerate(pictures)] or parity_inputs()
-    values = [row.psnr for row in compare(runner(graph), variant, inputs, provider=PROVIDERS[device])]
+    held_out = [(str(i), p) for i, p in enumerate(pictures[::_HELD_OUT])] or parity_inputs()
+    extreme = list(extreme_pictures(_COMPARED_ON).items())
+    rows = compare(runner(graph), variant, [*held_out, *extreme], provider=PROVIDERS[device])
+    values = np.minimum([row.psnr for row in rows], 99.0)  # equal pictures have infinite PSNR
     if np.isnan(values).any():
         raise ExportError("pictures come out with values that are no numbers")
-    quality = float(np.mean(np.minimum(values, 99.0)))  # equal pictures have infinite PSNR
+    quality, worst = (
+        float(values[: len(held_out)].mean()),
+        rows[len(held_out) + values[len(held_out) :].argmin()],
+    )
     if quality < VARIANT_PSNR:
         raise ExportError(f"{quality:.1f} dB against fp32, at least {VARIANT_PSNR:.0f} dB wanted")
-    return quality
+    if worst.psnr < WORST_PSNR:
+        raise ExportError(
+            f"{worst.psnr:.1f} dB against fp32 on {worst.case}, at least {WORST_PSNR:.0f} dB wanted"
+        )
+    return quality, float(min(worst.psnr, 99.0))
 
 
 def _completed(

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from stylize_video.device import PROVIDERS
+from stylize_video.errors import DeviceError
 from stylize_video.frame import psnr
 
 Pixels = NDArray[np.float32]
@@ -79,10 +80,16 @@ def compare(
 
 
 def runner(model: onnx.ModelProto, *, provider: str = PROVIDERS["cpu"]) -> Callable[[Pixels], Pixels]:
-    """A model of one input and one output as a function of pixels, on one provider."""
+    """A model of one input and one output as a function of pixels, on one provider.
+
+    Raises:
+        DeviceError: ONNX Runtime took another provider instead: nothing would be proved of this one.
+    """
     options = ort.SessionOptions()
     options.log_severity_level = 4
     session = ort.InferenceSession(model.SerializeToString(), options, providers=[provider])
+    if provider not in session.get_providers():
+        raise DeviceError(f"ONNX Runtime cannot use {provider} here: it took {session.get_providers()[0]}")
     (source,), (output,) = session.get_inputs(), session.get_outputs()
 
     def run(pixels: Pixels) -> Pixels:

@@ -32,9 +32,13 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from stylize_video.contract import INPUT_NAME, Precision
 from stylize_video_export.parity import Pixels, runner
+from stylize_video_export.quantization import activation_ranges, round_weights
 
 VARIANT_PSNR = 38.0
 """Least mean PSNR in dB against fp32 that a variant must reach to be written."""
+
+WORST_PSNR = 30.0
+"""Least PSNR in dB on each extreme picture: 8 of 255 levels. Where areas change colour it is 15 to 27."""
 
 HALF_LIMIT = 65504 / 2
 """Largest value that fp16 is used for: half of what it holds, as other pictures reach a little further."""
@@ -43,7 +47,6 @@ _MOVING = ("Pad", "Transpose", "Reshape", "Slice", "DepthToSpace")
 """Operators that move values and compute nothing."""
 
 _FLOAT32_OPERATORS = frozenset({"InstanceNormalization"})
-_CALIBRATION_PERCENTILE = 99.99
 _SPEED_SIZE = (360, 640)
 
 
@@ -132,12 +135,10 @@ def to_int8(model: onnx.ModelProto, pictures: Sequence[Pixels], *, whole: bool =
     they are faster so, and what comes after the last one stays in float with it. Pixel shuffles
     before it move bytes.
 
-    The ranges of activations leave out one value in ten thousand: the few largest are far from
-    the rest, and would cost all others their precision (up to 7 dB).
-
     Args:
         model: an fp32 style.
-        pictures: real pictures that the ranges of activations are taken from.
+        pictures: what the ranges of activations and the rounding of weights are fitted to: photos, and
+            pictures with the largest values.
         whole: compute the first and the last convolution in 8 bits too. Frames are bytes, and what
             rounds to the same 256 levels loses nothing: from end to end the graph then
             holds nothing but bytes. Pays for networks in the form of :meth:`StyleNetwork.for_bytes`.
@@ -146,28 +147,70 @@ def to_int8(model: onnx.ModelProto, pictures: Sequence[Pixels], *, whole: bool =
         plain, prepared, quantized = (Path(folder) / f"{n}.onnx" for n in ("plain", "prepared", "int8"))
         onnx.save_model(model, str(plain))
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
-        graph = onnx.load_model(str(prepared)).graph
+        in_float = onnx.load_model(str(prepared))
+        graph = in_float.graph
         nodes = list(graph.node)
         convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
         border = [] if whole else [nodes[convolutions[0]], *nodes[convolutions[-1] :]]
-        pixels = [{"rmin": np.float32(0), "rmax": np.float32(1)}]
-        levels = dict.fromkeys(_of_pixels(graph), pixels) if whole else {}
+        left_out = {node.name for node in border}
+        kinds = ["Conv", "Add", "Relu", *(_MOVING if whole else ("DepthToSpace",))]
+        names = _rounded_values(in_float, [n for n in nodes if n.op_type in kinds and n.name not in left_out])
+        ranges = activation_ranges(in_float, names, pictures)
+        ranges |= dict.fromkeys(_of_pixels(graph), (0.0, 1.0)) if whole else {}
+        for node in nodes:  # what only moves values has those of its input
+            if node.op_type in kinds and node.op_type in _MOVING and node.input[0] in ranges:
+                ranges[node.output[0]] = ranges[node.input[0]]
+        rounded, steps = round_weights(in_float, left_out, pictures)
+        onnx.save_model(rounded, str(prepared))
         quantize_static(
             str(prepared),
             str(quantized),
-            _Pictures(pictures),
-            calibrate_method=CalibrationMethod.Percentile,
-            extra_options={"CalibPercentile": _CALIBRATION_PERCENTILE, "TensorQuantOverrides": levels},
+            _OnePicture(pictures[0]),
+            calibrate_method=CalibrationMethod.MinMax,  # of nothing: all ranges are given
+            extra_options={"TensorQuantOverrides": _overrides(ranges, steps)},
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=["Conv", "Add", "Relu", *(_MOVING if whole else ("DepthToSpace",))],
-            nodes_to_exclude=[node.name for node in border],
+            op_types_to_quantize=kinds,
+            nodes_to_exclude=sorted(left_out),
         )
         result = onnx.load_model(str(quantized))
         return _clean(_moving_bytes(result) if whole else result, like=model)
+
+
+def _rounded_values(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> list[str]:
+    """What of a graph's values is rounded to bytes where ``nodes`` compute in them."""
+    readers: dict[str, list[str]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node.op_type)
+    known = onnx.shape_inference.infer_shapes(model).graph
+    pictures = {
+        value.name
+        for value in (*known.value_info, *known.input, *known.output)
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT
+        and len(value.type.tensor_type.shape.dim) == 4
+    }
+    names = {name for node in nodes for name in (*node.input[:2], *node.output)} & pictures
+    makers = {output: node.op_type for node in model.graph.node for output in node.output}
+    # A ReLU is a range from 0 on: what it is computed from is not rounded.
+    return sorted(n for n in names if not (makers.get(n) == "Conv" and readers.get(n) == ["Relu"]))
+
+
+def _overrides(
+    ranges: Mapping[str, tuple[float, float]], steps: Mapping[str, NDArray[np.float32]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Ranges of activations and steps of weights as ONNX Runtime's quantiser takes them."""
+    chosen: dict[str, list[dict[str, Any]]] = {
+        name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name, (low, high) in ranges.items()
+    }
+    for name, step in steps.items():
+        zero = np.array(0, np.int8)
+        chosen[name] = [{"scale": np.array(value, np.float32), "zero_point": zero} for value in step]
+        chosen[name][0] |= {"quant_type": QuantType.QInt8, "axis": 0}
+    return chosen
 
 
 def _of_pixels(graph: onnx.GraphProto) -> Iterator[str]:
@@ -223,21 +266,13 @@ def measure_speed(
     return {name: 1000 * median(values) for name, values in seconds.items()}
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types
-    """The pictures, mirrored beyond their edges to one size: histograms want that."""
-
-    def __init__(self, pictures: Sequence[Pixels]) -> None:
-        height, width = (max(picture.shape[axis] for picture in pictures) for axis in (-2, -1))
-        self._left = iter([_mirrored(picture, height, width) for picture in pictures])
+class _OnePicture(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime ships no types
+    def __init__(self, picture: Pixels) -> None:
+        self._left = iter([picture])
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         picture = next(self._left, None)
         return None if picture is None else {INPUT_NAME: picture}
-
-
-def _mirrored(picture: Pixels, height: int, width: int) -> Pixels:
-    more = ((0, height - picture.shape[-2]), (0, width - picture.shape[-1]))
-    return np.pad(picture, ((0, 0), (0, 0), *more), mode="symmetric")
 
 
 def _clean(model: onnx.ModelProto, *, like: onnx.ModelProto) -> onnx.ModelProto:

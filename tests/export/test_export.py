@@ -28,6 +28,7 @@ from stylize_video.receptive_field import find_receptive_field
 from stylize_video.session import StyleSession
 from stylize_video.style import Style
 from stylize_video_export.export import Export, ExportedFile, export_checkpoint
+from stylize_video_export.extremes import extreme_pictures
 from stylize_video_export.inspect import check_style, describe_style
 from stylize_video_export.parity import (
     SHAPES,
@@ -37,6 +38,7 @@ from stylize_video_export.parity import (
     parity_inputs,
     runner,
 )
+from stylize_video_export.quantization import round_weights
 from stylize_video_export.request import ExportError
 from stylize_video_export.to_onnx import ContractNetwork, to_onnx, with_metadata
 from stylize_video_export.variants import largest_value, to_int8
@@ -292,7 +294,7 @@ def test_half_keeps_instance_norm_in_float32(checkpoint: Checkpoint, exported: E
 def test_int8_is_close_and_small_or_refused(checkpoint: Checkpoint, exported: Exported) -> None:
     if checkpoint.network.kind == "transformer":  # with random weights it is far off
         (refused,) = exported.export.refused
-        assert re.fullmatch(r"int8 was not written: 2\d\.\d dB against fp32, at least 38 dB wanted", refused)
+        assert re.fullmatch(r"int8 was not written: \d\d\.\d dB against fp32, at least 38 dB wanted", refused)
         assert not (exported.folder / "toy.int8.onnx").exists()
         int8, in_float = to_int8(exported.graph, PICTURES), 2
     else:
@@ -300,9 +302,12 @@ def test_int8_is_close_and_small_or_refused(checkpoint: Checkpoint, exported: Ex
         file = exported.file("int8")
         int8, in_float = onnx.load_model(str(file.path)), 0
         one, other = runner(exported.graph), runner(int8)
-        measured = np.mean([psnr(one(p), other(p), white=1) for p in PICTURES])
+        measured = np.mean([psnr(one(p), other(p), white=1) for p in PICTURES[::3]])  # those held out
         assert measured == pytest.approx(file.psnr, abs=0.1)
         assert measured >= 38
+        extreme = [psnr(one(p), other(p), white=1) for p in extreme_pictures(1).values()]
+        assert min(extreme) == pytest.approx(file.worst_psnr, abs=0.1)
+        assert min(extreme) >= 30
     stored = [t for t in int8.graph.initializer if len(t.dims) == 4]
     assert sum(t.data_type == onnx.TensorProto.INT8 for t in stored) == len(stored) - in_float
 
@@ -359,7 +364,37 @@ def test_a_few_bright_points_cost_int8_no_precision() -> None:
         np.abs(runner(to_int8(model, [picture, small]))(dark) - runner(model)(dark)).mean()
         for picture in (dark, glint)
     ]
-    assert errors[1] < 2 * errors[0]
+    assert errors[1] < 10 * errors[0]  # 50 times with the range of all that occurs
+
+
+def test_weights_are_rounded_for_their_sum() -> None:
+    """A smooth picture shows the sum of a kernel's errors, which rounding one by one leaves to chance."""
+    weight = np.random.default_rng(0).normal(0, 0.1, (3, 3, 5, 5)).astype(np.float32)
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["frames", "w", "b"], [OUTPUT_NAME], "only")],
+        "style",
+        [onnx.helper.make_tensor_value_info(INPUT_NAME, 1, [1, 3, "H", "W"])],
+        [onnx.helper.make_tensor_value_info(OUTPUT_NAME, 1, [1, 3, "h", "w"])],
+        [onnx.numpy_helper.from_array(v, n) for v, n in ((weight, "w"), (np.zeros(3, np.float32), "b"))],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    across = np.linspace(0, 1, 64, dtype=np.float32)
+    ramps = [
+        (low[:, None] + (high - low)[:, None] * across)[None, :, None].repeat(48, axis=2).astype(np.float32)
+        for low, high in np.random.default_rng(1).random((4, 2, 3))
+    ]
+    rounded, steps = round_weights(model, [], ramps)
+    step = steps["w"][:, None, None, None]
+    levels = onnx.numpy_helper.to_array(rounded.graph.initializer[0]) / step
+    np.testing.assert_allclose(levels, np.round(levels), atol=1e-3)
+    assert np.abs(levels).max() <= 63.001
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    nearest = (np.round(weight / step) * step).astype(np.float32)
+    plain.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(nearest, "w"))
+    expected, *got = ([runner(m)(ramp) for ramp in ramps] for m in (model, rounded, plain))
+    errors = [np.mean([np.square(a - b).mean() for a, b in zip(expected, g, strict=True)]) for g in got]
+    assert errors[0] < errors[1] / 2
 
 
 def overflowing_style() -> onnx.ModelProto:

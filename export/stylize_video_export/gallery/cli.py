@@ -123,7 +123,9 @@ def _make(
         if not was_made_of_it and is_made_of(style, checkpoint):
             forget_figures(catalogue, recipe.name)
     for file in export.files if not quiet else ():
-        quality = "" if file.psnr is None else f", {file.psnr:.1f} dB against fp32"
+        quality = (
+            "" if file.psnr is None else f", {file.psnr:.1f} dB against fp32, worst {file.worst_psnr:.1f}"
+        )
         say(f"{file.path}: {file.path.stat().st_size / 1e6:.2f} MB{quality}")
     update_catalogue(catalogue, recipe, style, ())
     return [f"{recipe.name}: {reason}" for reason in export.refused]
