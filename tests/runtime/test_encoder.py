@@ -6,7 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from media import Coding, bar_middles, colour_bars, write_video
+from stylize_video.colors import ColorTags
+from stylize_video.sink import VideoSink
+from stylize_video.source import VideoSource
 
 GUARDED = '''
 import ctypes, mmap, sys
@@ -41,6 +47,21 @@ for name in ("o.mp4", "o.gif", "o.mkv", "o.mov"):
                 sink.write(TimedFrame(pts, image, opaque))
 '''
 """Widths whose lines are no whole vectors of a processor, and pictures that end where memory does."""
+
+
+@pytest.mark.parametrize("color_range", [1, 2], ids=["limited", "full"])
+def test_colours_are_coded_and_tagged_as_those_of_the_source(color_range: int, tmp_path: Path) -> None:
+    greys = [(level, level, level) for level in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    coding = Coding(colorspace=1, color_range=color_range, color_primaries=9, color_trc=13)
+    tags = ColorTags(matrix=1, primaries=9, transfer=13, range=color_range)
+    path = write_video(tmp_path / "in.mp4", [colour_bars(greys)] * 3, coding)
+    with VideoSource(path) as source, VideoSink(tmp_path / "out.mp4", source.info) as sink:
+        for frame in source:
+            sink.write(frame)
+    with VideoSource(tmp_path / "out.mp4") as result:
+        assert result.info.colors == source.info.colors == tags
+        for frame in result:
+            assert np.abs(bar_middles(frame.image) - 255 * np.array(greys)).max() <= 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pages are protected in another way there")
