@@ -115,6 +115,23 @@ def test_two_slow_frames_later_on_change_nothing() -> None:
     assert governor.changes == 2
 
 
+def test_what_was_measured_at_another_size_is_forgotten() -> None:
+    governor = Governor(30, ManualClock())
+    for busy in [0.060] * 10 + [0.020] * 9:
+        governor.observe(busy, 0.8 * busy)
+    assert governor.changes == 1
+
+
+def test_a_size_that_lasted_is_tried_again_as_soon_as_ever() -> None:
+    """Another program ran for a moment, a minute after the size was raised."""
+    clock = ManualClock()
+    governor = Governor(30, clock)
+    for busy in [0.060] * 10 + [0.012] * 1000 + [0.060] * 10 + [0.012] * 450:
+        clock.now += 1 / 30
+        governor.observe(busy, 0.8 * busy)
+    assert governor.scale == 1
+
+
 def test_a_first_frame_that_takes_long_changes_nothing() -> None:
     """It opens what the others find open; on a GPU one is recorded."""
     governor = Governor(30, ManualClock())
