@@ -55,6 +55,8 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[l
         ([0.5, 1.0], True, "int8"),
         ([0.97, 1.0], True, "fp32"),
         ([2.0, 1.0], True, "fp32"),
+        ([0.005, 0.01], True, "int8"),
+        ([0.0097, 0.01], True, "fp32"),
         ([], False, "fp32"),  # wrong pixels are not worth measuring
     ],
 )

@@ -112,3 +112,5 @@ def test_noise_gain_of_known_styles() -> None:
     assert noise_gain(still, lambda frame: np.asarray(frame * 2, np.uint8)) == pytest.approx(2)
     soft = noise_gain(still, lambda frame: np.asarray(cv2.blur(frame, (3, 3)), np.uint8))
     assert soft == pytest.approx(1 / 3, abs=0.05)
+    white = np.full_like(still, 255)  # whose noise is cut off, and never dark
+    assert noise_gain(white, lambda frame: np.asarray(frame // 128 * 255, np.uint8)) == 0
