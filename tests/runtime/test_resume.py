@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from media import Coding, write_video
 from stylize_video.decoding import OpenCvReader, PyAvReader
 from stylize_video.edit import Edit
 from stylize_video.encoding import ANIMATIONS, CODECS, Encoding
@@ -34,13 +35,13 @@ from stylize_video.look import Look
 from stylize_video.options import Options
 from stylize_video.pipeline import Hooks, stylize_file
 from stylize_video.probe import probe
-from stylize_video.resume import job_facts
+from stylize_video.resume import fingerprint, job_facts
 from stylize_video.session import StyleSession
 from stylize_video.source import VideoSource
 from stylize_video.style import Style
 from stylize_video.video_info import VideoInfo
 from stylize_video.working_size import WorkingSize
-from support import Command, MakeClip, command_line, file_size_limit
+from support import Command, MakeClip, command_line, draw_picture, file_size_limit
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +147,45 @@ def test_frames_that_avi_shows_late_are_in_a_resumed_run(
     assert video_times(output) == video_times(whole)
     for one, other in zip(pictures(output), pictures(whole), strict=True):
         assert np.abs(one - other).mean() < 8
+
+
+class FlickeringSession(StoppingSession):
+    """Gets a little brighter and darker with the least noise of the source."""
+
+    def stylize(self, frame: Frame) -> Frame:
+        return np.asarray(super().stylize(frame) // 2 + int(frame.sum()) % 5 * 4, np.uint8)
+
+
+def test_smoothing_has_its_past_in_a_resumed_run(invert: StyleSession, tmp_path: Path) -> None:
+    still, noise = draw_picture(0, 64, 48), np.random.default_rng(0).normal(0, 1, (40, 48, 64, 1))
+    noisy = np.clip((still + noise) / 255, 0, 1)
+    source = write_video(tmp_path / "in.mkv", noisy, Coding("ffv1", options={}))
+    plain, whole, output = (tmp_path / f"{name}.mkv" for name in ("plain", "whole", "output"))
+    flickering, lossless = FlickeringSession(invert, after=1000), Encoding("ffv1")
+    stylize_file(source, plain, flickering, encoding=lossless)
+    stylize_file(source, whole, flickering, smooth=1, encoding=lossless)
+    interrupted_run(source, output, flickering, after=30, smooth=1, encoding=lossless)
+    stylize_file(source, output, flickering, smooth=1, encoding=lossless, resume=True)
+    for one, other in zip(pictures(output), pictures(whole), strict=True):
+        assert np.abs(one - other).max() <= 2  # where a trace stops
+    assert np.abs(pictures(whole)[30] - pictures(plain)[30]).mean() > 2
+
+
+def test_a_run_at_another_rate_goes_on_within_a_still(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    """The frame that is shown for five seconds is read again."""
+    pts = [*range(6), *range(150, 156)]
+    source = make_clip(tmp_path / "in.mp4", frames=12, pts=pts, sound=False)
+    whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
+    how: dict[str, Any] = {"edit": Edit(fps=Fraction(10)), "encoding": Encoding("ffv1")}
+    stylize_file(source, whole, invert, **how)
+    interrupted_run(source, output, invert, after=40, **how)
+    stylize_file(source, output, invert, resume=True, **how)
+    assert len(video_times(whole)) == 52
+    assert video_times(output) == video_times(whole)
+    for one, other in zip(pictures(output), pictures(whole), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_transparency_is_in_every_run(invert: StyleSession, tmp_path: Path) -> None:
@@ -337,7 +377,7 @@ def test_starting_again(clip: Path, invert: StyleSession, tmp_path: Path) -> Non
     assert not journal_path(tmp_path / "out.mp4").exists()
 
 
-def interrupted_run(source: Path, output: Path, session: StyleSession, *, after: int, **how: bool) -> Path:
+def interrupted_run(source: Path, output: Path, session: StyleSession, *, after: int, **how: Any) -> Path:
     """The part that Ctrl-C leaves after so many frames."""
     left = after
 
@@ -348,7 +388,7 @@ def interrupted_run(source: Path, output: Path, session: StyleSession, *, after:
             raise KeyboardInterrupt
 
     with pytest.raises(JobInterrupted) as caught:
-        stylize_file(source, output, session, hooks=Hooks(on_frame=press), **how)  # type: ignore[arg-type]
+        stylize_file(source, output, session, hooks=Hooks(on_frame=press), **how)
     assert caught.value.part
     return caught.value.part
 
@@ -410,6 +450,24 @@ def test_every_option_of_a_job_is_part_of_what_it_is(clip: Path, invert: StyleSe
     usual = job_facts(clip, invert, Options())
     for name, value in others.items():
         assert job_facts(clip, invert, replace(Options(), **{name: value})) != usual
+
+
+def test_a_style_of_another_range_is_another_job(clip: Path, invert_style: Path) -> None:
+    sessions = [StyleSession(Style.load(invert_style), "cpu", input_range=top) for top in (1, 255)]
+    one, other = (job_facts(clip, session, Options()) for session in sessions)
+    assert {name for name in one if one[name] != other[name]} == {"style"}
+
+
+def test_a_source_that_changed_anywhere_is_another_one(tmp_path: Path) -> None:
+    path, size = tmp_path / "in.mp4", 500_000
+    prints = set()
+    for place in (None, 0, size // 2, size - 1):
+        content = bytearray(size)
+        if place is not None:
+            content[place] = 1
+        path.write_bytes(content)
+        prints.add(fingerprint(path))
+    assert len(prints) == 4
 
 
 def test_settings_that_later_versions_add_make_no_other_job(clip: Path, invert: StyleSession) -> None:
@@ -580,6 +638,19 @@ def test_what_comes_from_elsewhere_is_on_disk_within_seconds_too(
         (tmp_path / "j").unlink()
         with pytest.raises(FileNotFoundError):
             journal.add_run(content)
+
+
+def test_what_comes_from_elsewhere_is_whole_and_gone_on_with(tmp_path: Path) -> None:
+    with journal_of_frames(tmp_path / "a", 3) as run:
+        content = run.content()
+    with Journal(tmp_path / "j", {}, time_base=Fraction(1, 25)) as journal:
+        for damaged in (content[:-3], content + b"junk", content[:20]):
+            with pytest.raises(ValueError, match="came back damaged"):
+                journal.add_run(damaged)
+        assert (journal.frames, journal.last_pts) == (0, None)
+        journal.add_run(content)
+        assert (journal.frames, journal.last_pts) == (3, 2)
+        journal.remove()
 
 
 def test_a_journal_is_private_and_never_a_link(tmp_path: Path) -> None:
