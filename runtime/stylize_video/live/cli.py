@@ -135,6 +135,8 @@ def stylize_camera(
     """A camera, a stream or a video, live in the style you choose."""
     with errors_as_sentences(debug=debug):
         limit_libraries()
+        import cv2  # noqa: F401  # before PyAV: Qt's windows wait for ever on the libxcb that PyAV brings
+
         for handler in logging.getLogger().handlers:
             handler.addFilter(_Once())
         if token is not None and serve is None:
