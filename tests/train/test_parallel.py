@@ -66,11 +66,28 @@ def test_batch_norm_alone_is_torchs() -> None:
     torch.testing.assert_close(ours.running_var, torchs.running_var)
 
 
-def test_two_processes_train_like_one(tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
+def make_pictures(folder: Path) -> None:
+    (folder / "photos").mkdir()
     for index in range(6):
-        cv2.imwrite(str(tmp_path / "photos" / f"{index}.png"), draw_picture(3 * index, 96, 80))
-    cv2.imwrite(str(tmp_path / "style.png"), draw_picture(40, 80, 80)[::-1])
+        cv2.imwrite(str(folder / "photos" / f"{index}.png"), draw_picture(3 * index, 96, 80))
+    cv2.imwrite(str(folder / "style.png"), draw_picture(40, 80, 80)[::-1])
+
+
+def in_two_processes(code: str, folder: Path, recipe: Recipe) -> subprocess.CompletedProcess[str]:
+    script = folder / "worker.py"
+    script.write_text(code)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.run(
+        [*launcher, str(script), str(folder), json.dumps(recipe.to_dict())],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_two_processes_train_like_one(tmp_path: Path) -> None:
+    make_pictures(tmp_path)
     seen: list[list[float]] = []
     recipe = Recipe(**RECIPE)
     alone = train(
@@ -81,16 +98,7 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
         random_features=True,
         on_progress=lambda p: seen.append([p.content, p.style, p.steadiness, p.total]),
     )
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    result = subprocess.run(
-        [*launcher, str(script), str(tmp_path), json.dumps(recipe.to_dict())],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    result = in_two_processes(WORKER, tmp_path, recipe)
     assert result.returncode == 0, result.stderr
     for process in range(2):
         losses = json.loads((tmp_path / f"losses{process}.json").read_text())
@@ -103,3 +111,42 @@ def test_two_processes_train_like_one(tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(together.build()(frames), alone.build()(frames), rtol=0.02, atol=0.02)
     assert math.isfinite(seen[-1][-1])
+
+
+VANISHING = """
+import json, shutil, sys, torch
+from dataclasses import replace
+from pathlib import Path
+from stylize_video_train.data import DataError
+from stylize_video_train.parallel import process_group, process_index
+from stylize_video_train.recipe import Recipe
+from stylize_video_train.trainer import train
+
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+recipe = replace(Recipe.from_dict(json.loads(sys.argv[2])), steps=100, batch=2)
+
+def step(progress):
+    if progress.step == 2 and process_index() == 1:
+        for photo in photos.iterdir():
+            photo.unlink()
+
+with process_group("cpu"):
+    photos = folder / f"photos{process_index()}"  # as on two machines
+    shutil.copytree(folder / "photos", photos)
+    try:
+        train(recipe, style_picture=folder / "style.png", content=photos,
+              output=folder / "two.pth", random_features=True, on_progress=step)
+    except DataError as error:
+        (folder / f"error{process_index()}.txt").write_text(str(error))
+"""
+
+
+def test_a_photo_that_vanishes_ends_all_processes_with_one_sentence(tmp_path: Path) -> None:
+    make_pictures(tmp_path)
+    result = in_two_processes(VANISHING, tmp_path, Recipe(**RECIPE))
+    assert result.returncode == 0, result.stderr
+    said = [(tmp_path / f"error{process}.txt").read_text() for process in range(2)]
+    assert said[0] == said[1]
+    assert said[0].startswith(f"the photo {tmp_path}/photos1/")
+    assert load_checkpoint(tmp_path / "two.pth").step >= 2

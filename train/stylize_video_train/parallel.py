@@ -89,6 +89,17 @@ def largest(number: int, device: str) -> int:
     return int(value.item())
 
 
+def first_of(message: str | None, device: str) -> str | None:
+    """What the first process says that has something to say, for all: they fail together, or none does."""
+    speaker = process_count() - largest(process_count() - process_index() if message else 0, device)
+    if speaker == process_count():
+        return None
+    messages = [message]
+    if process_count() > 1:
+        dist.broadcast_object_list(messages, src=speaker)
+    return messages[0]
+
+
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """Give every process the mean gradient."""
     if process_count() == 1:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from stylize_video.errors import first_line
 from stylize_video.text import printable
@@ -22,7 +23,7 @@ from stylize_video_train.errors import TrainingError, TrainingInterrupted, memor
 from stylize_video_train.interruption import stop_on_signals
 from stylize_video_train.motion import MARGIN
 from stylize_video_train.outputs import check_training
-from stylize_video_train.parallel import largest, process_index
+from stylize_video_train.parallel import first_of, largest, process_index
 from stylize_video_train.precision import effective_precision
 from stylize_video_train.preview import Preview
 from stylize_video_train.progress import Progress
@@ -142,14 +143,12 @@ def _take_steps(
         closing(batches(folder, state.recipe, done=state.done, device=state.device)) as parts_of_steps,
     ):
         while state.done < steps:
-            try:
-                parts = next(parts_of_steps)
-            except DataError as error:
+            parts, failure = _next_parts(parts_of_steps)
+            # A process that went on alone would wait for the others without end.
+            if failure := first_of(failure, state.device):
                 if leads and state.done > state.saved:
                     state.checkpoint(preview).save(output)
-                error.__traceback__ = None  # its frames hold the workers
-                # DataLoader puts the worker's traceback before our sentence.
-                raise DataError(str(error).rpartition("DataError: ")[2].strip()) from None
+                raise DataError(failure)
             progress = state.step(parts)
             on_progress(progress)
             board.losses(progress)
@@ -167,6 +166,16 @@ def _take_steps(
                 reporter.write(state, preview, skipped=folder.skipped)
             if stopped_by and not finished:
                 raise TrainingInterrupted(state.done, stopped_by)
+
+
+def _next_parts(parts_of_steps: Iterator[Sequence[Tensor]]) -> tuple[Sequence[Tensor], str | None]:
+    """The photos of a step, or why there are none."""
+    try:
+        return next(parts_of_steps), None
+    except DataError as error:
+        error.__traceback__ = None  # its frames hold the workers
+        # DataLoader puts the worker's traceback before our sentence.
+        return (), str(error).rpartition("DataError: ")[2].strip()
 
 
 def pick_device(name: str) -> str:
