@@ -26,7 +26,7 @@ from stylize_video_train.experiments.compare_losses import as_markdown, labels, 
 from stylize_video_train.experiments.gallery import agreement, read_shown, results_table, write_grid
 from stylize_video_train.features import FeatureModel
 from stylize_video_train.networks import build_network
-from stylize_video_train.recipe import NetworkConfig, Recipe
+from stylize_video_train.recipe import BEFORE_CHOICES, NetworkConfig, Recipe
 from stylize_video_train.teacher import Teacher
 from support import Command, draw_picture
 
@@ -221,6 +221,8 @@ def test_mistakes_are_one_sentence(
 def test_each_run_differs_from_an_earlier_one_in_one_thing() -> None:
     runs = study.plan(study.SIZES["small"])
     assert all(run.recipe.start == "none" for run in runs), "no run may know more than another"
+    # Once they were the only ones, and the committed results were made with them.
+    assert all(getattr(run.recipe, name) == value for run in runs for name, value in BEFORE_CHOICES.items())
     recipes = [run.recipe.to_dict() for run in runs]
     for index, recipe in enumerate(recipes[1:], start=1):
         changes = [

@@ -157,7 +157,8 @@ def train_style(
         Path | None,
         typer.Option(
             help="A TOML file with a recipe: style_balance = 4 stands for --style-balance 4, --network and"
-            " --width are kind and width in a table [network]; options override it."
+            " --width are kind and width in a table [network], which has blocks and head too. A file alone"
+            " sets style_memory, identity_share and freeze_norm_at. Options override it."
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,

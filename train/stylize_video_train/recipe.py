@@ -92,7 +92,7 @@ _LARGEST_ZOOM = 16
 SHARP_ZOOM = (1.1, 1.8)
 """Photos of a few hundred pixels, hardly larger than a crop, stay as sharp as they are."""
 
-_BEFORE_CHOICES: Mapping[str, Any] = {
+BEFORE_CHOICES: Mapping[str, Any] = {
     "style_statistics": "gram",
     "optimizer": "adam",
     "zoom": SHARP_ZOOM,
@@ -323,7 +323,7 @@ class Recipe:
             raise RecipeError(f"{source} does not say which network it is for")
         try:
             network = NetworkConfig(**values["network"])
-            return cls(network=network, **{**_BEFORE_CHOICES, **typed_settings(given)})
+            return cls(network=network, **{**BEFORE_CHOICES, **typed_settings(given)})
         except (TypeError, ValueError, RecipeError) as error:
             raise RecipeError(f"{source} cannot be used: {error}") from error
 

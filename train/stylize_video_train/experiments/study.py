@@ -18,7 +18,7 @@ from stylize_video_train.features import FeatureError
 from stylize_video_train.losses import PerceptualLoss
 from stylize_video_train.networks import StyleNetwork
 from stylize_video_train.progress import Progress
-from stylize_video_train.recipe import NO_START, NetworkConfig, Recipe
+from stylize_video_train.recipe import BEFORE_CHOICES, NO_START, NetworkConfig, Recipe
 from stylize_video_train.trainer import train
 
 Weights = Mapping[str, Path]
@@ -80,26 +80,25 @@ OTHER_MODELS = ("squeezenet1_1", "vgg16", "resnet101")
 TRANSFORMER_WIDTHS = (8, 16, 32)
 YARDSTICKS = ("vgg19", "squeezenet1_1")
 MEASURED_PHOTOS = 12
-# Weights and looks of every training here: those its committed results were made with.
+# As in BEFORE_CHOICES, what the committed results were made with; their network was another one.
 STYLE_BALANCE = 2.3
 STEADINESS_WEIGHT = 20.0
 
 
 def plan(size: Size, *, seed: int = 0) -> list[Run]:
     """All trainings; each differs from an earlier one in one thing."""
-    base = Recipe(
+    base = replace(
+        Recipe(**BEFORE_CHOICES),
         network=size.network,
         features="vgg19",
         steps=size.steps,
         batch=size.batch,
         image_size=size.image_size,
         style_size=size.style_size,
-        style_statistics="gram",
         style_balance=STYLE_BALANCE,
         steadiness_weight=STEADINESS_WEIGHT,
         content_scale=1.0,
         window=1.0,
-        optimizer="adam",
         start=NO_START,  # a network that had seen one model's style would answer for that model
         seed=seed,
     )
