@@ -59,6 +59,7 @@ class Window:
         Raises:
             SinkError: the display has gone.
         """
+        self._require_display()
         if not self._open:
             self._create(picture)
         self._turn_full_screen(picture.settings.full_screen)
@@ -102,9 +103,7 @@ class Window:
 
     def _obey(self) -> None:
         for _ in range(_KEYS_A_FRAME):
-            if self._display.is_gone:
-                self._open = False
-                raise SinkError("the display has gone, and the window with it")
+            self._require_display()
             code = cv2.waitKeyEx(1)
             if code == -1:
                 break
@@ -112,6 +111,12 @@ class Window:
         if _is_gone():
             self._open = False
             self._controls.press("quit")
+
+    def _require_display(self) -> None:
+        """Before the toolkit notices, which would end the process."""
+        if self._display.is_gone:
+            self._open = False
+            raise SinkError("the display has gone, and the window with it")
 
     def _press(self, key: str | None) -> None:
         if key == "escape" and self._controls.settings.full_screen:
