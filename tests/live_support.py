@@ -184,9 +184,12 @@ def live_threads() -> set[str]:
 
 
 class Desktop:
-    """An X server without a screen, with or without a window manager, and hands on its keys and mouse."""
+    """An X server without a screen, its window manager, and hands on its keys and mouse.
 
-    def __init__(self, *, window_manager: bool = False) -> None:
+    Without a manager OpenCV's window now and then misses its first expose and stays black.
+    """
+
+    def __init__(self) -> None:
         self._server = subprocess.Popen(
             ["Xvfb", "-displayfd", "1", "-screen", "0", "1000x700x24", "-nolisten", "tcp", "-noreset"],
             stdout=subprocess.PIPE,
@@ -195,19 +198,15 @@ class Desktop:
         )
         assert self._server.stdout
         self.environment = {**os.environ, "DISPLAY": f":{self._server.stdout.readline().strip()}"}
-        self._manager = (
-            subprocess.Popen(["openbox"], env=self.environment, stderr=subprocess.DEVNULL)
-            if window_manager
-            else None
-        )
+        self._manager = subprocess.Popen(["openbox"], env=self.environment, stderr=subprocess.DEVNULL)
+        wait_until(lambda: bool(self.do("get_num_desktops")))  # the manager's word
 
     def close(self) -> None:
         for process in (self._manager, self._server):
-            if process:
-                process.terminate()
-                process.wait(20)
-                if process.stdout:
-                    process.stdout.close()
+            process.terminate()
+            process.wait(20)
+            if process.stdout:
+                process.stdout.close()
 
     @property
     def process(self) -> int:
@@ -274,18 +273,21 @@ class Desktop:
         left, top, width, height = (int(told[name]) for name in ("X", "Y", "WIDTH", "HEIGHT"))
         return left, top, width, height
 
-    def screenshot(self) -> Frame:
-        """Of the whole screen, BGR."""
-        png = subprocess.run(
-            ["import", "-window", "root", "png:-"],
-            env=self.environment,
-            capture_output=True,
-            timeout=20,
-            check=True,
-        ).stdout
-        return np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), np.uint8)
-
     def picture(self) -> Frame:
         """The window's inside, BGR."""
-        left, top, width, height = self.geometry()
-        return self.screenshot()[top : top + height, left : left + width]
+        png = b""
+
+        def is_there() -> bool:
+            nonlocal png
+            png = subprocess.run(
+                ["import", "-window", self.window, "png:-"],
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=20,
+                check=False,
+            ).stdout
+            return bool(png)
+
+        wait_until(is_there)  # the toolkit may have replaced the window meanwhile
+        return np.asarray(cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR), np.uint8)
