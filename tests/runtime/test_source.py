@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -17,6 +18,7 @@ from stylize_video.colors import BT709
 from stylize_video.decoding import OpenCvReader, PyAvReader
 from stylize_video.edit import Edit
 from stylize_video.errors import SourceError
+from stylize_video.filters import deinterlacing
 from stylize_video.orientation import turned
 from stylize_video.probe import probe
 from stylize_video.source import VideoSource
@@ -219,6 +221,130 @@ def test_pixel_aspect(tmp_path: Path) -> None:
     path = write_video(tmp_path / "in.mp4", [colour_bars(COLOURS)], coding)
     with VideoSource(path) as source:
         assert source.info.pixel_aspect == Fraction(16, 11)
+
+
+def test_pixel_aspect_of_a_video_that_is_turned(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "in.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        a, b, c, d = DISPLAY_MATRICES[6]
+        stream.set_display_matrix([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))))
+        container.mux(stream.encode(None))
+    with VideoSource(tmp_path / "in.mp4") as source:
+        assert (source.info.width, source.info.height) == (48, 64)
+        assert source.info.pixel_aspect == Fraction(11, 16)
+
+
+def test_frames_of_one_time_stamp_are_all_there(tmp_path: Path) -> None:
+    """Of a stream that is written as it comes, say: one frame replaces the other as soon as it is shown."""
+    greys = [np.full((48, 64, 3), (16 + 50 * index) / 255) for index in range(4)]
+    coding = Coding("mjpeg", "yuvj420p", {}, color_range=2)
+    one = write_video(tmp_path / "one.mkv", greys, coding)
+    path = tmp_path / "in.mkv"
+    with av.open(str(one)) as source, av.open(str(path), "w") as target:
+        copy = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.pts is not None:
+                packet.pts = packet.dts = {80: 40}.get(packet.pts, packet.pts)
+                packet.stream = copy
+                target.mux(packet)
+    with VideoSource(path) as video:
+        frames = list(video)
+    assert [round((float(frame.image.mean()) - 16) / 50) for frame in frames] == [0, 1, 2, 3]
+    assert [frame.pts for frame in frames] == [0, 40, 41, 120]
+
+
+def test_a_broadcast_that_changes_its_size(make_clip: MakeClip, tmp_path: Path) -> None:
+    parts = [
+        make_clip(tmp_path / f"{width}.ts", frames=10, width=width, height=height, sound=False)
+        for width, height in ((96, 64), (64, 48))
+    ]
+    (tmp_path / "in.ts").write_bytes(b"".join(part.read_bytes() for part in parts))
+    with VideoSource(tmp_path / "in.ts") as source:
+        frames = list(source)
+    assert len(frames) == 20
+    assert {frame.image.shape for frame in frames} == {(64, 96, 3)}
+    before, after = (frame.image[..., 1:].astype(int) for frame in frames[::10])
+    assert np.abs(before - after).mean() < 8
+
+
+def test_transparency_changes_its_size_with_the_picture(tmp_path: Path) -> None:
+    path = tmp_path / "in.mov"
+    with av.open(str(path), "w") as container:
+        for index, (width, height) in enumerate([(64, 48), (32, 24)]):
+            codec = av.VideoCodecContext.create("png", "w")
+            codec.width, codec.height, codec.pix_fmt = width, height, "rgba"
+            codec.time_base = Fraction(1, 25)
+            if not index:
+                stream = container.add_stream("png", rate=25)
+                assert isinstance(stream, av.VideoStream)
+                stream.width, stream.height, stream.pix_fmt = width, height, "rgba"
+            frame = av.VideoFrame.from_ndarray(np.full((height, width, 4), 100, np.uint8), format="rgba")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            for packet in codec.encode(frame):
+                packet.stream = stream
+                container.mux(packet)
+    with VideoSource(path, alpha=True) as source:
+        frames = list(source)
+    assert len(frames) == 2
+    for shown in frames:
+        assert shown.image.shape == (48, 64, 3)
+        assert shown.alpha is not None
+        np.testing.assert_array_equal(shown.alpha, np.full((48, 64), 100))
+
+
+def test_a_part_begins_with_a_frame_that_is_a_rounding_late(clip: Path) -> None:
+    """The second frame of 30 a second is at 0.0333 s."""
+    with VideoSource(clip) as source:
+        everything = list(source)
+    with VideoSource(clip, edit=Edit(start=Fraction(33, 1000))) as source:
+        part = list(source)
+    np.testing.assert_array_equal(part[0].image, everything[1].image)
+    assert len(part) == 11
+
+
+def test_seeking_that_always_gets_too_far_loses_no_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"crf": "4", "preset": "ultrafast", "g": "5"}
+    greys = [np.full((48, 64, 3), (16 + 2 * index) / 255) for index in range(100)]
+    path = write_video(tmp_path / "in.mp4", greys, Coding(options=options))
+    with VideoSource(path) as source:
+        stamps = [frame.pts for frame in source]
+    for reader in (OpenCvReader, PyAvReader):
+
+        def too_far(self: Any, pts: int, seek: Any = reader.seek) -> Any:
+            return seek(self, pts + stamps[60])
+
+        monkeypatch.setattr(reader, "seek", too_far)
+    with VideoSource(path) as source:
+        source.skip_past(stamps[70])
+        assert [frame.pts for frame in source] == stamps[71:]
+
+
+@pytest.mark.parametrize("turn", [0, 4])
+def test_interlaced_hdr_is_made_whole_and_tone_mapped(turn: int, tmp_path: Path) -> None:
+    """As 1080i broadcasts are; some turn interlaced on the way."""
+    options = {"crf": "4", "preset": "ultrafast", "g": "4"}
+    coding = Coding("libx264", "yuv420p10le", options, 9, 1, 9, 18)
+    pictures = [0.75 * picture for picture in interlaced(8)]
+    parts = []
+    if turn:
+        parts.append(write_video(tmp_path / "start.ts", pictures[:1] * turn, coding))
+    coding = replace(coding, options={**options, "x264-params": "bff=1"})
+    parts.append(write_video(tmp_path / "rest.ts", pictures, coding))
+    path = joined(parts, tmp_path / "in.ts")
+    assert probe(str(path)).interlaced == (not turn)
+    whole = frames_of(path)
+    assert len(whole) == turn + 8
+    for index, image in enumerate(whole[turn + 1 : turn + 7], 1):
+        assert np.abs(np.argmax(image[20:76].mean(-1) > 128, -1) - 12 * index).max() <= 2
+        assert 226 <= np.median(image[:, 12 * index + 10 : 12 * index + 30]) <= 236
+    delaying = PyAvReader(str(path), probe(str(path)), [deinterlacing])  # a filter that holds a frame back
+    assert len(list(iter(delaying.read, None))) == turn + 8
 
 
 def test_both_decoders_give_the_same_frames(clip: Path) -> None:
