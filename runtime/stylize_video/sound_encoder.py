@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import av.error
+import numpy as np
 
 _LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 """The usual order of so many channels, by FFmpeg's names; Opus has no other."""
@@ -21,20 +22,23 @@ _USUAL_RATE = 48000
 _FORMATS = {"aac": ("AAC", "fltp", 96_000), "libopus": ("Opus", "flt", 64_000)}
 """By FFmpeg's name of the encoder: what it makes, of which samples, and bits a second for a channel."""
 
-_OF_CONTAINERS = {
+_ENCODERS = {
     "mp4": "aac",
     "mov": "aac",
     "matroska": "aac",
     "mpegts": "aac",
     "webm": "libopus",
 }
-"""Encoders for the kinds of files that store times; in others the encoder's run-in would be heard."""
+"""By the kind of file, of those that store times; in others the encoder's run-in would be heard."""
 
 _GAP = Fraction(4, 100)
 """Seconds by which a time stamp may be wrong: less is jitter, more is a gap or an overlap."""
 
 _LONGEST_GAP = 3600
 """Seconds that are filled with silence; beyond that a time stamp is taken for damage."""
+
+_LOUDEST = 1e6
+"""Samples of sound are within 1; of more, infinities and NaN some encoders make nothing."""
 
 
 def usual_layout(channels: int) -> str | None:
@@ -49,13 +53,13 @@ class SoundEncoder:
 
     Attributes:
         stream: the new stream.
-        name: what it is encoded as.
+        name: what it is encoded as, for people.
     """
 
     def __init__(self, source: Any, target: av.container.OutputContainer, encoder: str) -> None:
         self.name, samples, bits = _FORMATS[encoder]
         decoder = source.codec_context
-        channels = decoder.layout.nb_channels
+        self._channels = channels = decoder.layout.nb_channels
         layout = _LAYOUTS[channels]
         rate = decoder.sample_rate
         self._rate = rate if encoder == "aac" and rate in _RATES else _USUAL_RATE
@@ -67,7 +71,7 @@ class SoundEncoder:
         self.stream.time_base = context.time_base
         self._resampled = (samples, layout, self._rate)
         self._resampler = av.AudioResampler(*self._resampled)
-        self._kind: tuple[str, str, int] | None = None
+        self._decoded: tuple[str, str, int] | None = None
         self._waiting = av.AudioFifo()
         self._ready: list[av.Packet[Any]] = []
         self._heard: int | None = None
@@ -76,7 +80,7 @@ class SoundEncoder:
     @classmethod
     def open(cls, source: Any, target: av.container.OutputContainer) -> SoundEncoder | None:
         """None where this sound cannot be decoded, or there is no encoder for this kind of file."""
-        encoder, decoder = _OF_CONTAINERS.get(target.format.name), source.codec_context
+        encoder, decoder = _ENCODERS.get(target.format.name), source.codec_context
         if encoder is None or decoder is None or not decoder.codec.is_decoder:
             return None
         if decoder.layout.nb_channels not in _LAYOUTS or not decoder.sample_rate:
@@ -117,11 +121,11 @@ class SoundEncoder:
 
     def _resample(self, frame: av.AudioFrame | None) -> None:
         if frame is not None:
-            kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if self._kind not in (None, kind):  # as between a film and its advertisements
+            decoded = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if self._decoded not in (None, decoded):  # as between a film and its advertisements
                 self._resample(None)
                 self._resampler = av.AudioResampler(*self._resampled)
-            self._kind = kind
+            self._decoded = decoded
         for resampled in self._resampler.resample(frame):
             self._take(resampled)
 
@@ -137,16 +141,28 @@ class SoundEncoder:
             self._add_silence(gap)
         elif gap < -_GAP * self._rate:
             return  # this time has its sound already
+        self._silence_damage(frame)
         frame.pts = None
         self._waiting.write(frame)
         self._heard += frame.samples
+
+    def _silence_damage(self, frame: av.AudioFrame) -> None:
+        for plane in self._planes(frame):
+            samples = np.frombuffer(plane, np.float32)
+            sane = np.abs(samples) < _LOUDEST
+            if not sane.all():
+                plane.update(np.where(sane, samples, np.float32(0)).tobytes())
+
+    def _planes(self, frame: av.AudioFrame) -> tuple[Any, ...]:
+        """The planes that there are: PyAV gives 7.1 one more, which is no memory of anybody."""
+        return frame.planes[: self._channels if frame.format.is_planar else 1]
 
     def _add_silence(self, samples: int) -> None:
         while samples:
             count = min(samples, self._rate)
             silence = av.AudioFrame(*self._resampled[:2], samples=count)
             silence.sample_rate = self._rate
-            for plane in silence.planes:
+            for plane in self._planes(silence):
                 plane.update(bytes(plane.buffer_size))
             self._waiting.write(silence)
             self._heard = (self._heard or 0) + count

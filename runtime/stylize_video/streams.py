@@ -36,8 +36,10 @@ _log = logging.getLogger(__name__)
 
 _COPIED = ("audio", "subtitle")
 
-_UNLISTED = {"mpegts": {"aac", "ac3", "dvbsub", "eac3", "mp3", "opus"}}
-"""Codecs that FFmpeg's muxers hold but do not list."""
+_UNLISTED = {
+    "mpegts": {"aac", "aac_latm", "ac3", "dca", "dvbsub", "eac3", "mp3", "mp3float", "opus", "truehd"}
+}
+"""Codecs that FFmpeg's muxers hold but do not list, by the names of their decoders."""
 
 _TIME_CODE = "timecode"
 _WITH_TIME_CODE = ("mp4", "mov", "matroska", "webm", "nut")
@@ -54,8 +56,8 @@ _NEW_IN_MP4 = ("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be")
 _OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", _TIME_CODE)
 """Metadata that is true of the source's file alone."""
 
-_OF_VIDEO = ("language", "title", "creation_time")
-"""Metadata of the source's pictures that is true of the result's."""
+_OF_STREAMS = ("language", "title", "creation_time")
+"""Metadata of a stream that is true of one that was encoded anew."""
 
 _LATE = Fraction(4, 100)
 """Seconds by which sound may be early without a word; about one frame."""
@@ -127,12 +129,6 @@ class StreamCopier:
         """Copy packets that start before ``seconds`` of the result; None copies all that are left."""
         while self._pictures:
             self._target.mux(self._pictures.pop())
-        self._copy_packets(seconds)
-        if seconds is None:
-            for index, encoder in self._encoders.items():
-                self._mux(index, encoder.flush())
-
-    def _copy_packets(self, seconds: Fraction | None) -> None:
         while (packet := self._waiting or self._next()) is not None:
             self._waiting = None
             start = None if packet.pts is None else packet.pts * packet.time_base
@@ -185,8 +181,14 @@ class StreamCopier:
         self._begun.add(index)
 
     def close(self) -> None:
-        if not self._shared:
-            self._source.close()
+        """Write what is inside encoders, and let go of the source."""
+        try:
+            while self._encoders:
+                index, encoder = self._encoders.popitem()
+                self._mux(index, encoder.flush())
+        finally:
+            if not self._shared:
+                self._source.close()
 
     def _next(self) -> av.Packet[Any] | None:
         """The next packet, behind the one before it in its stream.
@@ -249,8 +251,7 @@ class StreamCopier:
             flags = self._target.options.get("movflags", "")
             self._target.options["movflags"] = f"{flags}+use_metadata_tags"
         if main:
-            of_video = {key: main.metadata[key] for key in _OF_VIDEO if key in main.metadata}
-            self._target.streams.video[0].metadata.update(of_video)
+            self._target.streams.video[0].metadata.update(_described(main))
             self._target.streams.video[0].disposition = main.disposition
 
     def _keep_chapters(self) -> None:
@@ -305,12 +306,13 @@ class StreamCopier:
                 what = f"{codec} sound (stream {stream.index})"
                 _log.warning("%s is kept, but players from before 2023 play none in mp4 files", what)
         elif stream.type == "audio" and (encoder := SoundEncoder.open(stream, self._target)):
-            encoder.stream.metadata.update(stream.metadata)
+            encoder.stream.metadata.update(_described(stream))
             encoder.stream.disposition = stream.disposition
             self._streams[stream.index] = encoder.stream
             self._encoders[stream.index] = encoder
             what = f"{codec} sound (stream {stream.index})"
-            hint = "; .mkv keeps it as it is" if codec in _matroska_codecs() else ""
+            is_kept = container != "matroska" and codec in _matroska_codecs()
+            hint = "; .mkv keeps it as it is" if is_kept else ""
             _log.warning("%s is encoded anew as %s for %s files%s", what, encoder.name, container, hint)
         else:
             self._not_kept(stream, f"{codec} {'sound' if stream.type == 'audio' else 'subtitles'}")
@@ -417,6 +419,10 @@ def _name_layout(codec: Any) -> None:
     usual = usual_layout(layout.nb_channels)
     if usual and layout.name == f"{layout.nb_channels} channels":
         codec.layout = usual
+
+
+def _described(stream: Any) -> dict[str, str]:
+    return {key: stream.metadata[key] for key in _OF_STREAMS if key in stream.metadata}
 
 
 def _is_lost(stream: Any) -> bool:

@@ -120,6 +120,69 @@ def test_a_gap_is_silence(make_clip: MakeClip, invert: StyleSession, tmp_path: P
     assert np.diff(times).max() < 0.14  # 1024 samples of 8000
 
 
+def test_a_gap_in_sound_of_eight_channels(make_clip: MakeClip, invert: StyleSession, tmp_path: Path) -> None:
+    """PyAV gives 7.1 a plane too many."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=40)
+    source = with_clicks(clip, tmp_path / "in.nut", "pcm_s16le", channels=8, without=(0.45, 0.55))
+    result = stylize_file(source, tmp_path / "out.ts", invert).output
+    with av.open(str(result)) as container:
+        assert container.streams.audio[0].channels == 8
+        times = [float(p.pts * p.time_base) for p in container.demux(audio=0) if p.pts is not None]
+    assert np.diff(times).max() < 0.14
+    assert len(times) > 10
+
+
+def test_samples_that_are_no_numbers_are_silence(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """FFmpeg's AAC encoder refuses them."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=40)
+    source = with_clicks(clip, tmp_path / "in.mkv", "pcm_f32le")
+    sound = bytearray(source.read_bytes())
+    with av.open(str(source)) as container:
+        second = [bytes(packet) for packet in container.demux(audio=0) if packet.size][5]
+    at = sound.index(second)
+    sound[at : at + 16] = np.array([np.nan, np.inf, -np.inf, 1e30], "<f4").tobytes()
+    source.write_bytes(sound)
+    result = stylize_file(source, tmp_path / "out.ts", invert).output
+    assert clicks_of(result) == pytest.approx(CLICKS, abs=0.003)
+    assert len(caplog.messages) == 1
+
+
+def test_a_part_has_its_sound_to_the_end(make_clip: MakeClip, invert: StyleSession, tmp_path: Path) -> None:
+    """Encoders hold back 2048 samples, a quarter of a second here."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=40)
+    source = with_clicks(clip, tmp_path / "in.mov")
+    result = stylize_file(source, tmp_path / "out.mkv", invert, max_frames=24).output
+    assert clicks_of(result) == pytest.approx(CLICKS[:2], abs=0.003)
+    with av.open(str(result)) as container:
+        last = list(container.decode(audio=0))[-1]
+    assert last.time is not None
+    assert last.time + last.samples / last.rate == pytest.approx(24 / 30, abs=0.13)
+
+
+def test_what_is_true_of_the_source_alone_is_not_kept(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    """Its rate in bits, as mkvmerge notes it."""
+    clip = make_clip(tmp_path / "clip.mp4", frames=4)
+    with av.open(str(clip)) as plain, av.open(str(tmp_path / "in.mkv"), "w") as target:
+        copies = [target.add_stream_from_template(stream) for stream in plain.streams]
+        copies[1].metadata.update({"language": "deu", "title": "Original", "BPS": "128000"})
+        for packet in plain.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                target.mux(packet)
+    result = stylize_file(tmp_path / "in.mkv", tmp_path / "out.webm", invert).output
+    with av.open(str(result)) as container:
+        kept = container.streams.audio[0].metadata
+    assert {key: kept.get(key) for key in ("language", "title", "BPS")} == {
+        "language": "deu",
+        "title": "Original",
+        "BPS": None,
+    }
+
+
 def test_sound_whose_kind_changes_on_the_way(make_clip: MakeClip, tmp_path: Path) -> None:
     """Broadcasts go from stereo to 5.1 and back."""
     clip = make_clip(tmp_path / "clip.mp4", frames=40)
