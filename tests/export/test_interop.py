@@ -83,7 +83,10 @@ def web_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "run.mjs").write_text(WEB_RUNNER)
     (folder / "package.json").write_text('{"private": true}')
     install = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "onnxruntime-web@1"]
-    done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=240, check=False)
+    try:
+        done = subprocess.run(install, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    except subprocess.TimeoutExpired:
+        pytest.skip("the npm registry does not answer")
     if done.returncode:
         pytest.skip(f"onnxruntime-web could not be installed: {done.stderr.strip()[-200:]}")
     return folder

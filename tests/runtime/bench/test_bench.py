@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_memory_that_the_system_does_not_tell_is_unknown(
     """As on Windows, which has neither of the two that tell it."""
     program = process._RUN_AND_REPORT_MEMORY.replace("/proc/self/status", str(tmp_path / "missing"))
     monkeypatch.setattr(process, "_RUN_AND_REPORT_MEMORY", program)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests/acted_windows"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests/acted_windows"), prepend=os.pathsep)
     report = tmp_path / "bench.json"
     stylize_bench(
         clip, str(invert_style), ["64x48"], frames=3, rounds=1, seconds=0.1, device="cpu", json_file=report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -67,7 +68,7 @@ def test_a_package_that_cannot_be_loaded_is_found_and_what_to_install(
         "again, sys.tried = hasattr(sys, 'tried'), True\n"
         "raise ImportError('asked again' if again else 'libGL.so.1: cannot open shared object file')\n"
     )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     result = command("stylize-doctor")
     assert result.returncode == 1
     assert result.stderr == ""
