@@ -67,9 +67,7 @@ def try_out(path: Path) -> None:
 
 def _try_one(path: Path) -> None:
     question = secrets.token_hex(8)
-    # Behind its own path: what lies beside downloaded files, perhaps, takes no other module's place.
-    folders = [folder for folder in sys.path if Path(folder).is_absolute() and Path(folder) != Path.cwd()]
-    command = [*_python(path), "-c", _PROGRAM, str(path), question, *folders]
+    command = [*_python(path), "-c", _PROGRAM, str(path), question, *_folders_of_modules()]
     try:
         done = subprocess.run(
             command,
@@ -102,6 +100,16 @@ def _try_one(path: Path) -> None:
         raise _untried(path, f"{command[0]} does not answer as a Python with stylize_video does")
     last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
     raise StyleError(f"{path} is no style that can be trusted: trying it out failed ({last[0]})")
+
+
+def _folders_of_modules() -> list[str]:
+    """Where this process finds modules, which is behind the other one's own path.
+
+    The working folder is left out, where a numpy.py may lie beside downloads, unless this package is there.
+    """
+    ours, here = Path(__file__).absolute().parents[1], Path.cwd()
+    folders = [Path(folder).absolute() for folder in sys.path]
+    return [str(folder) for folder in folders if folder == ours or folder != here]
 
 
 def _python(path: Path) -> list[str]:

@@ -19,7 +19,7 @@ from stylize_video import guard, open_session, try_out
 from stylize_video.errors import StyleError
 from stylize_video.style import Style
 from stylize_video_assets.catalog import bundled_styles
-from support import Command
+from support import ROOT, Command
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +124,17 @@ def test_the_package_is_found_where_this_process_found_it(
     set_python(_script(tmp_path / "bare", f'exec "{sys.executable}" -S "$@"'))
     guard.try_out(invert_style)
     assert [file.read_text() for file in (tmp_path / "cache").iterdir()] == ["sound"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the program is written for sh")
+def test_a_package_that_is_found_from_the_working_folder_is_too(
+    set_python: Callable[[Path], None], invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a checkout, or a wheel, that a program names in ``sys.path`` as it stands."""
+    set_python(_script(tmp_path / "bare", f'exec "{sys.executable}" -S "$@"'))
+    monkeypatch.chdir(ROOT / "runtime")
+    monkeypatch.setattr(sys, "path", [os.path.relpath(folder) for folder in sys.path])
+    guard.try_out(invert_style)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system allows no such names")
