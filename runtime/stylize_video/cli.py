@@ -330,10 +330,13 @@ def _stylize_here(batch: Batch, session: StyleSession, options: Options, *, quie
 
 def _without_finished(files: list[tuple[Source, Path]], *, quiet: bool) -> list[tuple[Source, Path]]:
     """What an interrupted run has still to do."""
+    from stylize_video.journal import journal_path
+
     if not quiet:
         for _, target in files:
             if target.exists():
-                say(f"{target} is there already")
+                newer = "; -y --resume goes on with the run that was to replace it"
+                say(f"{target} is there already{newer if journal_path(target).exists() else ''}")
     return [file for file in files if not file[1].exists()]
 
 

@@ -326,6 +326,17 @@ def test_what_is_done_opens_no_style(
     assert (done.returncode, done.stderr.splitlines()) == (0, there)
 
 
+def test_a_run_that_was_to_replace_a_result_is_not_forgotten(
+    command_here: Command, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for path in (Path("a.mp4"), Path("a.invert.mp4"), journal_path(Path("a.invert.mp4"))):
+        path.write_bytes(b"content")
+    done = command_here("stylize-video", "a.mp4", "-s", invert_style, "--resume")
+    there = "a.invert.mp4 is there already; -y --resume goes on with the run that was to replace it"
+    assert (done.returncode, done.stderr.splitlines()) == (0, [there])
+
+
 def test_the_source_is_no_result_that_is_done(command: Command, clip: Path, invert_style: Path) -> None:
     refused = command("stylize-video", clip, "-s", invert_style, "-o", clip, "--resume")
     assert refused.returncode == 2
