@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from functools import cached_property
+from numbers import Integral
 from typing import Any, Protocol
 
 import cv2
@@ -292,7 +293,7 @@ def check_numbers(input_range: int | None, *, threads: int, at_once: int) -> Non
     """
     if input_range not in (None, 1, 255):
         raise StyleError(f"the input range is 1 or 255, got {input_range}")
-    whole = isinstance(at_once, int) and isinstance(threads, int)
+    whole = isinstance(at_once, Integral) and isinstance(threads, Integral)
     if not whole or not (1 <= at_once <= _MOST_THREADS and 0 <= threads <= _MOST_THREADS):
         raise StyleError(
             f"at_once is at least 1 and threads at least 0 (for all), both at most {_MOST_THREADS},"

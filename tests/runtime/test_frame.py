@@ -101,6 +101,11 @@ def test_numbers_out_of_range(numbers: dict[str, Any], caplog: pytest.LogCapture
     assert not caplog.text  # it is no variant's fault
 
 
+def test_whole_numbers_may_be_numpys() -> None:
+    numbers: Any = {"threads": np.int64(1), "at_once": np.uint8(2)}
+    assert open_session("photo", device="cpu", **numbers).at_once == 2
+
+
 def test_words_that_mean_nothing() -> None:
     with pytest.raises(StyleError, match="unknown precision 'FP32'; there are auto, fp32, fp16, int8"):
         open_session("photo", device="cpu", precision="FP32")  # type: ignore[arg-type]  # as mypy says, too
