@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import islice
+from numbers import Integral
 from pathlib import Path
 
 from stylize_video.edit import Edit
@@ -112,8 +113,8 @@ def stylize_frames(
     """
     stylizer = Stylizer(session, look, smooth=smooth, working_size=working_size)
     at_once = _at_once(session)
-    if at_once > 1 and not isinstance(frames, VideoSource):
-        frames = map(_copied, frames)
+    if not isinstance(frames, VideoSource):
+        frames = map(partial(_copied, picture=at_once > 1), frames)
     return _stylized(frames, stylizer, at_once)
 
 
@@ -121,11 +122,14 @@ def _at_once(session: Network) -> int:
     return getattr(session, "at_once", 1)
 
 
-def _copied(frame: TimedFrame) -> TimedFrame:
-    """Reading runs ahead of what is in the works: a camera's one buffer would hold a later picture."""
+def _copied(frame: TimedFrame, *, picture: bool) -> TimedFrame:
+    """The transparency, which goes on as it is, in memory of its own, and the ``picture`` if it has to wait.
+
+    Reading runs ahead of what is in the works: a camera's one buffer would hold a later picture.
+    """
     frame = as_timed_frame(frame)
-    alpha = None if frame.alpha is None else frame.alpha.copy()
-    return replace(frame, image=as_frame(frame.image).copy(), alpha=alpha)
+    image = as_frame(frame.image).copy() if picture else frame.image
+    return replace(frame, image=image, alpha=None if frame.alpha is None else frame.alpha.copy())
 
 
 def _stylized(
@@ -185,7 +189,6 @@ def stylize_file(
             they are kept for ``resume``, and the sentence says so.
         JobInterrupted: Ctrl-C or ``stop``; likewise, and a playable part file is left.
     """
-
     check_network(session)
     options = Options(
         look=look,
@@ -266,7 +269,7 @@ def run_job(
     """
     edit, encoding, max_frames = options.edit, options.encoding, options.max_frames
     resume, overwrite = options.resume, options.overwrite
-    if max_frames is not None and (not isinstance(max_frames, int) or max_frames < 1):
+    if max_frames is not None and (not isinstance(max_frames, Integral) or max_frames < 1):
         raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
     output = behind_links(output)
     with awaited_at_exit(), open_source(source, edit=edit, alpha=encoding.alpha, raw=options.raw) as video:
