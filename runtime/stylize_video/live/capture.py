@@ -21,6 +21,8 @@ State = Literal["live", "lost", "ended"]
 
 _RETRY_SECONDS = 1.0
 _CATCH_UP_SECONDS = 1.0
+_CLOSE_SECONDS = 2.0
+"""A thread that waits longer for a source that hangs is left to itself, and ends with that wait."""
 _FAR_LESS = 0.75
 """Part of the promised rate; a machine that is busy may take a little less than what there is."""
 _SLOWEST_FPS = 0.5
@@ -151,7 +153,7 @@ class Capture:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        self._thread.join(_CLOSE_SECONDS)
 
     @property
     def state(self) -> State:

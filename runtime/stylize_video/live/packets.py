@@ -28,7 +28,9 @@ picture stays until a keyframe comes."""
 _LONGEST_GROUP_SECONDS = 15.0
 """Where no keyframe came for so long, the stream has none, and heals in another way."""
 _MOST_WITHOUT_FRAME = 300
-"""Packets in a row that give no frame: it is tried whether the stream is better when it is opened again."""
+_LONGEST_WITHOUT_FRAME = 20.0
+"""Where more packets in a row than the first of these give no frame, for more seconds than the second, it is
+tried whether the stream is better when it is opened again. Waiting for a keyframe takes no longer."""
 _MOST_IN_DECODER = 64
 _JOIN_SECONDS = 1.0
 """A thread that waits for data longer than that ends by itself."""
@@ -198,6 +200,7 @@ class LivePackets:
         self._decoding: dict[int, Waiting] = {}
         self._last: Waiting | None = None
         self._over = self._without_frame = 0
+        self._without_frame_since = 0.0
         self._lock = threading.Lock()
         self._is_reading = self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -210,8 +213,7 @@ class LivePackets:
         self._thread.start()
         decoder = stream.codec_context
         while (taken := self._backlog.take()) is not None:
-            self._without_frame += 1
-            if self._without_frame > _MOST_WITHOUT_FRAME:
+            if self._gives_nothing(taken):
                 return
             if taken.follows_gap:
                 decoder.flush_buffers()
@@ -239,6 +241,14 @@ class LivePackets:
                 self.container.close()
         if self._thread:
             self._thread.join(_JOIN_SECONDS)
+
+    def _gives_nothing(self, taken: Waiting) -> bool:
+        """Whether it is time to give the stream up."""
+        if self._without_frame == 0:
+            self._without_frame_since = taken.came_at
+        self._without_frame += 1
+        lasts = taken.came_at - self._without_frame_since
+        return self._without_frame > _MOST_WITHOUT_FRAME and lasts > _LONGEST_WITHOUT_FRAME
 
     def _note(self, taken: Waiting) -> None:
         self._last = taken

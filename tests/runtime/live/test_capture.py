@@ -248,3 +248,23 @@ def test_the_last_frame_is_on_screen_as_long_as_it_lasts() -> None:
         for index in range(3):
             times.append(next_frame(capture, index).captured_at)
     assert min(times[1] - times[0], times[2] - times[1]) >= 0.3
+
+
+def test_leaving_does_not_wait_for_a_source_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylize_video.live.capture._CLOSE_SECONDS", 0.05)
+    goes_on, was_closed = threading.Event(), threading.Event()
+
+    class Hanging(FastReader):
+        def read(self) -> Read | None:
+            goes_on.wait()
+            return None
+
+        def close(self) -> None:
+            was_closed.set()
+
+    with Capture(Hanging):
+        pass
+    assert not was_closed.is_set()
+    goes_on.set()
+    assert was_closed.wait(20)
+    wait_until(lambda: not live_threads())

@@ -191,11 +191,12 @@ def test_a_decoder_slower_than_a_camera_of_pictures_gets_the_newest(monkeypatch:
 
 
 class H264Server:
-    """A camera that sends H.264 in a transport stream, 100 frames a second with a keyframe in 20."""
+    """A camera that sends H.264, with a keyframe in ``group``, from frame ``begin`` on."""
 
-    FPS, GROUP, FRAMES = 100, 20, 200
-
-    def __init__(self) -> None:
+    def __init__(
+        self, *, fps: int = 100, group: int = 20, frames: int = 200, form: str = "mpegts", begin: int = 0
+    ) -> None:
+        self.fps, self.group, self.frames, self.form, self.begin = fps, group, frames, form, begin
         self.sent = 0
         self.sent_at: list[float] = []
         chunks = self._encoded()
@@ -208,7 +209,7 @@ class H264Server:
                 self.end_headers()
                 start = time.perf_counter()
                 for number, chunk in enumerate(chunks):
-                    time.sleep(max(0, start + number / server.FPS - time.perf_counter()))
+                    time.sleep(max(0, start + number / server.fps - time.perf_counter()))
                     try:
                         self.wfile.write(chunk)
                     except OSError:
@@ -230,23 +231,40 @@ class H264Server:
     def _encoded(self) -> list[bytes]:
         """Grey frames that get brighter, one each."""
         file, chunks = BytesIO(), []
-        with av.open(file, "w", format="mpegts", options={"flush_packets": "1"}) as container:
+        with av.open(file, "w", format=self.form, options={"flush_packets": "1"}) as container:
             options = {
-                "g": str(self.GROUP),
+                "g": str(self.group),
                 "bf": "0",
                 "crf": "10",
                 "preset": "ultrafast",
                 "tune": "zerolatency",
             }
-            video = container.add_stream("libx264", rate=self.FPS, options=options)
+            video = container.add_stream("libx264", rate=self.fps, options=options)
             video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-            for number in range(self.FRAMES):
-                frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), number, np.uint8), format="rgb24")
+            for number in range(self.frames):
+                frame = av.VideoFrame.from_ndarray(
+                    np.full((48, 64, 3), number % 256, np.uint8), format="rgb24"
+                )
                 frame.pts = number
                 start = file.tell()
-                container.mux(video.encode(frame))
+                packets = video.encode(frame)
+                if number < self.begin:
+                    continue
+                container.mux(packets)
                 chunks.append(file.getvalue()[start:])
         return chunks
+
+
+def test_a_keyframe_that_comes_after_seconds_is_waited_for() -> None:
+    server = H264Server(fps=500, group=400, frames=420, form="flv", begin=20)
+    try:
+        reader = StreamReader(server.url)
+        item = reader.read()
+        assert item is not None
+        assert number_of(item.image) == 400 % 256
+    finally:
+        reader.close()
+        server.stop()
 
 
 def test_a_decoder_slower_than_h264_goes_on_at_keyframes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +279,7 @@ def test_a_decoder_slower_than_h264_goes_on_at_keyframes(monkeypatch: pytest.Mon
             assert item is not None
             total += item.frames
             number = number_of(item.image)
-            assert sent - number <= 40 + H264Server.GROUP + 25
+            assert sent - number <= 40 + server.group + 25
             assert item.age == pytest.approx(now - server.sent_at[number], abs=0.15)
             assert number - 1 <= total <= sent  # none is forgotten that was left out
     finally:
