@@ -24,7 +24,7 @@ _TICK_SECONDS = 1 / 30
 """Without a new frame the outputs are called so often, so that windows stay alive."""
 _STATISTICS_SECONDS = 0.25
 _AWAY_SECONDS = 2.0
-"""A source that is back sooner is not told to have been away."""
+"""A source that is back sooner is not reported to have been away."""
 
 _MAKES_STYLIZED = ("strength", "keep_colors", "strokes", "smooth", "mirror")
 _MAKES_IMAGE = ("split", "divider")
@@ -37,7 +37,7 @@ class Engine:
         capture: where frames come from; entered.
         stylist: what stylizes them; entered.
         controls: what users want.
-        outputs: where pictures go, in order; the engine closes them.
+        outputs: where pictures go, in order; the engine closes them, the last one first.
         snapshots: saves single pictures; closed too.
         governor: chooses the working size; without one it is the frame's.
         stream: how the stream that goes out does; None where none does.
@@ -68,7 +68,7 @@ class Engine:
         self._statistics_due = clock()
         self._stylize_seconds = 0.0
         self._lost_since: float | None = None
-        self._told_away = self._told_too_slow = False
+        self._is_reported_away = self._is_reported_slow = False
 
     def run(self, *, seconds: float | None = None) -> Statistics:
         """Go on to the end of the source, until ``quit``, or for so many seconds.
@@ -89,7 +89,7 @@ class Engine:
         """Show one picture, new or not; False at the end."""
         settings = self._controls.settings
         frame = self._capture.newest(after=self._frame.index if self._frame else 0, timeout=_TICK_SECONDS)
-        self._tell_of_source()
+        self._report_source()
         if frame is None and self._capture.state == "ended":
             if not settings.freeze:
                 return False
@@ -110,17 +110,17 @@ class Engine:
         self._note(picture, start, fresh=fresh)
         return self._obey(picture)
 
-    def _tell_of_source(self) -> None:
+    def _report_source(self) -> None:
         now = self._clock()
         if self._capture.state != "lost":
             self._lost_since = None
-            if self._told_away and self._capture.state == "live":
-                self._told_away = False
+            if self._is_reported_away and self._capture.state == "live":
+                self._is_reported_away = False
                 self._controls.say("the source is back")
         elif self._lost_since is None:
             self._lost_since = now
-        elif not self._told_away and now - self._lost_since >= _AWAY_SECONDS:
-            self._told_away = True
+        elif not self._is_reported_away and now - self._lost_since >= _AWAY_SECONDS:
+            self._is_reported_away = True
             self._controls.report(Notice(AWAY, is_essential=True, is_for_terminal=True))
 
     def _with_style(self, settings: Settings) -> Settings:
@@ -178,13 +178,13 @@ class Engine:
             self._monitor.shown(now - picture.at)
             if self._governor:
                 self._governor.observe(now - start, self._stylize_seconds, source_fps=self._capture.given_fps)
-                self._tell_if_too_slow(self._governor)
+                self._warn_if_too_slow(self._governor)
         if self._statistics_file:
             self._statistics_file.write(self._recent())
 
-    def _tell_if_too_slow(self, governor: Governor) -> None:
-        if governor.is_too_slow and not self._told_too_slow:
-            self._told_too_slow = True
+    def _warn_if_too_slow(self, governor: Governor) -> None:
+        if governor.is_too_slow and not self._is_reported_slow:
+            self._is_reported_slow = True
             busy, style = (1000 * seconds for seconds in governor.typical)
             self._controls.warn(
                 f"{governor.target_fps:g} fps cannot be held at any working size"
@@ -224,7 +224,7 @@ class Engine:
         )
 
     def _close(self) -> None:
-        """Close every output, whatever one of them raises, and recordings, which are last, first of all."""
+        """Close every output, whatever one of them raises."""
         failed: BaseException | None = None
         endings: list[Callable[[], None]] = [output.close for output in reversed(self._outputs)]
         endings.append(self._snapshots.close)

@@ -85,7 +85,7 @@ class Program:
     target_fps: float = 30.0
     window: bool = True
     serve: str | None = None
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     virtual_camera: bool = False
     record: Path | None = None
     stream: str | None = field(default=None, repr=False)
@@ -237,10 +237,27 @@ class Program:
         """Every output that is wanted; where one fails, those that had begun end."""
         source = Path(self.source)
         outputs: list[Output] = []
+
         with ExitStack() as begun:
+
+            def add(output: Output) -> None:
+                begun.callback(output.close)
+                outputs.append(output)
+
             microphone = Microphone(self.microphone, on_notice=controls.report) if self.microphone else None
             if microphone:
                 begun.callback(microphone.close)
+            # The window first: what is seen is not to wait for what is kept. They are closed the other way
+            # round: a stream takes leave within a second or two, which a slow recording would hold up.
+            if self.window:
+                add(Window(controls))
+            if self.virtual_camera:
+                add(VirtualCamera(controls, fps=capture.source_fps))
+            if self.serve is not None:
+                page = PageServer(controls, self.serve, token=self.token, styles=styles)
+                add(page)
+                secret = page.url.removeprefix(page.address)
+                controls.report(Notice(f"the page is at {page.address}", is_essential=True, secret=secret))
             recorder = Recorder(
                 controls,
                 self.folder,
@@ -252,29 +269,19 @@ class Program:
                 microphone=microphone,
                 clock=clock,
             )
-            # The window first: what is seen is not to wait for what is kept.
-            if self.window:
-                outputs.append(Window(controls))
-            if self.virtual_camera:
-                outputs.append(VirtualCamera(controls, fps=capture.source_fps))
-            if self.serve is not None:
-                page = PageServer(controls, self.serve, token=self.token, styles=styles)
-                secret = page.url.removeprefix(page.address)
-                controls.report(Notice(f"the page is at {page.address}", is_essential=True, secret=secret))
-                outputs.append(page)
+            add(recorder)
             if uplink:
-                outputs.append(
-                    Broadcast(
-                        controls,
-                        uplink,
-                        fps=capture.source_fps,
-                        bitrate=self.stream_bitrate,
-                        microphone=microphone,
-                        clock=clock,
-                    )
+                broadcast = Broadcast(
+                    controls,
+                    uplink,
+                    fps=capture.source_fps,
+                    bitrate=self.stream_bitrate,
+                    microphone=microphone,
+                    clock=clock,
                 )
+                add(broadcast)
             begun.pop_all()  # the engine closes them
-        return [*outputs, recorder]
+        return outputs
 
 
 def _stream_state(outputs: list[Output]) -> StreamState | None:

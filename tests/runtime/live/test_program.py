@@ -6,14 +6,16 @@ import os
 import shutil
 import socket
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from live_support import live_threads
+from live_support import Collector, live_threads
 from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.live.cameras import CameraRequest
 from stylize_video.live.program import Program, find_styles
+from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.style import find_style
 from stylize_video_assets.catalog import bundled_styles
 
@@ -55,6 +57,53 @@ def test_where_one_output_fails_those_that_began_end(clip: Path, invert_style: P
             program.run()
     assert not live_threads()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_on_screen_ends_too_where_the_page_fails(
+    clip: Path, invert_style: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    window = Collector()
+    monkeypatch.setattr("stylize_video.live.program.Window", lambda _: window)
+    monkeypatch.setattr("stylize_video.live.program.require_display", lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        program = Program(source=str(clip), styles=(str(invert_style),), serve=f"127.0.0.1:{port}")
+        with pytest.raises(SinkError, match="try another port"):
+            program.run()
+    assert window.closed
+
+
+def test_a_stream_ends_before_a_slow_recording_is_whole(
+    clip: Path, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_over = threading.Event()
+    finish = RecordingSink.finish
+
+    def finish_late(sink: RecordingSink, *, whole: bool = True) -> Path:
+        assert is_over.wait(20)
+        return finish(sink, whole=whole)
+
+    monkeypatch.setattr(RecordingSink, "finish", finish_late)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            with server.accept()[0] as connection:
+                while connection.recv(2**16):
+                    pass
+            is_over.set()
+
+        peer = threading.Thread(target=take)
+        peer.start()
+        record = tmp_path / "live.mp4"
+        Program(
+            source=str(clip),
+            styles=(str(invert_style),),
+            window=False,
+            record=record,
+            stream=f"tcp://127.0.0.1:{server.getsockname()[1]}",
+        ).run()
+        peer.join()
+    assert record.exists()
 
 
 @pytest.mark.parametrize(
