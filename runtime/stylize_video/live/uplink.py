@@ -35,6 +35,8 @@ _DATAGRAM = 7 * _TS_PACKET
 _PATIENCE = 10.0
 _GRACE = 1.0
 _CONNECTED = "connected"
+_SECRETS = {"STYLIZE_VIDEO_STREAM", "STYLIZE_VIDEO_TOKEN"}
+"""Of the environment; what the other process needs it is told."""
 _NO_PROTOCOL = "Protocol not found"
 
 
@@ -155,6 +157,7 @@ class Uplink:
     def _spawn(self) -> subprocess.Popen[bytes]:
         # -P: what lies in the working folder is not imported. Ctrl-C is for us, who end it in order.
         command = [sys.executable, "-P", "-m", "stylize_video.live.uplink"]
+        environment = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         apart: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
             apart = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
@@ -167,6 +170,7 @@ class Uplink:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
+                    env=environment,
                     **apart,
                 )
             except OSError as error:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -106,7 +108,8 @@ def test_a_peer_that_hangs_is_lost_after_a_while() -> None:
             assert uplink.disconnect() == "no answer for 1 s"
 
 
-def test_the_address_is_in_no_list_of_processes() -> None:
+def test_the_address_is_in_no_list_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STYLIZE_VIDEO_STREAM", "rtmp://host/app/secret-key")
     if not sys.platform.startswith("linux"):
         pytest.skip("there is no /proc to look into")
     with socket.create_server(("127.0.0.1", 0)) as server, Uplink(f"tcp://{_address(server)}") as uplink:
@@ -116,8 +119,13 @@ def test_the_address_is_in_no_list_of_processes() -> None:
             shown = subprocess.run(
                 ["ps", "-Aww", "-o", "args="], capture_output=True, text=True, check=True
             ).stdout
+            running = f"/proc/{os.getpid()}/task/{os.getpid()}/children"
+            children = [Path(f"/proc/{child}/environ") for child in Path(running).read_text().split()]
+            environments = [child.read_bytes() for child in children]
     assert "stylize_video.live.uplink" in shown
     assert address not in shown
+    assert environments
+    assert not any(b"secret-key" in environment for environment in environments)
 
 
 def test_the_process_ends_with_ours() -> None:
