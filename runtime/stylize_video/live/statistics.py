@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -28,7 +29,8 @@ _LATENCY_SECONDS = 10.0
 _STYLIZE_SECONDS = 2.0
 
 _STANDARD_OUTPUT = Path("/dev/stdout")
-"""Opened by its name, so that not to wait for the reader concerns nobody else who writes to it."""
+"""Opened by its name, so that not to wait for the reader concerns nobody else who writes to it; some systems
+have no such name, and sockets cannot be opened by it."""
 
 
 class Rate:
@@ -275,6 +277,8 @@ def _opened(path: Path) -> TextIO:
             return os.fdopen(os.open(name, os.O_WRONLY | os.O_NONBLOCK), "w", encoding="utf-8")
         return name.open("a", encoding="utf-8")
     except OSError as error:
+        if path == Path("-") and not is_pipe and sys.stdout:
+            return os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
         nobody = is_pipe and error.errno == errno.ENXIO
         why = "nobody reads from this pipe; start its reader first" if nobody else error.strerror
         raise SinkError(f"cannot write the statistics {path}: {why}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -144,6 +145,20 @@ def test_a_reader_that_leaves_or_stalls_is_told_once(pipe: tuple[Path, int], lea
         assert told[0].startswith(f"writing the statistics {path} failed: ")
         with pytest.raises(SinkError, match="writing the statistics"):
             file.write(statistics, last=True)
+
+
+def test_standard_output_may_be_a_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of services, and of programs that run others; no name opens it."""
+    clock = ManualClock()
+    ours, theirs = socket.socketpair()
+    with ours, theirs, open(theirs.fileno(), "w", closefd=False) as standard_output:
+        monkeypatch.setattr(
+            "stylize_video.live.statistics._STANDARD_OUTPUT", Path("/dev/fd", str(theirs.fileno()))
+        )
+        monkeypatch.setattr(sys, "stdout", standard_output)
+        with StatisticsFile(Path("-"), clock) as file:
+            file.write(Monitor(clock).report(0, 0.0, (0, 0), (0, 0)), last=True)
+        assert json.loads(ours.recv(2**16))["state"] == "live"
 
 
 def test_a_full_disk_is_told_and_ends_nothing() -> None:
