@@ -253,20 +253,22 @@ def test_a_container_has_its_share_of_the_memory(
 
 
 def test_escape_sequences_never_reach_the_terminal(
-    command: Command, invert_style: Path, clip: Path, tmp_path: Path
+    command_here: Command, invert_style: Path, clip: Path, tmp_path: Path
 ) -> None:
     """In names of files, in a style's metadata, and in what a warning quotes."""
     evil = "\x1b]0;owned\x07\x1b[2J\u202e"
     source = tmp_path / f"a{evil}.mp4"
     source.write_bytes(clip.read_bytes())
-    done = command("stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--max-frames", 2)
+    done = command_here(
+        "stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--max-frames", 2
+    )
     assert done.returncode == 0, done.stderr
-    missing = command("stylize-video", f"{evil}.mp4")
+    missing = command_here("stylize-video", f"{evil}.mp4")
     model = onnx.load_model(str(invert_style))
     for name, text in (("contract", "1"), ("name", evil), ("licence", evil)):
         model.metadata_props.add(key=METADATA_PREFIX + name, value=text)
     (tmp_path / "s.onnx").write_bytes(model.SerializeToString())
-    shown = command("export-onnx", "--show", tmp_path / "s.onnx")
+    shown = command_here("export-onnx", "--show", tmp_path / "s.onnx")
     assert shown.returncode == 0, shown.stderr
     for output in (done.stderr, missing.stderr, shown.stdout):
         assert "\\x1b]0;owned\\x07\\x1b[2J\\u202e" in output

@@ -38,8 +38,10 @@ def test_the_default_output_lies_beside_the_input(command: Command, source: Path
     assert frames_of(source.with_name("holiday.photo.mp4")) == 12
 
 
-def test_options_reach_the_job(command: Command, source: Path, invert_style: Path, tmp_path: Path) -> None:
-    result = command(
+def test_options_reach_the_job(
+    command_here: Command, source: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    result = command_here(
         "stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--strength", 0.5,
         "--keep-colors", "--max-frames", 4, "--smooth", 0.5,
         "--device", "cpu", "--precision", "fp32", "--quiet",
@@ -48,32 +50,32 @@ def test_options_reach_the_job(command: Command, source: Path, invert_style: Pat
     assert frames_of(tmp_path / "o.mp4") == 4
 
 
-def test_a_name_with_a_colon(command: Command, source: Path, invert_style: Path, tmp_path: Path) -> None:
+def test_a_name_with_a_colon(command_here: Command, source: Path, invert_style: Path, tmp_path: Path) -> None:
     """``rec-12`` is no protocol."""
     source.rename(tmp_path / "rec-12:30.mp4")
     options = ("-s", invert_style, "-q")
-    done = command("stylize-video", "rec-12:30.mp4", *options, cwd=tmp_path)
+    done = command_here("stylize-video", "rec-12:30.mp4", *options, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    again = command("stylize-video", "rec-12:30.mp4", *options, "-o", "a:b.gif", cwd=tmp_path)
+    again = command_here("stylize-video", "rec-12:30.mp4", *options, "-o", "a:b.gif", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert frames_of(tmp_path / "rec-12:30.invert.mp4") == frames_of(tmp_path / "a:b.gif") == 12
-    refused = command("stylize-video", "rec-12:30.mp4", *options, cwd=tmp_path)
+    refused = command_here("stylize-video", "rec-12:30.mp4", *options, cwd=tmp_path)
     assert refused.stderr.startswith("error: rec-12:30.invert.mp4 already exists")
 
 
-def test_an_existing_output_needs_y(command: Command, source: Path, tmp_path: Path) -> None:
+def test_an_existing_output_needs_y(command_here: Command, source: Path, tmp_path: Path) -> None:
     target = tmp_path / "o.mp4"
     target.write_bytes(b"precious")
-    refused = command("stylize-video", source, "-o", target)
+    refused = command_here("stylize-video", source, "-o", target)
     assert refused.returncode == 2
     assert "already exists" in refused.stderr
     assert target.read_bytes() == b"precious"
-    assert command("stylize-video", source, "-o", target, "-y", "-q").returncode == 0
+    assert command_here("stylize-video", source, "-o", target, "-y", "-q").returncode == 0
     assert frames_of(target) == 12
 
 
-def test_listing_styles_and_the_version(command: Command) -> None:
-    listed = command("stylize-video", "--list-styles")
+def test_listing_styles_and_the_version(command_here: Command) -> None:
+    listed = command_here("stylize-video", "--list-styles")
     assert listed.returncode == 0
     header, *rows = listed.stdout.splitlines()
     assert header.split() == ["style", "after", "licence", "flicker", "(source=1)", "variants"]
@@ -81,7 +83,7 @@ def test_listing_styles_and_the_version(command: Command) -> None:
     assert "MIT" in photo
     assert photo.endswith("fp32 fp16 int8")
     assert re.search(r" \d\.\d ", photo)
-    assert command("stylize-video", "--version").stdout.strip().count(".") == 2
+    assert command_here("stylize-video", "--version").stdout.strip().count(".") == 2
 
 
 @pytest.mark.parametrize(

@@ -99,35 +99,37 @@ def test_results_of_earlier_runs_are_no_sources(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("names", [("a.mp4", "b.mp4"), ("a.mp4",)])
 def test_a_batch_in_place_is_done_once(
-    names: tuple[str, ...], command: Command, clip: Path, invert_style: Path, tmp_path: Path
+    names: tuple[str, ...], command_here: Command, clip: Path, invert_style: Path, tmp_path: Path
 ) -> None:
     for name in names:
         (tmp_path / name).write_bytes(clip.read_bytes())
-    first = command("stylize-video", tmp_path, "-s", invert_style, "-q")
+    first = command_here("stylize-video", tmp_path, "-s", invert_style, "-q")
     assert (first.returncode, first.stderr) == (0, "")
     (tmp_path / "a.invert.part.mp4").write_bytes(clip.read_bytes())
     (tmp_path / ".a.invert.unfinished.mp4").write_bytes(b"killed")
     before = sorted(tmp_path.iterdir())
-    again = command("stylize-video", tmp_path, "-s", invert_style, "--resume")
+    again = command_here("stylize-video", tmp_path, "-s", invert_style, "--resume")
     assert again.returncode == 0, again.stderr
     assert "a.invert.mp4 is there already" in again.stderr
     assert f"left out, since made of other inputs: {len(names) + 1} of {2 * len(names) + 1}" in again.stderr
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_pictures_for_a_folder_that_is_missing(command: Command, tmp_path: Path) -> None:
+def test_pictures_for_a_folder_that_is_missing(command_here: Command, tmp_path: Path) -> None:
     for index in range(2):
         cv2.imwrite(str(tmp_path / f"{index}.png"), draw_picture(index, 40, 30))
-    refused = command("stylize-video", tmp_path, "-o", "newout", cwd=tmp_path)
+    refused = command_here("stylize-video", tmp_path, "-o", "newout", cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr.endswith(
         "several inputs need a folder for their outputs; newout is none (mkdir newout)\n"
     )
 
 
-def test_only_pictures_are_numbered(command: Command, clip: Path, invert_style: Path, tmp_path: Path) -> None:
+def test_only_pictures_are_numbered(
+    command_here: Command, clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
     (tmp_path / "pct%d.mp4").write_bytes(clip.read_bytes())
-    done = command("stylize-video", "pct%d.mp4", "-s", invert_style, "-q", cwd=tmp_path)
+    done = command_here("stylize-video", "pct%d.mp4", "-s", invert_style, "-q", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert sorted(os.listdir(tmp_path)) == ["pct%d.invert.mp4", "pct%d.mp4"]
 
@@ -178,7 +180,7 @@ def test_transparency_that_is_lost_is_told(
 
 
 def test_no_result_takes_the_place_of_another(
-    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+    command_here: Command, clip: Path, invert_style: Path, tmp_path: Path
 ) -> None:
     assert outputs_for([Path("x/a.mp4"), Path("y/a.mp4")], "sea", None) == [
         Path("x/a.sea.mp4"),
@@ -188,7 +190,7 @@ def test_no_result_takes_the_place_of_another(
         outputs_for([Path("x/a.mp4"), Path("x/b.mp4"), Path("y/a.mkv")], "sea", tmp_path)
     for name in ("a.mkv", "a.mp4"):
         (tmp_path / name).write_bytes(clip.read_bytes())
-    refused = command("stylize-video", tmp_path, "-s", invert_style, "-y")
+    refused = command_here("stylize-video", tmp_path, "-s", invert_style, "-y")
     assert refused.returncode == 2
     assert refused.stderr.endswith("rename one, or run them apart\n")
     assert sorted(os.listdir(tmp_path)) == ["a.mkv", "a.mp4"]
@@ -386,33 +388,35 @@ def test_pictures_that_fail(invert: StyleSession, tmp_path: Path) -> None:
     ],
 )
 def test_what_one_picture_has_not(
-    arguments: list[str], named: str, command: Command, invert_style: Path, tmp_path: Path
+    arguments: list[str], named: str, command_here: Command, invert_style: Path, tmp_path: Path
 ) -> None:
     for name in ("a.png", "b.png"):
         cv2.imwrite(str(tmp_path / name), draw_picture(0, 40, 30))
-    refused = command("stylize-video", "a.png", "-s", invert_style, *arguments, cwd=tmp_path)
+    refused = command_here("stylize-video", "a.png", "-s", invert_style, *arguments, cwd=tmp_path)
     assert refused.returncode == 2
     assert refused.stderr == f"error: leave out {named}: a.png is one picture, and becomes one\n"
-    batch = command("stylize-video", "a.png", "b.png", "-s", invert_style, "-q", *arguments, cwd=tmp_path)
+    batch = command_here(
+        "stylize-video", "a.png", "b.png", "-s", invert_style, "-q", *arguments, cwd=tmp_path
+    )
     assert (batch.returncode, batch.stderr) == (0, "")
 
 
-def test_what_is_said_of_one_picture(command: Command, invert_style: Path, tmp_path: Path) -> None:
+def test_what_is_said_of_one_picture(command_here: Command, invert_style: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), draw_picture(0, 40, 30))
     wanted = ("--alpha", "--scale", "2", "--strength", "0.5", "--keep-colors", "--device", "cpu")
-    done = command("stylize-video", "a.png", "-s", invert_style, *wanted, cwd=tmp_path)
+    done = command_here("stylize-video", "a.png", "-s", invert_style, *wanted, cwd=tmp_path)
     assert done.stderr == "a.invert.png: one picture in the style invert (fp32) on cpu\n"
     assert done.returncode == 0
     assert cv2.imread(str(tmp_path / "a.invert.png")).shape == (60, 80, 3)  # type: ignore[union-attr]
 
 
-def test_pictures_that_move_among_others(command: Command, invert_style: Path, tmp_path: Path) -> None:
+def test_pictures_that_move_among_others(command_here: Command, invert_style: Path, tmp_path: Path) -> None:
     """Their first pictures become frames, as those of moving WebP do."""
     write_apng(tmp_path / "b.png")
     for name in ("a.png", "c.png"):
         cv2.imwrite(str(tmp_path / name), draw_picture(0, 64, 48))
     files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
-    done = command("stylize-video", *files, "-s", invert_style, "-o", tmp_path / "out.mp4", "-q")
+    done = command_here("stylize-video", *files, "-s", invert_style, "-o", tmp_path / "out.mp4", "-q")
     assert (done.returncode, done.stderr) == (
         0, f"WARNING: {files[1]} is an animation; its first picture alone is taken\n",
     )  # fmt: skip
@@ -423,7 +427,7 @@ def test_pictures_that_move_among_others(command: Command, invert_style: Path, t
 
 
 def test_a_batch_goes_on_past_a_broken_file(
-    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+    command_here: Command, clip: Path, invert_style: Path, tmp_path: Path
 ) -> None:
     folder, results = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
@@ -431,7 +435,7 @@ def test_a_batch_goes_on_past_a_broken_file(
     (folder / "a.mp4").write_bytes(clip.read_bytes())
     (folder / "b.mp4").write_text("broken")
     cv2.imwrite(str(folder / "c.png"), draw_picture(0, 40, 30))
-    done = command("stylize-video", folder, "-s", invert_style, "-o", results)
+    done = command_here("stylize-video", folder, "-s", invert_style, "-o", results)
     assert done.returncode == 2
     assert "failed: " in done.stderr
     assert "error: 1 of 3 files failed: b.mp4" in done.stderr

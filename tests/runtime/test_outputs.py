@@ -573,8 +573,8 @@ def test_what_cannot_go_on_later_says_so(name: str, clip: Path, invert: StyleSes
 
 
 @pytest.mark.parametrize("codec", ["av1", "hevc"])
-def test_encoders_leave_talking_to_us(codec: str, command: Command, clip: Path, tmp_path: Path) -> None:
-    result = command(
+def test_encoders_leave_talking_to_us(codec: str, command_here: Command, clip: Path, tmp_path: Path) -> None:
+    result = command_here(
         "stylize-video", clip, "-o", tmp_path / "out.mp4", "-q", "--codec", codec, "--device", "cpu"
     )
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

@@ -87,17 +87,17 @@ def test_strokes_grow_with_the_scale() -> None:
     assert np.abs(blocks - session.stylize(small)).mean() < 2
 
 
-def test_the_command_takes_it(command: Command, clip: Path, tmp_path: Path) -> None:
+def test_the_command_takes_it(command_here: Command, clip: Path, tmp_path: Path) -> None:
     frames = {}
     for scale in ("1", "2", "32p"):
         output = tmp_path / f"{scale}.mp4"
-        result = command("stylize-video", clip, "--style-scale", scale, "--max-frames", 2, "-o", output)
+        result = command_here("stylize-video", clip, "--style-scale", scale, "--max-frames", 2, "-o", output)
         assert result.returncode == 0, result.stderr
         with VideoSource(output) as video:
             frames[scale] = next(iter(video)).image
     assert (frames["2"] == frames["32p"]).all()  # the clip has 64 lines
     assert (frames["2"] != frames["1"]).any()
-    result = command("stylize-video", clip, "--style-scale", "large")
+    result = command_here("stylize-video", clip, "--style-scale", "large")
     assert result.returncode == 2
     assert "such as 360p" in result.stderr
 

@@ -531,5 +531,5 @@ def test_a_study_of_which_nothing_comes_has_results_all_the_same(
 
 
 @pytest.mark.parametrize("name", ["compare-losses", "compare-networks", "train-experiments"])
-def test_help(command: Command, name: str) -> None:
-    assert "--feature-weights" in command(name, "--help").stdout
+def test_help(command_here: Command, name: str) -> None:
+    assert "--feature-weights" in command_here(name, "--help").stdout

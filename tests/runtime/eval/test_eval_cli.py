@@ -39,11 +39,11 @@ def pale_style(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_styles_baselines_and_a_finished_video_in_one_table(
-    command: Command, source: Path, invert_style: Path, swap_style: Path, tmp_path: Path
+    command_here: Command, source: Path, invert_style: Path, swap_style: Path, tmp_path: Path
 ) -> None:
     shaky = (noisy(Texture(4).at(2 * i, i, width=96, height=64), 9, seed=i) for i in range(8))
     finished = write_frames(tmp_path / "shaky.mkv", shaky)
-    result = command(
+    result = command_here(
         "stylize-eval", source, finished, "--style", invert_style, "--smooth", 0.5, "--smooth", 1,
         "--baseline", swap_style, "--device", "cpu",
         "--json", tmp_path / "e.json", "--plot", tmp_path / "e.png",
@@ -72,9 +72,9 @@ def test_styles_baselines_and_a_finished_video_in_one_table(
 
 
 def test_a_picture_moves_and_sharpness_can_be_made_equal(
-    command: Command, still: Path, invert_style: Path, pale_style: Path, tmp_path: Path
+    command_here: Command, still: Path, invert_style: Path, pale_style: Path, tmp_path: Path
 ) -> None:
-    result = command(
+    result = command_here(
         "stylize-eval", still, "-s", invert_style, "-s", pale_style, "--equal-sharpness",
         "--max-frames", 6, "--device", "cpu", "--json", tmp_path / "e.json",
     )  # fmt: skip
@@ -88,11 +88,11 @@ def test_a_picture_moves_and_sharpness_can_be_made_equal(
 
 
 def test_styles_of_one_name_have_rows_of_their_own(
-    command: Command, source: Path, invert_style: Path, tmp_path: Path
+    command_here: Command, source: Path, invert_style: Path, tmp_path: Path
 ) -> None:
     mine = tmp_path / "photo.onnx"
     shutil.copy(invert_style, mine)
-    result = command(
+    result = command_here(
         "stylize-eval", source, "-s", mine, "-s", "photo", "--precision", "fp32", "--max-frames", 3
     )
     assert result.returncode == 0, result.stderr
@@ -141,12 +141,12 @@ def test_bad_input_is_one_sentence(
 
 
 def test_what_a_file_is_called_does_not_reach_the_terminal_raw(
-    command: Command, source: Path, invert_style: Path, tmp_path: Path
+    command_here: Command, source: Path, invert_style: Path, tmp_path: Path
 ) -> None:
     clip, style = tmp_path / "clip\x1b[31m.mkv", tmp_path / "in\x1b[2Jvert.onnx"
     shutil.copy(source, clip)
     shutil.copy(invert_style, style)
-    result = command("stylize-eval", clip, clip, "-s", style, "--max-frames", 3)
+    result = command_here("stylize-eval", clip, clip, "-s", style, "--max-frames", 3)
     assert result.returncode == 0, result.stderr
     assert "\x1b" not in result.stdout
     assert r"clip\x1b[31m.mkv: 3 frames" in result.stdout
@@ -176,11 +176,11 @@ def test_files_are_written_before_anything_is_printed(
 
 
 def test_a_video_made_at_another_rate_is_warned_of(
-    command: Command, make_clip: MakeClip, tmp_path: Path
+    command_here: Command, make_clip: MakeClip, tmp_path: Path
 ) -> None:
     clip = make_clip(tmp_path / "clip.mp4", frames=6, sound=False)
     slow = make_clip(tmp_path / "slow.mp4", frames=6, pts=[2 * i for i in range(6)], sound=False)
-    result = command("stylize-eval", clip, slow, "--json", tmp_path / "e.json")
+    result = command_here("stylize-eval", clip, slow, "--json", tmp_path / "e.json")
     assert "warning: slow.mp4 runs up to 0.17 s apart from clip.mp4" in result.stdout
     assert json.loads((tmp_path / "e.json").read_text())["seconds_apart"] == pytest.approx(5 / 30, abs=1e-3)
 

@@ -85,7 +85,7 @@ def test_the_terminal_does_not_get_the_password_of_a_camera(command: Command, in
 
 
 def test_a_source_without_a_picture_is_an_error(
-    command: Command, make_clip: MakeClip, invert_style: Path, tmp_path: Path
+    command_here: Command, make_clip: MakeClip, invert_style: Path, tmp_path: Path
 ) -> None:
     """A video by its address of which nothing can be decoded."""
     clip = make_clip(tmp_path / "in.mp4", frames=30, sound=False)
@@ -95,7 +95,7 @@ def test_a_source_without_a_picture_is_an_error(
     for position, size in packets:
         data[position + 4 : position + size] = bytes(size - 4)
     clip.write_bytes(data)
-    result = command(
+    result = command_here(
         "stylize-camera", f"file://{clip}", "-s", invert_style, "--no-window", "--stats", tmp_path / "s"
     )
     assert result.returncode == 2
@@ -192,12 +192,12 @@ def test_a_terminal_that_is_gone_ends_no_recording(
     ],
 )
 def test_bad_input_is_one_sentence(
-    arguments: list[str], sentence: str, command: Command, clip: Path, tmp_path: Path
+    arguments: list[str], sentence: str, command_here: Command, clip: Path, tmp_path: Path
 ) -> None:
     source = tmp_path / "in.mp4"
     source.write_bytes(clip.read_bytes())
     arguments = [str(source) if a == "IN" else a for a in arguments]
-    result = command("stylize-camera", "--no-window", "--stats", "s", *arguments, cwd=tmp_path)
+    result = command_here("stylize-camera", "--no-window", "--stats", "s", *arguments, cwd=tmp_path)
     assert result.returncode == 2
     assert sentence in result.stderr
     assert len([line for line in result.stderr.splitlines() if line.startswith("error: ")]) == 1
@@ -206,8 +206,8 @@ def test_bad_input_is_one_sentence(
     assert {p.name for p in tmp_path.iterdir()} <= {"in.mp4", "s"}
 
 
-def test_a_run_that_would_show_nothing(command: Command, clip: Path) -> None:
-    result = command("stylize-camera", clip, "--no-window")
+def test_a_run_that_would_show_nothing(command_here: Command, clip: Path) -> None:
+    result = command_here("stylize-camera", clip, "--no-window")
     assert result.returncode == 2
     assert "without a window nothing would come out" in result.stderr
 
@@ -219,22 +219,24 @@ def test_listing_cameras_needs_none(command: Command) -> None:
 
 
 def test_nothing_that_a_file_says_moves_the_terminal(
-    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+    command_here: Command, clip: Path, invert_style: Path, tmp_path: Path
 ) -> None:
     hostile = tmp_path / "\x1b]0;pwned\x07.mp4"
     hostile.write_bytes(clip.read_bytes())
-    result = command("stylize-camera", hostile, "-s", invert_style, "--no-window", "--stats", tmp_path / "s")
+    result = command_here(
+        "stylize-camera", hostile, "-s", invert_style, "--no-window", "--stats", tmp_path / "s"
+    )
     assert result.returncode == 0, result.stderr
     assert "\x1b" not in result.stderr
     assert "\\x1b]0;pwned" in result.stderr
 
 
 def test_what_is_told_of_a_looped_file_is_told_once(
-    command: Command, invert_style: Path, tmp_path: Path
+    command_here: Command, invert_style: Path, tmp_path: Path
 ) -> None:
     coding = replace(HEVC10, colorspace=9, color_primaries=9, color_trc=16)
     path = write_video(tmp_path / "hdr.mp4", [np.zeros((64, 96, 3), np.uint8)] * 3, coding)
-    result = command(
+    result = command_here(
         "stylize-camera", path, "-s", invert_style, "--no-window", "--stats", tmp_path / "s",
         "--loop", "--seconds", 2,
     )  # fmt: skip
@@ -242,11 +244,11 @@ def test_what_is_told_of_a_looped_file_is_told_once(
     assert result.stderr.count("is HDR") == 1
 
 
-def test_where_a_stream_goes_to(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_stream_goes_to(command_here: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     assert with_address(["--stream", "tcp://a:1", "0"]) == ["--stream", "tcp://a:1", "0"]
     assert with_address(["--stream", "0"]) == ["--stream", "", "0"]
     monkeypatch.delenv("STYLIZE_VIDEO_STREAM", raising=False)
-    result = command("stylize-camera", "--no-window", "--stream")
+    result = command_here("stylize-camera", "--no-window", "--stream")
     assert result.returncode == 2
     assert "--stream needs an address, or the environment variable STYLIZE_VIDEO_STREAM" in result.stderr
 
@@ -270,10 +272,10 @@ def test_options_of_streams_and_recordings_that_make_no_sense(
 
 
 def test_a_recording_in_another_codec(
-    command: Command, make_clip: MakeClip, invert_style: Path, tmp_path: Path
+    command_here: Command, make_clip: MakeClip, invert_style: Path, tmp_path: Path
 ) -> None:
     source = make_clip(tmp_path / "clip.mp4", frames=10, sound=False)
-    result = command(
+    result = command_here(
         "stylize-camera", source, "-s", invert_style, "--no-window", "--record", tmp_path / "live.mp4",
         "--codec", "hevc", "--crf", 30,
     )  # fmt: skip

@@ -552,8 +552,8 @@ def test_a_port_that_is_taken() -> None:
         PageServer(served.controls, f"127.0.0.1:{served.port}")
 
 
-def test_the_command_refuses_open_doors(command: Command, clip: Path) -> None:
-    result = command("stylize-camera", clip, "--no-window", "--serve", "0.0.0.0:0")
+def test_the_command_refuses_open_doors(command_here: Command, clip: Path) -> None:
+    result = command_here("stylize-camera", clip, "--no-window", "--serve", "0.0.0.0:0")
     assert result.returncode == 2
     assert "--token" in result.stderr
 
