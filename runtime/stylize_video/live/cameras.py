@@ -77,7 +77,7 @@ class CameraReader:
     end: float | None = None
 
     def __init__(self, camera: int | str, request: CameraRequest) -> None:
-        with quiet_stderr():  # OpenCV's backends say there what is told in one sentence here
+        with quiet_stderr():  # OpenCV's backends print there what is one sentence here
             self._capture = cv2.VideoCapture(camera, BACKENDS[request.backend])
             if request.pixel_format:
                 code = cv2.VideoWriter.fourcc(*request.pixel_format)
@@ -136,7 +136,7 @@ def list_cameras(
 ) -> list[Camera]:
     """The cameras of this machine, by index.
 
-    Linux tells without opening them; elsewhere the first few are tried out.
+    Linux lists them unopened; elsewhere the first few are tried out.
     """
     if platform.startswith("linux"):
         found = []

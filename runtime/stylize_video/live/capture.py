@@ -26,7 +26,7 @@ _CLOSE_SECONDS = 2.0
 _FAR_LESS = 0.75
 """Part of the promised rate; a machine that is busy may take a little less than what there is."""
 _SLOWEST_FPS = 0.5
-"""No slower rate is told from none."""
+"""A source that is slower has no rate that could be measured."""
 
 
 class Read(NamedTuple):
@@ -35,7 +35,7 @@ class Read(NamedTuple):
     Attributes:
         image: upright, with square pixels.
         due: when it is to be shown, in seconds from the first frame on; None: at once.
-        age: seconds since it came, and by which it was late then, as far as its time stamps tell.
+        age: seconds since it came, and by which it was late then, as far as its time stamps say.
         frames: how many the source gave since the last one: this one, and those left out.
     """
 

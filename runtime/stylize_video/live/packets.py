@@ -99,7 +99,7 @@ class Backlog:
 
     Args:
         intra_only: every packet can be decoded alone.
-        timed: packets have time stamps, which tell those that are late.
+        timed: packets have time stamps, which show how late they are.
         clock: seconds.
     """
 

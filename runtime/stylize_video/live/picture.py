@@ -14,7 +14,7 @@ from stylize_video.live.controls import Settings
 from stylize_video.live.statistics import Statistics
 
 AWAY = "the source is away; it is tried again"
-"""What is told while the state is ``lost``."""
+"""What is shown while the state is ``lost``."""
 
 
 @dataclass(frozen=True)

@@ -123,24 +123,11 @@ class Program:
         open_reader = reader_opener(self.source, self.camera)
         styles = find_styles(self.styles)
         first = next(iter(styles))
-        settings = Settings(
-            style=first,
-            strength=self.look.strength,
-            keep_colors=self.look.keep_colors,
-            strokes=WorkingSize(self.strokes).scale,
-            smooth=check_smooth(self.smooth),
-            mirror=self.mirror,
-            record=self.record is not None,
-        )
-        controls = Controls(settings, list(styles), on_notice=on_notice)
+        controls = Controls(self._settings(first), list(styles), on_notice=on_notice)
 
         def open_style(name: str) -> StyleSession:
-            return open_session(
-                styles[name],
-                device=self.device,
-                precision=self.precision,
-                check=try_out,
-            )
+            path = styles[name]
+            return open_session(path, device=self.device, precision=self.precision, check=try_out)
 
         session = open_style(first)
         with ExitStack() as stack:
@@ -226,6 +213,18 @@ class Program:
         if self.overwrite and not self.record:
             raise StylizeError("-y is for --record FILE: nothing else replaces a file")
 
+    def _settings(self, style: str) -> Settings:
+        """What is set to begin with."""
+        return Settings(
+            style=style,
+            strength=self.look.strength,
+            keep_colors=self.look.keep_colors,
+            strokes=WorkingSize(self.strokes).scale,
+            smooth=check_smooth(self.smooth),
+            mirror=self.mirror,
+            record=self.record is not None,
+        )
+
     def _outputs(
         self,
         controls: Controls,
@@ -237,7 +236,6 @@ class Program:
         """Every output that is wanted; where one fails, those that had begun end."""
         source = Path(self.source)
         outputs: list[Output] = []
-
         with ExitStack() as begun:
 
             def add(output: Output) -> None:
@@ -256,8 +254,7 @@ class Program:
             if self.serve is not None:
                 page = PageServer(controls, self.serve, token=self.token, styles=styles)
                 add(page)
-                secret = page.url.removeprefix(page.address)
-                controls.report(Notice(f"the page is at {page.address}", is_essential=True, secret=secret))
+                controls.report(_address_of(page))
             recorder = Recorder(
                 controls,
                 self.folder,
@@ -282,6 +279,11 @@ class Program:
                 add(broadcast)
             begun.pop_all()  # the engine closes them
         return outputs
+
+
+def _address_of(page: PageServer) -> Notice:
+    secret = page.url.removeprefix(page.address)
+    return Notice(f"the page is at {page.address}", is_essential=True, secret=secret)
 
 
 def _stream_state(outputs: list[Output]) -> StreamState | None:

@@ -397,8 +397,8 @@ class _Handler(BaseHTTPRequestHandler):
         if page.token is None:
             self._refuse(HTTPStatus.FORBIDDEN, f"this is not the right address: open {page.address}")
         else:
-            told = "open the page at the address that stylize-camera prints in its terminal"
-            self._refuse(HTTPStatus.FORBIDDEN, f"the token is missing or wrong: {told}")
+            cure = "open the page at the address that stylize-camera prints in its terminal"
+            self._refuse(HTTPStatus.FORBIDDEN, f"the token is missing or wrong: {cure}")
         return False
 
     def _page(self, query: Mapping[str, list[str]]) -> None:
@@ -446,7 +446,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._start(HTTPStatus.OK, {"Content-Type": "multipart/x-mixed-replace; boundary=frame"})
         page, number = self.server.page, 0
         while not page.stopped:
-            # Where nothing new comes the last is sent again: only writing tells who has hung up.
+            # Where nothing new comes the last is sent again: only writing shows who has hung up.
             picture = page.wait_for(number, _STILL_SECONDS) or page.picture
             if picture is None:
                 continue

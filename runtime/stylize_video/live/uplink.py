@@ -1,8 +1,8 @@
 """The connection that a live stream goes out by: a process that sends what it is given to an address.
 
 PyAV opens a connection while every thread of Python waits, and FFmpeg's RTMP waits for a peer that hangs
-for ever. A process of its own can be ended at any time; it is told the address, which may
-hold a key, by its standard input, which nobody else can read.
+for ever. A process of its own can be ended at any time; it reads the address, which may
+hold a key, from its standard input, which nobody else can read.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PATIENCE = 10.0
 _GRACE = 1.0
 _CONNECTED = "connected"
 _SECRETS = {"STYLIZE_VIDEO_STREAM", "STYLIZE_VIDEO_TOKEN"}
-"""Of the environment; what the other process needs it is told."""
+"""Of the environment; the other process needs neither."""
 _NO_PROTOCOL = "Protocol not found"
 
 

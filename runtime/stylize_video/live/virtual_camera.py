@@ -24,7 +24,7 @@ class VirtualCamera:
     """Sends every new picture to a virtual camera, as large as the first one; others are fitted into that.
 
     Args:
-        controls: where the camera's name is told.
+        controls: where the camera's name is reported.
         fps: what the camera promises.
 
     Raises:
