@@ -94,17 +94,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
     if stream is None:
         raise SourceError(f"{name} has no video in it")
     codec = stream.codec_context
-    if codec is None:
-        raise SourceError(f"{name} has a video in it that cannot be decoded here (its codec is unknown)")
-    if max(codec.width, codec.height) > MAX_SIDE or codec.width * codec.height > MAX_VIDEO_PIXELS:
-        raise SourceError(
-            f"{name} says that its pictures are {codec.width}x{codec.height};"
-            f" videos of up to {MAX_VIDEO_PIXELS // 10**6} million pixels are read"
-        )
-    if codec.codec_tag in _DOLBY_VISION_ONLY:
-        raise SourceError(
-            f"{name} is Dolby Vision without a base that other players show; convert it to HDR10 or SDR first"
-        )
+    _check_codec(codec, name)
     pixels, flags = codec.format, container.format.flags
     timed = not flags & NO_TIME_STAMPS and container.format.name not in _UNTIMED
     jumps = bool(flags & TIMES_MAY_JUMP)
@@ -121,12 +111,6 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
     time_base = stream.time_base or Fraction(1, 90_000)
     rates = (stream.average_rate, stream.guessed_rate)
     rate = next((rate for rate in rates if rate and rate <= _FASTEST), Fraction(25))
-    count = stream.frames or None
-    if count is None and container.duration:
-        seconds = Fraction(container.duration, av.time_base)
-        if "matroska" in container.format.name:  # which counts from 0, not from its first frame
-            seconds -= start * time_base
-        count = max(0, round(seconds * rate)) or None
     return Probe(
         width=width,
         height=height,
@@ -135,7 +119,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         end_pts=None if jumps else _end(container, stream, start, seekable=seekable),
         rate=rate,
         base_rate=stream.guessed_rate,
-        frame_count=count,
+        frame_count=stream.frames or _count_by_duration(container, start * time_base, rate),
         colors=colors,
         pixel_aspect=stream.sample_aspect_ratio or Fraction(1),
         interlaced=interlaced,
@@ -147,6 +131,30 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         deep=bool(pixels and any(component.bits > _USUAL_BITS for component in pixels.components)),
         alpha=bool(pixels and has_alpha(pixels)) or stream.metadata.get("alpha_mode") == "1",
     )
+
+
+def _check_codec(codec: av.VideoCodecContext | None, name: str) -> None:
+    if codec is None:
+        raise SourceError(f"{name} has a video in it that cannot be decoded here (its codec is unknown)")
+    if max(codec.width, codec.height) > MAX_SIDE or codec.width * codec.height > MAX_VIDEO_PIXELS:
+        raise SourceError(
+            f"{name} says that its pictures are {codec.width}x{codec.height};"
+            f" videos of up to {MAX_VIDEO_PIXELS // 10**6} million pixels are read"
+        )
+    if codec.codec_tag in _DOLBY_VISION_ONLY:
+        raise SourceError(
+            f"{name} is Dolby Vision without a base that other players show; convert it to HDR10 or SDR first"
+        )
+
+
+def _count_by_duration(container: av.container.InputContainer, start: Fraction, rate: Fraction) -> int | None:
+    """How many frames there seem to be from the second ``start`` on; None where no duration is known."""
+    if not container.duration:
+        return None
+    seconds = Fraction(container.duration, av.time_base)
+    if "matroska" in container.format.name:  # which counts from 0, not from its first frame
+        seconds -= start
+    return max(0, round(seconds * rate)) or None
 
 
 def _end(
