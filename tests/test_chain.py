@@ -15,7 +15,7 @@ from support import Command, draw_picture
 
 
 @pytest.mark.timeout(600)
-def test_train_export_stylize(command: Command, clip: Path, tmp_path: Path) -> None:
+def test_train_export_stylize(command: Command, command_here: Command, clip: Path, tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for index in range(4):
@@ -25,7 +25,7 @@ def test_train_export_stylize(command: Command, clip: Path, tmp_path: Path) -> N
     # Random weights in a real feature model: pretrained ones would have to be downloaded.
     torch.save(squeezenet1_1(weights=None).state_dict(), tmp_path / "features.pth")
 
-    trained = command(
+    trained = command_here(
         "train-style", tmp_path / "sea.png", "--content", photos, "-o", tmp_path / "sea.pth",
         "--features", "squeezenet1_1", "--feature-weights", tmp_path / "features.pth",
         "--steps", 12, "--image-size", 64, "--style-size", 64, "--batch", 2, "--width", 16, "--device", "cpu",
@@ -33,9 +33,9 @@ def test_train_export_stylize(command: Command, clip: Path, tmp_path: Path) -> N
     assert trained.returncode == 0, trained.stderr
     assert "export-onnx" in trained.stderr
 
-    exported = command("export-onnx", tmp_path / "sea.pth", "--precision", "all", "--calibrate", photos)
+    exported = command_here("export-onnx", tmp_path / "sea.pth")
     assert exported.returncode == 0, exported.stderr
-    assert {path.name for path in tmp_path.glob("*.onnx")} == {"sea.onnx", "sea.fp16.onnx", "sea.int8.onnx"}
+    assert [path.name for path in tmp_path.glob("*.onnx")] == ["sea.onnx"]
 
     source = tmp_path / "clip.mp4"
     source.write_bytes(clip.read_bytes())

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylize_video.cache import cache_folder, key_of, recall, remember
@@ -65,6 +65,7 @@ def test_no_home_and_relative_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder() is None
 
 
+@settings(max_examples=25)
 @given(st.lists(st.text() | st.binary(), max_size=4), st.lists(st.text() | st.binary(), max_size=4))
 def test_other_facts_have_other_keys(one: list[str | bytes], other: list[str | bytes]) -> None:
     def as_bytes(facts: list[str | bytes]) -> list[bytes]:

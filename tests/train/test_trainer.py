@@ -324,9 +324,9 @@ def arguments(pictures: Path, weights: Path) -> list[object]:
 
 
 def test_the_command_trains_from_end_to_end(
-    command: Command, command_here: Command, pictures: Path, squeeze_weights: Path, tmp_path: Path
+    command_here: Command, pictures: Path, squeeze_weights: Path, tmp_path: Path
 ) -> None:
-    result = command("train-style", *arguments(pictures, squeeze_weights), cwd=tmp_path)
+    result = command_here("train-style", *arguments(pictures, squeeze_weights), cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "export-onnx style.pth" in result.stderr
     checkpoint = load_checkpoint(tmp_path / "style.pth")
@@ -440,18 +440,19 @@ def interrupted_run(pictures: Path, output: Path, at: int, **values: Any) -> Non
         {"steps": 8, "network": NetworkConfig(kind="transformer", width=4, blocks=1), "accumulate": 2},
     ],
 )
-@pytest.mark.parametrize("at", [1, 7])
-def test_resuming_changes_not_a_bit(pictures: Path, tmp_path: Path, values: dict[str, Any], at: int) -> None:
+def test_resuming_changes_not_a_bit(pictures: Path, tmp_path: Path, values: dict[str, Any]) -> None:
     whole, seen = run(pictures, tmp_path / "whole.pth", **values)
-    interrupted_run(pictures, tmp_path / "a.pth", at, **values)
-    half = load_checkpoint(tmp_path / "a.pth")
-    assert half.step == at
-    assert half.weights_sha256() != whole.weights_sha256()
-    resumed, rest = run(pictures, tmp_path / "a.pth", **values, resume=True)
-    assert resumed.weights_sha256() == whole.weights_sha256()
-    assert load_checkpoint(tmp_path / "a.pth").weights_sha256() == whole.weights_sha256()
-    assert resumed.recipe == whole.recipe
-    assert [p.total for p in rest] == [p.total for p in seen[at:]]
+    for at in (1, 7) if values == {"steps": 12} else (7,):
+        path = tmp_path / f"{at}.pth"
+        interrupted_run(pictures, path, at, **values)
+        half = load_checkpoint(path)
+        assert half.step == at
+        assert half.weights_sha256() != whole.weights_sha256()
+        resumed, rest = run(pictures, path, **values, resume=True)
+        assert resumed.weights_sha256() == whole.weights_sha256()
+        assert load_checkpoint(path).weights_sha256() == whole.weights_sha256()
+        assert resumed.recipe == whole.recipe
+        assert [p.total for p in rest] == [p.total for p in seen[at:]]
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.15, 0.99])
@@ -855,11 +856,10 @@ def test_a_signal_ends_a_training_after_its_step(pictures: Path, tmp_path: Path,
     assert load_checkpoint(tmp_path / "a.pth").step == stopped.value.step == 2
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_command_and_resume_finishes(
-    pictures: Path, squeeze_weights: Path, tmp_path: Path, command_here: Command, number: int, code: int
+    pictures: Path, squeeze_weights: Path, tmp_path: Path, command_here: Command
 ) -> None:
-    """The signal goes to all processes, as those of a terminal and of ``timeout`` do."""
+    """The signal goes to all processes, as that of a terminal does."""
     given = [*map(str, arguments(pictures, squeeze_weights)), "--steps", "2000"]
     with subprocess.Popen(
         [*command_line("stylize_video_train.cli:main"), *given],
@@ -870,9 +870,9 @@ def test_a_signal_ends_the_command_and_resume_finishes(
     ) as process:
         assert process.stderr is not None
         first = next(line for line in process.stderr if "learning" in line)
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal.SIGINT)
         rest = process.stderr.read()
-    assert process.returncode == code, first + rest
+    assert process.returncode == 130, first + rest
     assert "steps are in style.pth; the same command with --resume goes on" in rest
     assert "Traceback" not in rest
     left = load_checkpoint(tmp_path / "style.pth")
