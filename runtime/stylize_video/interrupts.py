@@ -169,8 +169,8 @@ def uninterrupted() -> Iterator[Sequence[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield ()
         return
-    outer = _innermost
-    block = _Block(outer)
+    outer, block = _innermost, _Block(_innermost)
+    handled = sys.exception()  # such as an interruption of before, where this cleans up after it
     failure: BaseException | None = None
     try:
         block.take_over()
@@ -178,7 +178,7 @@ def uninterrupted() -> Iterator[Sequence[int]]:
         yield block.waiting
     except BaseException as error:
         failure = error
-        if _is_interruption(error):
+        if _is_interruption(error, handled):
             block.waiting.clear()
         raise
     finally:
@@ -192,14 +192,14 @@ def uninterrupted() -> Iterator[Sequence[int]]:
             interruption.__cause__ = failure
             raise
         finally:
-            del failure  # its traceback holds this frame
+            del failure, handled  # their tracebacks hold this frame
 
 
-def _is_interruption(error: BaseException | None) -> bool:
-    """Whether a signal stopped the block, or what failed is what that led to."""
-    while error and not isinstance(error, KeyboardInterrupt):
+def _is_interruption(error: BaseException | None, handled: BaseException | None) -> bool:
+    """Whether a signal stopped the block, or led to what failed; what was ``handled`` already is none."""
+    while error and error is not handled and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
-    return error is not None
+    return error is not None and error is not handled
 
 
 def let_through() -> None:

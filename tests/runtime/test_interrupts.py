@@ -222,6 +222,16 @@ def test_an_error_that_an_interruption_led_to_comes_first() -> None:
         failing()
 
 
+def test_an_interruption_of_before_takes_no_signal_away() -> None:
+    """A program may stylize the next file where it handles the interruption of the one before."""
+    with suppress(KeyboardInterrupt):
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            with pytest.raises(KeyboardInterrupt), uninterrupted():
+                stopped(signal.SIGINT, [], SinkError("the disk is full"))
+
+
 def test_nothing_happens_without_a_signal_or_in_another_thread() -> None:
     done = []
 
