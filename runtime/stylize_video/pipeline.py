@@ -74,14 +74,16 @@ class Hooks:
     def stopped_by(self, stop: threading.Event) -> Hooks:
         """These hooks, which end their job as Ctrl-C does once ``stop`` is set."""
 
-        def on_start(info: VideoInfo) -> None:
+        def check() -> None:
             if stop.is_set():
                 raise KeyboardInterrupt
+
+        def on_start(info: VideoInfo) -> None:
+            check()
             self.on_start(info)
 
         def on_frame() -> None:
-            if stop.is_set():
-                raise KeyboardInterrupt
+            check()
             self.on_frame()
 
         return replace(self, on_start=on_start, on_frame=on_frame)
@@ -112,14 +114,10 @@ def stylize_frames(
         StylizeError: ``smooth`` is out of range, or what comes are no frames.
     """
     stylizer = Stylizer(session, look, smooth=smooth, working_size=working_size)
-    at_once = _at_once(session)
+    at_once = getattr(session, "at_once", 1)
     if not isinstance(frames, VideoSource):
         frames = map(partial(_copied, picture=at_once > 1), frames)
     return _stylized(frames, stylizer, at_once)
-
-
-def _at_once(session: Network) -> int:
-    return getattr(session, "at_once", 1)
 
 
 def _copied(frame: TimedFrame, *, picture: bool) -> TimedFrame:
