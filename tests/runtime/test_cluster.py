@@ -279,13 +279,21 @@ def test_a_cluster_without_gpus_is_told_at_once(ray: Any) -> None:
         Cluster(device="cuda:1")
 
 
+def is_ours(process: int) -> bool:
+    """Whether this process is among its parents, so that no other cluster's is killed."""
+    while process not in (0, os.getpid()):
+        process = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return process != 0
+
+
 def workers_at_work() -> list[int]:
-    """Processes of Ray that stylize just now; their title says what they do."""
+    """Processes of this test's Ray that stylize just now; their title says what they do."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
-            if path.read_bytes().startswith(b"ray::stylize_segment"):
-                found.append(int(path.parent.name))
+            process = int(path.parent.name)
+            if path.read_bytes().startswith(b"ray::stylize_segment") and is_ours(process):
+                found.append(process)
         except OSError:  # it has ended meanwhile
             continue
     return found
