@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 
+from media import Coding, write_video
 from stylize_video.edit import Edit
 from stylize_video.joins import Joins, is_joined
 from stylize_video.pipeline import stylize_file
@@ -181,6 +182,32 @@ def test_sound_that_begins_before_the_clock_does() -> None:
     times = [packet.pts for packet in joins.in_one_time(in_a_file(pictures, sound))]
     assert len(joins) == 0
     assert times[1::2] == [-1800, *(1800 * n for n in range(1, 40))]
+
+
+def test_a_clock_in_its_second_half_goes_on() -> None:
+    """A broadcast's, thirteen hours after it began, and a day later at its end."""
+    for first in (2**32 - 18_000, 2**33 - 80_000):
+        sound, pictures = packets(1, "audio"), packets(0, "video")
+        for packet in (*sound, *pictures):
+            packet.pts = packet.dts = first + 90 * packet.pts
+            packet.duration, packet.time_base = 1800, Fraction(1, 90_000)
+        joins = Joins()
+        times = [packet.pts for packet in joins.in_one_time(in_a_file(pictures, sound))]
+        assert len(joins) == 0
+        assert times[::2] == times[1::2] == [first + 1800 * n for n in range(40)]
+
+
+def test_reordered_pictures_follow_right_behind_a_join(tmp_path: Path) -> None:
+    """What is decoded before it is shown begins when it is shown."""
+    greys = [np.full((48, 64, 3), 0.5)] * 25
+    plain, reordered = (
+        write_video(tmp_path / f"{frames}.ts", greys, Coding(options={"x264-params": f"bframes={frames}"}))
+        for frames in (0, 2)
+    )
+    source = joined(tmp_path / "in.ts", [plain, reordered, plain])
+    with av.open(str(source)) as container:
+        read = [p.pts for p in Joins().in_one_time(all_packets(container)) if p.pts is not None]
+    assert {later - earlier for earlier, later in pairwise(sorted(read))} == {3600}
 
 
 def test_a_file_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

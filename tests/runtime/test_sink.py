@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.pipeline import Hooks, stylize_file
 from stylize_video.session import StyleSession
 from stylize_video.sink import VideoSink
+from stylize_video.source import VideoSource
 from stylize_video.style import Style
 from stylize_video.video_info import VideoInfo
-from support import ROOT, draw_picture, file_size_limit
+from support import ROOT, MakeClip, draw_picture, file_size_limit
 
 TIME_BASE = Fraction(1, 90_000)
 
@@ -108,6 +110,34 @@ def test_a_job_whose_name_is_taken_meanwhile_says_where_the_result_is(
         stylize_file(clip, output, session, hooks=Hooks(on_frame=lambda: output.mkdir(exist_ok=True)))
     assert names_in(tmp_path) == ["out.mp4", "out.new.mp4"]
     assert len(times_of(tmp_path / "out.new.mp4")) == 12
+
+
+def test_sound_of_a_part_ends_with_its_last_frame(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Which was shown as long as the one before, where frames come slower and slower."""
+    pts = [*range(0, 300, 30), 400, 700, 1000, 1300]
+    source = make_clip(tmp_path / "in.mp4", frames=len(pts), pts=pts, time_base=Fraction(1, 1000))
+    with VideoSource(source) as video:
+        sink = VideoSink(tmp_path / "out.mp4", video.info)
+        for frame in islice(video, 12):
+            sink.write(frame)
+    part = sink.keep_part()
+    assert part is not None
+    with av.open(str(part)) as container:
+        sound = [
+            float((p.pts + (p.duration or 0)) * p.time_base)
+            for p in container.demux(audio=0)
+            if p.pts is not None
+        ]
+    assert max(sound) == pytest.approx(1.0, abs=0.05)
+
+
+def test_another_name_of_the_source_is_the_source(clip: Path, tmp_path: Path) -> None:
+    source, link = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    source.write_bytes(clip.read_bytes())
+    os.link(source, link)
+    with VideoSource(source) as video, pytest.raises(SinkError, match="is the source itself"):
+        VideoSink(link, video.info, overwrite=True)
+    assert link.read_bytes() == clip.read_bytes()
 
 
 @pytest.mark.parametrize("step", [3000, 90_000])
