@@ -23,7 +23,7 @@ import pytest
 from stylize_video.cli import with_ray_address
 from stylize_video.cluster import Cluster, ClusterError, why_here
 from stylize_video.edit import Edit
-from stylize_video.errors import JobInterrupted, SinkError, SourceError, StylizeError
+from stylize_video.errors import JobInterrupted, SinkError, SourceError, StyleError, StylizeError
 from stylize_video.inputs import Source
 from stylize_video.jobs import stylize_any
 from stylize_video.journal import journal_path
@@ -125,6 +125,21 @@ def test_segments_cover_everything_once(seconds: float, done: int | None, source
         assert other.done == one.end - 1
     if done is None:
         assert len(segments) == {0.1: 8, 0.4: 8, 0.9: 4, 100.0: 1}[seconds]
+
+
+@pytest.mark.parametrize("top", [1, 255])
+def test_a_style_is_the_same_one_on_another_machine(
+    top: int, invert_style: Path, swap_style: Path, tmp_path: Path
+) -> None:
+    path, frame = tmp_path / "style.onnx", np.full((48, 64, 3), 90, np.uint8)
+    path.write_bytes(invert_style.read_bytes())
+    here = StyleSession(Style.load(path), "cpu", input_range=top)
+    reference = StyleReference.of(here)
+    path.write_bytes(swap_style.read_bytes())
+    with pytest.raises(StyleError, match="is another one on this machine"):
+        reference.open("cpu")
+    reference = StyleReference.of(StyleSession(Style.load(invert_style), "cpu", input_range=top))
+    np.testing.assert_array_equal(reference.open("cpu").stylize(frame), here.stylize(frame))
 
 
 RATE = Options(edit=Edit(fps=Fraction(10)))
