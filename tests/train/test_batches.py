@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
 import tracemalloc
 from contextlib import closing
+from pathlib import Path
 
 import cv2
 import pytest
@@ -10,7 +13,7 @@ import torch
 
 from stylize_video_train import batches as batches_module
 from stylize_video_train.batches import batches
-from stylize_video_train.data import ContentFolder
+from stylize_video_train.data import ContentFolder, DataError
 from stylize_video_train.recipe import Recipe
 from support import draw_picture
 
@@ -49,3 +52,24 @@ def test_a_gpus_workers_are_as_many_as_there_are_cores(
     with closing(batches(folder, Recipe(steps=2), done=0, device="cuda")) as steps:
         next(steps)
         assert len(multiprocessing.active_children()) == 2
+
+
+def test_an_error_that_is_kept_keeps_no_workers(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "0.png"), draw_picture(0, 48, 40))
+    folder = ContentFolder(tmp_path, size=16)
+    (tmp_path / "0.png").unlink()
+    with closing(batches(folder, Recipe(steps=2), done=0, device="cpu")) as steps:
+        with pytest.raises(DataError) as kept:
+            next(steps)
+        assert multiprocessing.active_children() == []
+    assert kept.tb
+
+
+def test_workers_that_do_not_end_are_ended(folder: ContentFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)  # seconds that torch waits
+    with closing(batches(folder, Recipe(steps=2), done=0, device="cpu")) as steps:
+        next(steps)
+        (worker,) = multiprocessing.active_children()
+        assert worker.pid is not None
+        os.kill(worker.pid, signal.SIGSTOP)
+    assert worker.exitcode == -signal.SIGKILL

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import traceback
 from collections.abc import Generator, Iterator, Sequence
 
 from torch import Tensor
@@ -34,9 +36,21 @@ def batches(
         prefetch_factor=4,
         worker_init_fn=ignore_signals,
     )
+    others = multiprocessing.active_children()
     iterator = iter(loader)
-    for _ in range(done, recipe.steps):
-        yield [next(iterator) for _ in range(recipe.accumulate)]
+    started = [child for child in multiprocessing.active_children() if child not in others]
+    try:
+        for _ in range(done, recipe.steps):
+            yield [next(iterator) for _ in range(recipe.accumulate)]
+    except BaseException as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the iterator, and it the workers
+        raise
+    finally:
+        del iterator
+        # Workers ignore the signal that DataLoader ends slow ones with: an exit would wait for them for ever.
+        for worker in started:
+            worker.kill()
+            worker.join()
 
 
 class _Order(Sampler[list[int]]):
