@@ -11,6 +11,7 @@ from stylize_video.contract import MIN_SIDE
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.pictures import PICTURES, read_pixels
 from stylize_video_export.parity import Pixels
+from stylize_video_train.data import files_below
 
 CALIBRATION_PICTURES = 24
 """More pictures change the ranges of int8 no further; so many of a folder, evenly spread, are taken."""
@@ -27,12 +28,14 @@ class PictureError(StylizeError):
 def read_pictures(folder: Path, *, count: int = CALIBRATION_PICTURES) -> list[Pixels]:
     """Up to ``count`` pictures of a folder, evenly spread over it, at most 480 pixels a side.
 
+    They are of the files that a training on the folder looks at.
+
     Raises:
         PictureError: the folder is missing or has no picture that can be read.
     """
     if not folder.is_dir():
         raise PictureError(f"the folder of calibration pictures {folder} does not exist")
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
+    paths = sorted(p for p in files_below(folder) if p.suffix.lower() in PICTURES)
     count = min(count, len(paths))
     chosen = [paths[index * len(paths) // count] for index in range(count)]
     pictures = []

@@ -27,6 +27,19 @@ def test_pictures_are_spread_over_the_folder(there: int, count: int, tmp_path: P
     assert gaps.max() - gaps.min() <= 1
 
 
+def test_pictures_are_those_that_a_training_sees(tmp_path: Path) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "photos"
+    elsewhere.mkdir()
+    folder.mkdir()
+    save(elsewhere / "linked.png", width=64, height=64, level=10)
+    (folder / "link").symlink_to(elsewhere)
+    save(folder / "painting.preview.png", width=64, height=64, level=20)
+    save(folder / ".hidden.png", width=64, height=64, level=30)
+    save(folder / "photo.png", width=64, height=64, level=40)
+    taken = {round(float(picture[0, 0, 0, 0]) * 255) for picture in read_pictures(folder)}
+    assert taken == {10, 40}
+
+
 def test_what_shrinks_to_less_than_a_style_accepts_is_left_out(tmp_path: Path) -> None:
     save(tmp_path / "strip.png", width=9000, height=64)
     with pytest.raises(PictureError, match="no pictures"):

@@ -106,8 +106,7 @@ class ContentFolder(Dataset[Tensor]):
     ) -> None:
         if not folder.is_dir():
             raise DataError(f"the folder of content pictures {folder} does not exist")
-        # What trainings leave there is no photo.
-        files = [path for path in _files_below(folder) if not path.name.endswith(PREVIEW_ENDING)]
+        files = list(files_below(folder))
         found = sorted(path for path in files if path.suffix.lower() in PICTURES)
         # Decoders work outside of the interpreter's lock.
         with quiet_stderr(), ThreadPoolExecutor(cores()) as pool:
@@ -176,10 +175,11 @@ class ContentFolder(Dataset[Tensor]):
         return ((crop - mean) * contrast + mean + brightness).clamp(0, 1)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
     """All files in ``folder`` and the folders in it; one that links lead to again is searched once.
 
-    Not those that are hidden: they are half-written previews, macOS's notes on files, thumbnails.
+    Not what trainings leave there, nor what is hidden: half-written previews, macOS's notes on files,
+    thumbnails.
     """
     seen = set()
     for parent, folders, names in os.walk(folder, followlinks=True):
@@ -190,7 +190,7 @@ def _files_below(folder: Path) -> Iterator[Path]:
         seen.add((status.st_dev, status.st_ino))
         folders[:] = [name for name in folders if not name.startswith(".")]
         shown = (Path(parent, name) for name in names if not name.startswith("."))
-        yield from (path for path in shown if path.is_file())
+        yield from (path for path in shown if path.is_file() and not path.name.endswith(PREVIEW_ENDING))
 
 
 def _part(picture: np.ndarray, top: float, left: float, side: float) -> np.ndarray:
