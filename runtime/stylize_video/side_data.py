@@ -12,7 +12,10 @@ from av.sidedata.sidedata import Type
 
 from stylize_video.files import for_ffmpeg
 
+FLAT = "mono"
+
 _STEREO_MODES = {
+    (0, 0): FLAT,
     (1, 0): "left_right",
     (1, 1): "right_left",
     (2, 0): "top_bottom",

@@ -26,7 +26,7 @@ from stylize_video.files import for_ffmpeg
 from stylize_video.joins import Joins, is_joined
 from stylize_video.probe import TIMES_MAY_JUMP, all_packets, is_cover, video_stream
 from stylize_video.shared_packets import SharedPackets
-from stylize_video.side_data import side_data_of, stereo_mode
+from stylize_video.side_data import FLAT, side_data_of, stereo_mode
 from stylize_video.sound_encoder import SoundEncoder, usual_layout
 from stylize_video.timecode import later
 from stylize_video.timing import ROUNDING
@@ -273,7 +273,7 @@ class StreamCopier:
             mode = stereo_mode(found[Type.STEREO3D])
             if mode and self._target.format.name in ("matroska", "webm"):
                 self._target.streams.video[0].metadata["stereo_mode"] = mode
-            else:
+            elif mode != FLAT:
                 hint = "; .mkv and .webm hold it" if mode else ""
                 _log.warning("that the video is stereo (3D) is not kept%s", hint)
 

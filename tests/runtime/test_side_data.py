@@ -62,6 +62,14 @@ def test_a_stereo_film_that_is_flat_afterwards_gets_a_warning(
     assert caplog.messages == [f"that the video is stereo (3D) is not kept{hint}"]
 
 
+def test_a_flat_film_that_says_so_gets_none(
+    clip: Path, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = stereo_film(clip, tmp_path / "in.mkv", "mono")
+    stylize_file(source, tmp_path / "out.mp4", invert, max_frames=2)
+    assert not caplog.messages
+
+
 def test_arrangements_that_have_no_name() -> None:
     assert stereo_mode(struct.pack("=ii", 1, 0) + bytes(28)) == "left_right"
     assert stereo_mode(struct.pack("=ii", 3, 0)) is None
