@@ -42,13 +42,14 @@ def load_any_checkpoint(path: Path) -> Checkpoint:
         return load_checkpoint(path)
     if isinstance(content, Mapping):
         # Some save the state dict under a key of its own, beside the optimizer's.
-        for key in ("state_dict", "model_state_dict", "model"):
-            if isinstance(content.get(key), Mapping):
-                content = content[key]
-                break
+        nested = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+        fitting = [key for key, value in nested.items() if _names_layers(value)]
+        usual = [key for key in ("state_dict", "model_state_dict", "model") if key in nested]
+        if usual or len(fitting) == 1:
+            content = nested[[*usual, *fitting][0]]
     if not isinstance(content, Mapping) or not all(is_plain(v) for v in content.values()):
         raise CheckpointError(f"{path} holds no network weights (expected a state dict of plain tensors)")
-    weights = {str(k).removeprefix("module."): v for k, v in content.items()}
+    weights = {_name(key): value for key, value in content.items()}
     weights = {k: v for k, v in weights.items() if not _UNUSED.search(k)}
     if _FIRST_LAYER not in weights:
         some = ", ".join(sorted(weights)[:3]) or "nothing"
@@ -57,6 +58,15 @@ def load_any_checkpoint(path: Path) -> Checkpoint:
             f" fast_neural_style TransformerNet (with {_FIRST_LAYER}), found {some}"
         )
     return _transformer_checkpoint(path, weights)
+
+
+def _names_layers(content: Mapping[object, object]) -> bool:
+    return any(_name(key) == _FIRST_LAYER for key in content)
+
+
+def _name(key: object) -> str:
+    """A parameter's name, without what a network in :class:`torch.nn.DataParallel` puts before it."""
+    return str(key).removeprefix("module.")
 
 
 def _transformer_checkpoint(path: Path, weights: Mapping[str, Tensor]) -> Checkpoint:

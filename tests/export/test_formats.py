@@ -61,11 +61,18 @@ def test_old_ones_with_running_statistics(tmp_path: Path) -> None:
     load_any_checkpoint(save(state, tmp_path))
 
 
-@pytest.mark.parametrize("wrap", ["state_dict", "model_state_dict", "model"])
+@pytest.mark.parametrize("wrap", ["state_dict", "model_state_dict", "model", "net"])
 def test_state_dicts_inside_a_training_checkpoint(wrap: str, tmp_path: Path) -> None:
     state = {f"module.{k}": v for k, v in public_state(8).items()}
     checkpoint = load_any_checkpoint(save({wrap: state, "epoch": 2}, tmp_path))
     assert checkpoint.network.width == 8
+
+
+def test_of_several_state_dicts_the_usual_one_is_taken_and_none_is_guessed(tmp_path: Path) -> None:
+    wide, narrow = public_state(16), public_state(8)
+    assert load_any_checkpoint(save({"ema": narrow, "model": wide}, tmp_path)).network.width == 16
+    with pytest.raises(CheckpointError, match="no network weights"):
+        load_any_checkpoint(save({"ema": narrow, "net": wide}, tmp_path))
 
 
 def test_another_number_of_residual_blocks(tmp_path: Path) -> None:
