@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,12 +45,20 @@ def test_a_camera_gives_each_frame_and_its_age_with_decoding(
 ) -> None:
     """OpenCV takes a file for a camera too."""
 
-    class SlowToDecode(cv2.VideoCapture):
-        def retrieve(self, *arguments: object) -> tuple[bool, np.ndarray]:  # type: ignore[override]
-            time.sleep(0.02)
-            decoded, image = super().retrieve()
-            return decoded, np.asarray(image)
+    class SlowToDecode:
+        """Has one: a subclass would spoil the memory of Python's garbage collector."""
 
+        def __init__(self, *arguments: Any) -> None:
+            self._capture = capture(*arguments)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._capture, name)
+
+        def retrieve(self) -> Any:
+            time.sleep(0.02)
+            return self._capture.retrieve()
+
+    capture = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", SlowToDecode)
     reader = CameraReader(str(clip), CameraRequest())
     with VideoSource(clip) as video:
