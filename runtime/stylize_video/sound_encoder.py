@@ -22,6 +22,9 @@ _USUAL_RATE = 48000
 _FORMATS = {"aac": ("AAC", "fltp", 96_000), "libopus": ("Opus", "flt", 64_000)}
 """By FFmpeg's name of the encoder: what it makes, of which samples, and bits a second for a channel."""
 
+_OPTIONS = {"aac": {"aac_coder": "fast"}}
+"""Three times as fast, and at so many bits as good: all sound is encoded while the file is completed."""
+
 _ENCODERS = {
     "mp4": "aac",
     "mov": "aac",
@@ -67,6 +70,7 @@ class SoundEncoder:
         context: Any = self.stream.codec_context
         context.layout, context.format = layout, samples
         context.bit_rate = bits * channels
+        context.options = _OPTIONS.get(encoder, {})
         context.time_base = Fraction(1, self._rate)
         self.stream.time_base = context.time_base
         self._resampled = (samples, layout, self._rate)
