@@ -20,8 +20,8 @@ _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02)
 """How much of all that was seen a range may hold."""
 
 _BINS = 4096
-_PATCHES = 300
-"""Of each picture, at random places."""
+_PATCH_SHARE = 1 / 500
+"""Of the places that a convolution of a picture's size has, how many are looked at."""
 
 _DAMPING = 0.01
 """Of the mean variance: what keeps directions that hardly occur from taking any error."""
@@ -31,12 +31,13 @@ _Values = NDArray[np.float32]
 
 
 def activation_ranges(
-    model: onnx.ModelProto, names: Sequence[str], pictures: Sequence[Pixels]
+    model: onnx.ModelProto, names: Sequence[str], pictures: Sequence[Pixels], *, power: float
 ) -> dict[str, Range]:
     """For each value of ``model`` the range whose 256 levels lose least on ``pictures``.
 
-    A wide range has coarse levels, and a narrow one cuts off: of a few shares of all that occurs,
-    the one with the least mean squared error is taken.
+    A wide range has coarse levels, and a narrow one cuts off: one of a few shares of all that occurs is
+    taken, by each picture's squared error to the power of ``power``. 1 is the mean squared error, to which
+    the pictures with the largest values contribute most; near 0 each picture's decibels count alike.
 
     Raises:
         ExportError: a value is no number.
@@ -49,19 +50,17 @@ def activation_ranges(
             highest[index] = np.maximum(highest[index], values.max())
     if not np.isfinite([lowest, highest]).all():
         raise ExportError("pictures come out with values that are no numbers")
-    counts = np.zeros((len(names), _BINS))
     widths = np.maximum(highest - lowest, 1e-9) / (_BINS - 1)
+    levels = lowest[:, None] + widths[:, None] * np.arange(_BINS)
+    low, high = (np.outer(ends, _SHARES)[..., None] for ends in (lowest, highest))
+    squares = (levels[:, None] - np.clip(levels[:, None], low, high)) ** 2
+    rounding = (((high - low) / 255) ** 2 / 12)[..., 0] + 1e-12
+    errors = np.zeros_like(rounding)
     for picture in pictures:
         for index, values in enumerate(run(picture)):
             places = np.rint((values.ravel() - lowest[index]) / widths[index]).astype(np.int64)
-            counts[index] += np.bincount(places, minlength=_BINS) / values.size  # each picture counts alike
-    levels = lowest[:, None] + widths[:, None] * np.arange(_BINS)
-    errors = np.empty((len(names), len(_SHARES)))
-    for number, share in enumerate(_SHARES):
-        low, high = share * lowest[:, None], share * highest[:, None]
-        cut = levels - np.clip(levels, low, high)
-        rounding = ((high - low) / 255) ** 2 / 12
-        errors[:, number] = rounding[:, 0] + (counts * cut**2).sum(axis=1) / len(pictures)
+            cut = squares[index] @ np.bincount(places, minlength=_BINS) / values.size
+            errors[index] += picture.size * (rounding[index] + cut) ** power
     best = np.array(_SHARES)[errors.argmin(axis=1)]
     return {
         name: (float(low), float(high))
@@ -134,21 +133,25 @@ def _statistics(
     sums = [np.zeros(size) for size in sizes]
     products = [np.zeros((size, size)) for size in sizes]
     run, rng = _watching(model, [node.input[0] for node in convolutions]), np.random.default_rng(0)
+    count = 0
     for picture in pictures:
+        number = max(1, round(_PATCH_SHARE * picture.size / 3))
+        count += number
         for index, (node, values) in enumerate(zip(convolutions, run(picture), strict=True)):
-            patches = _patches(values[0], dims[node.input[1]][2:], rng)
+            patches = _patches(values, dims[node.input[1]][2:], number, rng)
             sums[index] += patches.sum(axis=0)
             products[index] += patches.T @ patches
-    count = len(pictures) * _PATCHES
     for total, product in zip(sums, products, strict=True):
         yield total / count, product / count - np.outer(total, total) / count**2
 
 
-def _patches(values: _Values, kernel: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Parts of ``values`` ``[C, H, W]`` as large as the kernel, ``[patches, C * height * width]``."""
-    windows = np.lib.stride_tricks.sliding_window_view(values, kernel, axis=(1, 2))
-    rows, columns = (rng.integers(length, size=_PATCHES) for length in windows.shape[1:3])
-    return windows[:, rows, columns].swapaxes(0, 1).reshape(_PATCHES, -1).astype(np.float64)
+def _patches(
+    values: _Values, kernel: tuple[int, ...], count: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Parts of ``values`` ``[N, C, H, W]`` as large as the kernel, ``[count, C * height * width]``."""
+    windows = np.lib.stride_tricks.sliding_window_view(values, kernel, axis=(2, 3))
+    which, rows, columns = (rng.integers(windows.shape[axis], size=count) for axis in (0, 2, 3))
+    return windows[which, :, rows, columns].reshape(count, -1).astype(np.float64)
 
 
 def _watching(model: onnx.ModelProto, names: Iterable[str]) -> Callable[[Pixels], list[_Values]]:
