@@ -75,7 +75,7 @@ def round_weights(
 
     Each weight is rounded in turn, and those that are left make up for it, as far as what they
     are multiplied with goes together (OPTQ, Frantar et al. 2023). What the rounding does to
-    the mean goes into the bias. Rounded each for itself, weights have errors that add up: two to four
+    the mean goes into the bias. Rounded each for itself, weights have errors that add up: one to five
     decibels, and in smooth parts the four phases of a pixel shuffle come out as a grid.
 
     Args:

@@ -21,7 +21,7 @@ from networks_support import CONFIGS, ToOnnx, checkpoint_of, random_network
 from stylize_video.adapter import FRAMES, STYLIZED
 from stylize_video.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision, StyleMetadata
 from stylize_video.device import PROVIDERS, cuda_problem
-from stylize_video.errors import StyleError
+from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import psnr
 from stylize_video.golden import golden_problem
 from stylize_video.receptive_field import find_receptive_field
@@ -365,6 +365,23 @@ def test_a_few_bright_points_cost_int8_no_precision() -> None:
         for picture in (dark, glint)
     ]
     assert errors[1] < 10 * errors[0]  # 50 times with the range of all that occurs
+
+
+def test_int8_that_is_wrong_on_one_extreme_picture_is_not_written(
+    toy: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stylize_video_export.export.WORST_PSNR", 98)
+    export = export_checkpoint(toy, tmp_path / "toy.onnx", precisions=("int8",), pictures=PICTURES)
+    (refused,) = export.refused
+    assert re.search(r"^int8 was not written: \d\d\.\d dB against fp32 on [a-z].*, at least 98 dB", refused)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+@pytest.mark.skipif(cuda_problem() is None, reason="CUDA works here")
+def test_nothing_is_proved_on_a_device_that_was_not_taken() -> None:
+    with pytest.raises(DeviceError, match="cannot use CUDAExecutionProvider here: it took CPU"):
+        runner(overflowing_style(), provider=PROVIDERS["cuda"])
 
 
 def test_weights_are_rounded_for_their_sum() -> None:
