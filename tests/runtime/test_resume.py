@@ -730,7 +730,7 @@ def test_a_disk_without_room_for_the_completion(
         stylize_file(source, small_disk / "out.mp4", invert)
     filler.unlink()
     stylize_file(source, small_disk / "out.mp4", invert, resume=True)
-    assert (small_disk / "out.mp4").stat().st_size == size
+    assert (small_disk / "out.mp4").stat().st_size == pytest.approx(size, rel=0.01)
 
 
 def test_the_folder_is_removed_while_running(

@@ -136,7 +136,10 @@ def test_stopping_finishes_the_recording(name: str, invert_style: Path, tmp_path
 def test_what_fails_while_a_signal_waits_has_its_sentence(
     command_here: Command, clip: Path, invert_style: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: Engine) -> None:
+    close = Engine._close
+
+    def fail(engine: Engine) -> None:
+        close(engine)
         signal.raise_signal(signal.SIGINT)
         raise SinkError("the disk is full")
 
