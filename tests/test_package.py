@@ -26,6 +26,17 @@ MAY_IMPORT = {
     "stylize_video_train": {"stylize_video", "stylize_video_assets"},
     "stylize_video_export": {"stylize_video", "stylize_video_assets", "stylize_video_train"},
 }
+FOUNDATIONS = {"styles", "video", "effects"}
+"""Folders of the runtime that know nothing of each other."""
+RUNTIME_MAY_IMPORT = {
+    **{folder: set[str]() for folder in FOUNDATIONS},
+    "resuming": {"video"},
+    "jobs": FOUNDATIONS | {"resuming"},
+    "live": FOUNDATIONS,
+    "eval": FOUNDATIONS,
+    "bench": FOUNDATIONS | {"jobs"},
+    "doctor": FOUNDATIONS | {"live"},
+}
 PIP_WHEEL = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--disable-pip-version-check"]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 SCRIPTS = PYPROJECT["project"]["scripts"]
@@ -44,6 +55,17 @@ def test_imports_go_one_way(package: str) -> None:
                 names = [node.module or ""]
             ours = {name.split(".")[0] for name in names} & set(LAYERS)
             assert ours <= allowed, f"{path} imports {ours - allowed}"
+
+
+@pytest.mark.parametrize("folder", RUNTIME_MAY_IMPORT)
+def test_imports_between_folders_of_the_runtime_go_one_way(folder: str) -> None:
+    runtime = ROOT / "runtime" / "stylize_video"
+    folders = {path.name for path in runtime.iterdir() if (path / "__init__.py").exists()}
+    assert set(RUNTIME_MAY_IMPORT) == folders
+    for path in (runtime / folder).rglob("*.py"):
+        modules = re.findall(r"^\s*from stylize_video\.(\w+)", path.read_text(encoding="utf-8"), re.M)
+        wrong = (set(modules) & folders) - {folder} - RUNTIME_MAY_IMPORT[folder]
+        assert not wrong, f"{path} imports {wrong}"
 
 
 def modules_with_onnx_runtime() -> Iterator[str]:

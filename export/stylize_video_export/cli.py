@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from stylize_video.console import errors_as_sentences, fail, run_command, say
-from stylize_video.contract import PRECISIONS, Precision, StyleMetadata
+from stylize_video.styles.contract import PRECISIONS, Precision, StyleMetadata
 from stylize_video.text import printable
 
 if TYPE_CHECKING:
@@ -58,8 +58,8 @@ def export_onnx(
         if sum(path is not None for path in (checkpoint, check, show)) > 1:
             fail("--check and --show export nothing: name a checkpoint, or one of them with a style file")
         if check or show:
-            from stylize_video.guard import try_out
-            from stylize_video.style import find_style
+            from stylize_video.styles.guard import try_out
+            from stylize_video.styles.style import find_style
             from stylize_video_export.inspect import check_style, describe_style
 
             try_out(find_style(check or show or Path()))
@@ -70,7 +70,7 @@ def export_onnx(
             fail("name a checkpoint to export (or use --check or --show with a style file)")
         wanted = _precisions(precision)
         from stylize_video.files import check_outputs
-        from stylize_video.style import variant_path
+        from stylize_video.styles.style import variant_path
         from stylize_video_export.pictures import read_pictures
         from stylize_video_export.pictures import thumbnail as read_thumbnail
         from stylize_video_export.request import check_request, proof_devices

@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 import torch
 
-from stylize_video.contract import GoldenPair, Precision, StyleMetadata
-from stylize_video.device import PROVIDERS
 from stylize_video.files import replacing
-from stylize_video.receptive_field import find_receptive_field
-from stylize_video.style import variant_path
+from stylize_video.styles.contract import GoldenPair, Precision, StyleMetadata
+from stylize_video.styles.device import PROVIDERS
+from stylize_video.styles.receptive_field import find_receptive_field
+from stylize_video.styles.style import variant_path
 from stylize_video_export.extremes import extreme_pictures
 from stylize_video_export.parity import (
     FP32_TOLERANCE,

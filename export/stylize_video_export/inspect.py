@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from stylize_video.contract import StyleMetadata
-from stylize_video.device import PROVIDERS
 from stylize_video.errors import StyleError
-from stylize_video.golden import golden_problem
-from stylize_video.guard import try_out
-from stylize_video.session import StyleSession
-from stylize_video.style import Style, find_style, find_variants, read_metadata, read_model
+from stylize_video.styles.contract import StyleMetadata
+from stylize_video.styles.device import PROVIDERS
+from stylize_video.styles.golden import golden_problem
+from stylize_video.styles.guard import try_out
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style, find_style, find_variants, read_metadata, read_model
 from stylize_video_export.parity import runner
 
 _RECIPE_KEYS = ("features", "style_layers", "content_layer", "style_weight", "steps", "batch", "image_size")

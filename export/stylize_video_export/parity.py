@@ -10,9 +10,9 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from stylize_video.device import PROVIDERS
 from stylize_video.errors import DeviceError
 from stylize_video.frame import psnr
+from stylize_video.styles.device import PROVIDERS
 
 Pixels = NDArray[np.float32]
 """RGB ``[N, 3, H, W]`` in 0..1."""

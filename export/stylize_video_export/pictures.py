@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stylize_video.contract import MIN_SIDE
 from stylize_video.errors import SourceError, StylizeError
-from stylize_video.pictures import PICTURES, read_pixels
+from stylize_video.styles.contract import MIN_SIDE
+from stylize_video.video.pictures import PICTURES, read_pixels
 from stylize_video_export.parity import Pixels
 from stylize_video_train.data import files_below
 

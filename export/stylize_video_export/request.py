@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from stylize_video.contract import Precision
-from stylize_video.device import PROVIDERS, cuda_problem
 from stylize_video.errors import StylizeError
-from stylize_video.style import variant_path
+from stylize_video.styles.contract import Precision
+from stylize_video.styles.device import PROVIDERS, cuda_problem
+from stylize_video.styles.style import variant_path
 
 
 class ExportError(StylizeError):

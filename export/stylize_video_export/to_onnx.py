@@ -13,7 +13,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from stylize_video.contract import INPUT_NAME, MIN_SIDE, OUTPUT_NAME, StyleMetadata
+from stylize_video.styles.contract import INPUT_NAME, MIN_SIDE, OUTPUT_NAME, StyleMetadata
 from stylize_video_train.networks import StyleNetwork
 
 DEFAULT_OPSET = 18

@@ -30,7 +30,7 @@ from onnxruntime.quantization import (
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from stylize_video.contract import INPUT_NAME, Precision
+from stylize_video.styles.contract import INPUT_NAME, Precision
 from stylize_video_export.parity import Pixels, runner
 from stylize_video_export.quantization import activation_ranges, round_weights
 

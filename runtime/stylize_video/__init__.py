@@ -27,11 +27,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from stylize_video.cluster import ClusterError
-    from stylize_video.colors import ColorTags
-    from stylize_video.contract import Precision
-    from stylize_video.edit import Edit
-    from stylize_video.encoding import Encoding
+    from stylize_video.effects.look import Look
     from stylize_video.errors import (
         DeviceError,
         JobInterrupted,
@@ -41,24 +37,28 @@ if TYPE_CHECKING:
         StylizeError,
     )
     from stylize_video.frame import Frame, TimedFrame
-    from stylize_video.guard import try_out
-    from stylize_video.inputs import Source
-    from stylize_video.journal import StaleJournalError
-    from stylize_video.ladder import OutOfMemoryError
-    from stylize_video.look import Look
-    from stylize_video.network import Network
-    from stylize_video.picture_job import stylize_picture
-    from stylize_video.pipeline import Hooks, Result, stylize_file, stylize_frames
-    from stylize_video.pipes import RawFormat
-    from stylize_video.session import StyleSession
-    from stylize_video.sink import VideoSink
-    from stylize_video.source import VideoSource
-    from stylize_video.style import Style
+    from stylize_video.jobs.cluster import ClusterError
+    from stylize_video.jobs.picture import stylize_picture
+    from stylize_video.jobs.pipeline import Hooks, Result, stylize_file, stylize_frames
+    from stylize_video.resuming.journal import StaleJournalError
+    from stylize_video.styles.contract import Precision
+    from stylize_video.styles.guard import try_out
+    from stylize_video.styles.ladder import OutOfMemoryError
+    from stylize_video.styles.network import Network
+    from stylize_video.styles.session import StyleSession
+    from stylize_video.styles.style import Style
+    from stylize_video.styles.variants import open_session
+    from stylize_video.styles.working_size import WorkingSize
     from stylize_video.stylizer import Stylizer
     from stylize_video.values import Scale
-    from stylize_video.variants import open_session
-    from stylize_video.video_info import VideoInfo
-    from stylize_video.working_size import WorkingSize
+    from stylize_video.video.colors import ColorTags
+    from stylize_video.video.edit import Edit
+    from stylize_video.video.encoding import Encoding
+    from stylize_video.video.info import VideoInfo
+    from stylize_video.video.inputs import Source
+    from stylize_video.video.pipes import RawFormat
+    from stylize_video.video.sink import VideoSink
+    from stylize_video.video.source import VideoSource
 
 __version__ = "0.1.0"
 
@@ -100,31 +100,31 @@ __all__ = [
 ]
 
 _HOMES = {
-    "cluster": ("ClusterError",),
-    "colors": ("ColorTags",),
-    "contract": ("Precision",),
-    "edit": ("Edit",),
-    "encoding": ("Encoding",),
+    "effects.look": ("Look",),
     "errors": ("DeviceError", "JobInterrupted", "SinkError", "SourceError", "StyleError", "StylizeError"),
     "frame": ("Frame", "TimedFrame"),
-    "guard": ("try_out",),
-    "inputs": ("Source",),
-    "journal": ("StaleJournalError",),
-    "ladder": ("OutOfMemoryError",),
-    "look": ("Look",),
-    "network": ("Network",),
-    "picture_job": ("stylize_picture",),
-    "pipeline": ("Hooks", "Result", "stylize_file", "stylize_frames"),
-    "pipes": ("RawFormat",),
-    "session": ("StyleSession",),
-    "sink": ("VideoSink",),
-    "source": ("VideoSource",),
-    "style": ("Style",),
+    "jobs.cluster": ("ClusterError",),
+    "jobs.picture": ("stylize_picture",),
+    "jobs.pipeline": ("Hooks", "Result", "stylize_file", "stylize_frames"),
+    "resuming.journal": ("StaleJournalError",),
+    "styles.contract": ("Precision",),
+    "styles.guard": ("try_out",),
+    "styles.ladder": ("OutOfMemoryError",),
+    "styles.network": ("Network",),
+    "styles.session": ("StyleSession",),
+    "styles.style": ("Style",),
+    "styles.variants": ("open_session",),
+    "styles.working_size": ("WorkingSize",),
     "stylizer": ("Stylizer",),
     "values": ("Scale",),
-    "variants": ("open_session",),
-    "video_info": ("VideoInfo",),
-    "working_size": ("WorkingSize",),
+    "video.colors": ("ColorTags",),
+    "video.edit": ("Edit",),
+    "video.encoding": ("Encoding",),
+    "video.info": ("VideoInfo",),
+    "video.inputs": ("Source",),
+    "video.pipes": ("RawFormat",),
+    "video.sink": ("VideoSink",),
+    "video.source": ("VideoSource",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

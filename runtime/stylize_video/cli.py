@@ -22,11 +22,11 @@ from stylize_video.pause import PauseKey
 from stylize_video.usage import with_value
 
 if TYPE_CHECKING:
-    from stylize_video.inputs import Source
-    from stylize_video.jobs import Batch
-    from stylize_video.options import Options
-    from stylize_video.session import StyleSession
-    from stylize_video.video_info import VideoInfo
+    from stylize_video.jobs.batch import Batch
+    from stylize_video.jobs.options import Options
+    from stylize_video.styles.session import StyleSession
+    from stylize_video.video.info import VideoInfo
+    from stylize_video.video.inputs import Source
     from stylize_video_assets.catalog import BundledStyle
 
 
@@ -39,7 +39,7 @@ _ADDRESS = re.compile(r"auto|local|(ray://)?(\[[0-9a-fA-F:]+\]|[\w.-]+):\d+")
 
 def _styles_table(styles: Sequence[BundledStyle]) -> str:
     """One line a style: its name, what it is after, its licence, how steady it is, its variants."""
-    from stylize_video.style import find_variants
+    from stylize_video.styles.style import find_variants
 
     rows = [("style", "after", "licence", "flicker (source=1)", "variants")]
     for style in styles:
@@ -237,22 +237,22 @@ def stylize_video(
     """
     with errors_as_sentences(debug=debug):
         limit_libraries()
-        from stylize_video.device import resolve_device
-        from stylize_video.edit import Edit
-        from stylize_video.encoding import Encoding
-        from stylize_video.guard import try_out
-        from stylize_video.inputs import is_picture, label_of
-        from stylize_video.jobs import check_for_picture, plan_batch
-        from stylize_video.look import Look
+        from stylize_video.effects.look import Look
+        from stylize_video.effects.smoothing import check_smooth
+        from stylize_video.jobs.batch import check_for_picture, plan_batch
+        from stylize_video.jobs.options import Options
+        from stylize_video.jobs.outputs import check_target
         from stylize_video.machine import most_at_once
-        from stylize_video.options import Options
-        from stylize_video.outputs import check_target
-        from stylize_video.pipes import STANDARD, raw_format_of
-        from stylize_video.smoothing import check_smooth
-        from stylize_video.style import find_style, style_name
+        from stylize_video.styles.device import resolve_device
+        from stylize_video.styles.guard import try_out
+        from stylize_video.styles.style import find_style, style_name
+        from stylize_video.styles.variants import open_session, parse_precision
+        from stylize_video.styles.working_size import WorkingSize
         from stylize_video.values import parse_rate, parse_scale, parse_time
-        from stylize_video.variants import open_session, parse_precision
-        from stylize_video.working_size import WorkingSize
+        from stylize_video.video.edit import Edit
+        from stylize_video.video.encoding import Encoding
+        from stylize_video.video.inputs import is_picture, label_of
+        from stylize_video.video.pipes import STANDARD, raw_format_of
 
         # What can be wrong is found before a model is loaded.
         style_path = find_style(style)
@@ -313,7 +313,7 @@ def stylize_video(
 
 
 def _stylize_here(batch: Batch, session: StyleSession, options: Options, *, quiet: bool, debug: bool) -> None:
-    from stylize_video.inputs import label_of
+    from stylize_video.video.inputs import label_of
 
     failures = []
     for source, target in batch.files:
@@ -330,7 +330,7 @@ def _stylize_here(batch: Batch, session: StyleSession, options: Options, *, quie
 
 def _without_finished(files: list[tuple[Source, Path]], *, quiet: bool) -> list[tuple[Source, Path]]:
     """What an interrupted run has still to do."""
-    from stylize_video.journal import journal_path
+    from stylize_video.resuming.journal import journal_path
 
     if not quiet:
         for _, target in files:
@@ -342,7 +342,7 @@ def _without_finished(files: list[tuple[Source, Path]], *, quiet: bool) -> list[
 
 def _is_for_this_machine(files: list[tuple[Source, Path]], options: Options, *, quiet: bool) -> bool:
     """Whether none of the files can be shared, which is told: then it goes on as without a cluster."""
-    from stylize_video.cluster import why_here
+    from stylize_video.jobs.cluster import why_here
 
     reasons = [why_here(source, target, options) for source, target in files]
     if not all(reasons):
@@ -355,9 +355,9 @@ def _is_for_this_machine(files: list[tuple[Source, Path]], options: Options, *, 
 def _stylize_on_cluster(
     files: list[tuple[Source, Path]], session: StyleSession, options: Options, address: str, *, quiet: bool
 ) -> None:
-    from stylize_video.cluster import Cluster
-    from stylize_video.inputs import label_of
-    from stylize_video.pipeline import Hooks
+    from stylize_video.jobs.cluster import Cluster
+    from stylize_video.jobs.pipeline import Hooks
+    from stylize_video.video.inputs import label_of
 
     label = files[0][1].name if len(files) == 1 else f"{len(files)} files"
     progress = ProgressLine(label, quiet=quiet)
@@ -393,10 +393,10 @@ def _stylize_on_cluster(
 def _stylize_one(
     source: Source, target: Path, session: StyleSession, options: Options, *, quiet: bool
 ) -> None:
-    from stylize_video.inputs import is_picture, label_of
-    from stylize_video.jobs import stylize_any
-    from stylize_video.pipeline import Hooks
-    from stylize_video.pipes import STANDARD
+    from stylize_video.jobs.batch import stylize_any
+    from stylize_video.jobs.pipeline import Hooks
+    from stylize_video.video.inputs import is_picture, label_of
+    from stylize_video.video.pipes import STANDARD
 
     how = f"in the style {session.style.name} ({session.style.precision}) on {session.device}"
     label = "standard output" if target == Path(STANDARD) else str(target)

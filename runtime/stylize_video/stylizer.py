@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from stylize_video.cuts import CutDetector
+from stylize_video.effects.cuts import CutDetector
+from stylize_video.effects.look import Look
+from stylize_video.effects.luma import small_luma
+from stylize_video.effects.smoothing import TemporalSmoother, check_smooth
 from stylize_video.frame import AnyFrame, Frame, as_frame
-from stylize_video.look import Look
-from stylize_video.luma import small_luma
-from stylize_video.network import Network, check_network
-from stylize_video.smoothing import TemporalSmoother, check_smooth
-from stylize_video.working_size import WorkingSize, stylize_at
+from stylize_video.styles.network import Network, check_network
+from stylize_video.styles.working_size import WorkingSize, stylize_at
 
 
 class Stylizer:

@@ -13,8 +13,8 @@ from fractions import Fraction
 from numbers import Real
 
 from stylize_video.bounds import MAX_SIDE, MAX_VIDEO_PIXELS
-from stylize_video.contract import MIN_SIDE
 from stylize_video.errors import StylizeError
+from stylize_video.styles.contract import MIN_SIDE
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import cv2
 import onnx
 import pytest
 
-from stylize_video.style import Style, find_style, variant_path
+from stylize_video.styles.style import Style, find_style, variant_path
 from support import Command, draw_picture
 
 

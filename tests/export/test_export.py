@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from networks_support import CONFIGS, ToOnnx, checkpoint_of, random_network
-from stylize_video.adapter import FRAMES, STYLIZED
-from stylize_video.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision, StyleMetadata
-from stylize_video.device import PROVIDERS, cuda_problem
 from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import psnr
-from stylize_video.golden import golden_problem
-from stylize_video.receptive_field import find_receptive_field
-from stylize_video.session import StyleSession
-from stylize_video.style import Style
+from stylize_video.styles.adapter import FRAMES, STYLIZED
+from stylize_video.styles.contract import INPUT_NAME, OUTPUT_NAME, PRECISIONS, Precision, StyleMetadata
+from stylize_video.styles.device import PROVIDERS, cuda_problem
+from stylize_video.styles.golden import golden_problem
+from stylize_video.styles.receptive_field import find_receptive_field
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
 from stylize_video_export.export import Export, ExportedFile, export_checkpoint
 from stylize_video_export.extremes import extreme_pictures
 from stylize_video_export.inspect import check_style, describe_style

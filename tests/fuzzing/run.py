@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stylize_video.errors import StyleError
-from stylize_video.guard import try_out
+from stylize_video.styles.guard import try_out
 from support import ROOT
 
 SECONDS = 10

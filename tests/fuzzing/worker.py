@@ -19,9 +19,9 @@ import numpy as np
 
 from fuzzing.mutate import damage, damage_onnx
 from stylize_video.errors import StylizeError
-from stylize_video.pipeline import stylize_file
-from stylize_video.session import StyleSession
-from stylize_video.style import Style
+from stylize_video.jobs.pipeline import stylize_file
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
 
 _MEMORY = 6 * 2**30
 """Address space of a worker: nothing that a damaged file asks for may take the machine down."""

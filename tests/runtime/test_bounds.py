@@ -18,12 +18,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from stylize_video import bounds
 from stylize_video.bounds import MAX_PICTURE_PIXELS, MAX_SIDE
-from stylize_video.contract import MAX_METADATA, METADATA_PREFIX
 from stylize_video.errors import SourceError, StyleError
-from stylize_video.graph_bounds import find_excess
-from stylize_video.session import StyleSession
-from stylize_video.source import VideoSource
-from stylize_video.style import Style
+from stylize_video.styles.contract import MAX_METADATA, METADATA_PREFIX
+from stylize_video.styles.graph_bounds import find_excess
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
+from stylize_video.video.source import VideoSource
 from stylize_video_assets.catalog import bundled_styles
 from support import Command, draw_picture
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from stylize_video.source import VideoSource
+from stylize_video.video.source import VideoSource
 from support import Command, MakeClip, command_line
 
 

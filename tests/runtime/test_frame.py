@@ -9,15 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
+from stylize_video.effects.look import Look
 from stylize_video.errors import StyleError, StylizeError
 from stylize_video.frame import TimedFrame, as_frame, letterboxed, psnr
-from stylize_video.look import Look
-from stylize_video.pipeline import stylize_frames
-from stylize_video.session import StyleSession
-from stylize_video.style import Style
+from stylize_video.jobs.pipeline import stylize_frames
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
+from stylize_video.styles.variants import open_session
+from stylize_video.styles.working_size import WorkingSize
 from stylize_video.stylizer import Stylizer
-from stylize_video.variants import open_session
-from stylize_video.working_size import WorkingSize
 from support import draw_picture
 
 PICTURE = draw_picture(0, 96, 64)

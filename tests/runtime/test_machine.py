@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-import stylize_video.session as session_module
+import stylize_video.styles.session as session_module
 from stylize_video import machine
-from stylize_video.device import Device
-from stylize_video.session import StyleSession
-from stylize_video.style import Style
+from stylize_video.styles.device import Device
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
 
 
 def test_instruction_sets_are_part_of_a_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

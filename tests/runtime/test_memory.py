@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stylize_video.pipeline import Hooks, stylize_file
-from stylize_video.session import StyleSession
-from stylize_video.style import Style
+from stylize_video.jobs.pipeline import Hooks, stylize_file
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
 from support import MakeClip
 
 FRAMES = 1600

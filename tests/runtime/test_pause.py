@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stylize_video.pause import PauseKey
-from stylize_video.source import VideoSource
+from stylize_video.video.source import VideoSource
 from support import MakeClip, command_line
 
 pty = pytest.importorskip("pty", reason="pseudo terminals are a POSIX thing")

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from scenes import Texture
+from stylize_video.effects.look import Look
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame, TimedFrame
-from stylize_video.look import Look
-from stylize_video.pipeline import stylize_frames
-from stylize_video.session import StyleSession
-from stylize_video.style import Style
+from stylize_video.jobs.pipeline import stylize_frames
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
 from stylize_video.stylizer import Stylizer
 from support import draw_picture
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from stylize_video.journal import journal_path
+from stylize_video.resuming.journal import journal_path
 from support import ROOT, Command, MakeClip, command_line, draw_picture
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stylize_video.errors import StyleError
-from stylize_video.style import find_style
+from stylize_video.styles.style import find_style
 from stylize_video_export.export import export_checkpoint
 from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from stylize_video_train.data import DataError

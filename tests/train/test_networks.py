@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from stylize_video.contract import MIN_SIDE
+from stylize_video.styles.contract import MIN_SIDE
 from stylize_video_train.networks import RealtimeNet, ResizeConv, StyleNetwork, build_network
 from stylize_video_train.recipe import NetworkConfig, Recipe
 from stylize_video_train.state import read_start

@@ -20,8 +20,8 @@ import pytest
 import torch
 
 from stylize_video.console import interruption_code
-from stylize_video.contract import StyleMetadata
 from stylize_video.errors import SinkError
+from stylize_video.styles.contract import StyleMetadata
 from stylize_video_export.export import export_checkpoint
 from stylize_video_train import state, trainer
 from stylize_video_train.calibration import calibrated_style_weight, perceptual_loss

@@ -24,8 +24,8 @@ from torch.utils.data import Dataset
 
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.machine import cores
-from stylize_video.pictures import PICTURES, read_pixels
 from stylize_video.quiet import quiet_stderr
+from stylize_video.video.pictures import PICTURES, read_pixels
 from stylize_video_train.outputs import PREVIEW_ENDING
 from stylize_video_train.recipe import SHARP_ZOOM
 

@@ -1,8 +1,8 @@
 """The transformer networks: a frame in, the same frame in the style out.
 
 Every network here maps float ``[N, 3, H, W]`` RGB in 0..1 to the same shape and
-range, for any H and W of at least :data:`~stylize_video.contract.MIN_SIDE`; what a size needs of padding
-and cropping happens inside. Outputs are *not* clamped, so that training has a
+range, for any H and W of at least :data:`~stylize_video.styles.contract.MIN_SIDE`; what a size needs of
+padding and cropping happens inside. Outputs are *not* clamped, so that training has a
 gradient everywhere; the export wrapper clamps.
 """
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.files import replacing
-from stylize_video.pictures import read_pixels
+from stylize_video.video.pictures import read_pixels
 from stylize_video_train.outputs import PREVIEW_ENDING, REPORT_ENDING, beside
 from stylize_video_train.preview import Preview
 from stylize_video_train.progress import LOSS_NAMES, Progress

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stylize_video.guard import try_out
-from stylize_video.session import StyleSession
-from stylize_video.style import Style, find_style
+from stylize_video.styles.guard import try_out
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style, find_style
 
 
 class Teacher:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from stylize_video.contract import PRECISIONS
 from stylize_video.errors import StyleError
-from stylize_video.style import Style, variant_path
+from stylize_video.styles.contract import PRECISIONS
+from stylize_video.styles.style import Style, variant_path
 from stylize_video_export.export import Export, export_checkpoint
 from stylize_video_export.gallery.recipes import GalleryRecipe
 from stylize_video_export.pictures import read_pictures, thumbnail

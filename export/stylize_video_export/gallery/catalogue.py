@@ -11,7 +11,7 @@ from typing import Any
 from stylize_video.errors import StylizeError
 from stylize_video.eval.measure import IDENTITY, Candidate, evaluate
 from stylize_video.files import write_text
-from stylize_video.variants import open_session
+from stylize_video.styles.variants import open_session
 from stylize_video_export.gallery.recipes import GalleryRecipe
 
 _FIGURES = ("warping_error", "noise_gain")

@@ -23,7 +23,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from stylize_video.contract import StyleMetadata
+from stylize_video.styles.contract import StyleMetadata
 from stylize_video_train.config import with_values
 from stylize_video_train.recipe import Recipe, RecipeError
 

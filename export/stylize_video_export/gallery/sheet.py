@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from stylize_video.errors import SinkError, SourceError
 from stylize_video.frame import Frame
-from stylize_video.inputs import is_picture
-from stylize_video.pictures import read_picture, write_picture
-from stylize_video.source import VideoSource
-from stylize_video.variants import open_session
+from stylize_video.styles.variants import open_session
+from stylize_video.video.inputs import is_picture
+from stylize_video.video.pictures import read_picture, write_picture
+from stylize_video.video.source import VideoSource
 
 _GAP = 6
 _CAPTION = 26

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from stylize_video.contract import INPUT_NAME, OUTPUT_NAME
-from stylize_video.style import Style
+from stylize_video.styles.contract import INPUT_NAME, OUTPUT_NAME
+from stylize_video.styles.style import Style
 
 _BLOCKS = 5
 

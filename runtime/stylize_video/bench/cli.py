@@ -67,9 +67,9 @@ def stylize_bench(
         from stylize_video.bench.contenders import EVERY, find_contenders
         from stylize_video.bench.process import measure_process
         from stylize_video.bench.throughput import measure_speeds, scaled_clip, whole_rounds
-        from stylize_video.style import files_of, find_style
-        from stylize_video.variants import parse_precision
-        from stylize_video.working_size import WorkingSize
+        from stylize_video.styles.style import files_of, find_style
+        from stylize_video.styles.variants import parse_precision
+        from stylize_video.styles.working_size import WorkingSize
 
         path = find_style(style)
         styles = [path, find_style(against)] if against else [path]

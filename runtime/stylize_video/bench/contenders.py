@@ -9,20 +9,20 @@ from typing import Literal, Protocol
 
 from stylize_video.bench.baseline import transformer_net
 from stylize_video.bench.openvino import OpenVinoNetwork
-from stylize_video.contract import Precision
-from stylize_video.device import Device, cuda_problem
-from stylize_video.guard import try_out
-from stylize_video.network import Network
-from stylize_video.session import StyleSession
-from stylize_video.style import Style, find_style, find_variants
-from stylize_video.variants import open_session
+from stylize_video.styles.contract import Precision
+from stylize_video.styles.device import Device, cuda_problem
+from stylize_video.styles.guard import try_out
+from stylize_video.styles.network import Network
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style, find_style, find_variants
+from stylize_video.styles.variants import open_session
 
 EVERY = "all"
 """Instead of a device or a precision: each one that there is."""
 
 
 class MeasuredNetwork(Network, Protocol):
-    """A network that says what it is: a :class:`~stylize_video.session.StyleSession`, or like one."""
+    """A network that says what it is: a :class:`~stylize_video.styles.session.StyleSession`, or like one."""
 
     @property
     def at_once(self) -> int:
@@ -67,7 +67,7 @@ def find_contenders(
     Args:
         style: an ONNX file.
         device: as users name it, or :data:`EVERY` that works here.
-        precision: as for :func:`~stylize_video.variants.open_session`; None is every variant.
+        precision: as for :func:`~stylize_video.styles.variants.open_session`; None is every variant.
         against: another style.
         baseline: the network that the field runs, with random weights.
         openvino: the style's files on OpenVINO.

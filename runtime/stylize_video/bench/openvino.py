@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from stylize_video.adapter import FRAMES
-from stylize_video.device import Device
 from stylize_video.errors import StylizeError
 from stylize_video.frame import Frame
-from stylize_video.session import probe_range
-from stylize_video.style import Style
-from stylize_video.working_size import done_at
+from stylize_video.styles.adapter import FRAMES
+from stylize_video.styles.device import Device
+from stylize_video.styles.session import probe_range
+from stylize_video.styles.style import Style
+from stylize_video.styles.working_size import done_at
 
 
 class OpenVinoNetwork:
@@ -53,7 +53,7 @@ class OpenVinoNetwork:
     def stylize(self, frame: Frame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
 
-        As in :class:`~stylize_video.session.StyleSession` a graph that insists on one size gets it.
+        As in :class:`~stylize_video.styles.session.StyleSession` a graph that insists on one size gets it.
         """
         height, width = frame.shape[:2]
         return done_at(self._infer, frame, self._size or (height, width))

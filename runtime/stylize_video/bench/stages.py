@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from stylize_video.contract import INPUT_NAME, OUTPUT_NAME
 from stylize_video.errors import SourceError
 from stylize_video.frame import Frame, TimedFrame
-from stylize_video.session import StyleSession
-from stylize_video.sink import VideoSink
-from stylize_video.source import VideoSource
-from stylize_video.style import Style
+from stylize_video.styles.contract import INPUT_NAME, OUTPUT_NAME
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
+from stylize_video.video.sink import VideoSink
+from stylize_video.video.source import VideoSource
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ import numpy as np
 from stylize_video.bench.contenders import Contender, MeasuredNetwork
 from stylize_video.bench.stages import Stages, Timing, measure_stages, seconds_of_each
 from stylize_video.frame import Frame, TimedFrame
+from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.machine import most_at_once
-from stylize_video.pipeline import stylize_file
-from stylize_video.session import StyleSession
-from stylize_video.sink import VideoSink
-from stylize_video.source import VideoSource
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.working_size import WorkingSize, stylize_at
 from stylize_video.threads import in_order, opencv_threads_for
-from stylize_video.working_size import WorkingSize, stylize_at
+from stylize_video.video.sink import VideoSink
+from stylize_video.video.source import VideoSource
 
 _MOST_TIMED = 60
 """Frames of which each is timed."""

@@ -18,7 +18,7 @@ from stylize_video.machine import cores, package_versions, processor
 from stylize_video_assets.catalog import BundledStyle, bundled_styles, catalog_problem, find_bundled
 
 if TYPE_CHECKING:
-    from stylize_video.contract import Precision
+    from stylize_video.styles.contract import Precision
 
 State = Literal["ok", "missing", "broken"]
 
@@ -91,7 +91,7 @@ def unloadable() -> Mapping[str, ImportError]:
 def check_device(device: str) -> None:
     """Raise DeviceError where ``device`` is none that there can be; nothing, where nothing can run anyway."""
     if not unloadable():
-        from stylize_video.device import Device
+        from stylize_video.styles.device import Device
 
         Device.parse(device)
 
@@ -100,7 +100,7 @@ def device_problem(device: str) -> str | None:
     """Why the device asked for does not work, None where it does."""
     if unloadable():
         return f"{', '.join(unloadable())} cannot be loaded"
-    from stylize_video.device import resolve_device
+    from stylize_video.styles.device import resolve_device
 
     try:
         resolve_device(device)
@@ -148,7 +148,7 @@ def providers() -> Iterator[Finding]:
     """The execution providers, and whether the ones in use here load."""
     import onnxruntime as ort
 
-    from stylize_video.device import PROVIDERS, cuda_problem, missing_library
+    from stylize_video.styles.device import PROVIDERS, cuda_problem, missing_library
 
     problem = cuda_problem()
     yield Finding("CPU provider", "ok", "always there")
@@ -172,7 +172,7 @@ def styles(device: str) -> Iterator[Finding]:
 
     Files are proved on the CPU; the default style on each device that loads.
     """
-    from stylize_video.device import cuda_problem
+    from stylize_video.styles.device import cuda_problem
 
     if problem := catalog_problem():
         yield Finding("catalogue", "broken", problem, _REINSTALL)
@@ -193,8 +193,8 @@ def styles(device: str) -> Iterator[Finding]:
 
 def _timed(style: BundledStyle, device: str) -> Iterator[Finding]:
     """A real run of every variant."""
-    from stylize_video.golden import golden_problem
-    from stylize_video.variants import open_session
+    from stylize_video.styles.golden import golden_problem
+    from stylize_video.styles.variants import open_session
 
     for precision in _variants_of(style):
         label = f"{style.name} {precision} on {device}"
@@ -214,8 +214,8 @@ def _timed(style: BundledStyle, device: str) -> Iterator[Finding]:
 
 def _proved(style: BundledStyle) -> Iterator[Finding]:
     """Whether every variant gives the pixels that it was exported with."""
-    from stylize_video.golden import golden_problem
-    from stylize_video.variants import open_session
+    from stylize_video.styles.golden import golden_problem
+    from stylize_video.styles.variants import open_session
 
     right = []
     for precision in _variants_of(style):
@@ -233,14 +233,14 @@ def _proved(style: BundledStyle) -> Iterator[Finding]:
 
 def _variants_of(style: BundledStyle) -> Sequence[Precision]:
     """The precisions to try: fp32 also where its file is gone, for that is to be told."""
-    from stylize_video.style import find_variants
+    from stylize_video.styles.style import find_variants
 
     return list(dict.fromkeys(("fp32", *find_variants(style.path))))
 
 
 def _choice(style: BundledStyle, device: str) -> Finding:
     """What ``--precision auto`` takes."""
-    from stylize_video.variants import open_session
+    from stylize_video.styles.variants import open_session
 
     topic = f"--precision auto on {device}"
     try:
@@ -251,8 +251,8 @@ def _choice(style: BundledStyle, device: str) -> Finding:
 
 def codecs() -> Iterator[Finding]:
     """The encoders, each opened."""
-    from stylize_video.encoding import CODECS
-    from stylize_video.hardware import HARDWARE, why_not
+    from stylize_video.video.encoding import CODECS
+    from stylize_video.video.hardware import HARDWARE, why_not
 
     for name, codec in CODECS.items():
         problem = why_not(codec.encoder, codec.pixels)

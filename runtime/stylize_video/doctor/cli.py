@@ -39,7 +39,7 @@ def stylize_doctor(
         if problem := device_problem(device):
             print(f"\n--device {device} does not work: {printable(problem)}")
             raise typer.Exit(EXIT_NOT_WORKING)
-        from stylize_video.device import resolve_device
+        from stylize_video.styles.device import resolve_device
 
         chosen = resolve_device(device)
         print(f"\n--device {device} runs on {chosen}")

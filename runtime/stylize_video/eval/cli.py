@@ -83,14 +83,14 @@ def stylize_eval(
         for video in (source, stylized):
             if video:
                 _check_is_file(video)
-        from stylize_video.inputs import is_picture
+        from stylize_video.video.inputs import is_picture
 
         if stylized and is_picture(source):
             raise SourceError(f"{source} is a picture; a finished video is measured beside its source video")
+        from stylize_video.effects.smoothing import check_smooth
         from stylize_video.eval.measure import evaluate
         from stylize_video.eval.plot import save_plot
-        from stylize_video.smoothing import check_smooth
-        from stylize_video.style import files_of, find_style
+        from stylize_video.styles.style import files_of, find_style
 
         paths = [find_style(name) for name in (*(baseline or ()), *(style or ()))]
         check_outputs({"--json": json_file, "--plot": plot_file}, [source, stylized, *files_of(paths)])
@@ -127,7 +127,7 @@ def _check_is_file(video: Path) -> None:
         raise SourceError(f"{video} is a folder; name one video")
     if video.exists():
         raise SourceError(f"{video} is no file, and is looked at more than once; name a video")
-    from stylize_video.sequences import is_pattern
+    from stylize_video.video.sequences import is_pattern
 
     if is_pattern(video):
         raise SourceError(
@@ -146,8 +146,8 @@ def _add_candidates(
     smooth: Sequence[float] = (),
 ) -> None:
     from stylize_video.eval.measure import Candidate
-    from stylize_video.guard import try_out
-    from stylize_video.variants import open_session, parse_precision
+    from stylize_video.styles.guard import try_out
+    from stylize_video.styles.variants import open_session, parse_precision
 
     session = open_session(style, device=device, precision=parse_precision(precision), check=try_out)
     name = f"{session.style.name} ({session.style.precision})"

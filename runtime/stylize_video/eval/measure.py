@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from stylize_video.contract import MIN_SIDE
-from stylize_video.cuts import CutDetector
+from stylize_video.effects.cuts import CutDetector
+from stylize_video.effects.luma import small_luma
 from stylize_video.errors import SourceError
 from stylize_video.eval.metrics import noise_gain, sharpness, warping_error
 from stylize_video.eval.motion import Motion
@@ -18,8 +18,8 @@ from stylize_video.eval.scene import Footage, Scene, open_scene
 from stylize_video.eval.softening import MAX_SIGMA, Samples, sigma_for, soften
 from stylize_video.eval.trace import Trace
 from stylize_video.frame import Frame
-from stylize_video.luma import small_luma
-from stylize_video.network import Network
+from stylize_video.styles.contract import MIN_SIDE
+from stylize_video.styles.network import Network
 from stylize_video.stylizer import Stylizer
 
 IDENTITY = "source"

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stylize_video.effects.warp import grid, warp
 from stylize_video.eval.motion import Motion
 from stylize_video.frame import Frame
-from stylize_video.warp import grid, warp
 
 SENSOR_NOISE = 2 / 255
 """Standard deviation of the noise of :func:`noise_gain`, of pixels from 0 to 1."""

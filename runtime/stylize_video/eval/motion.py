@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stylize_video.effects.warp import NOTHING, grid, warp
 from stylize_video.frame import Frame
-from stylize_video.warp import NOTHING, grid, warp
 
 _WINDOW = (9, 9)
 """Pixels over which two motions are compared."""

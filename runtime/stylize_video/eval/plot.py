@@ -13,7 +13,7 @@ import numpy as np
 
 from stylize_video.eval.trace import Trace
 from stylize_video.frame import Frame
-from stylize_video.pictures import write_picture
+from stylize_video.video.pictures import write_picture
 
 _WIDTH, _HEIGHT = 1000, 460
 _LEFT, _RIGHT, _TOP, _BOTTOM = 90, 30, 40, 50

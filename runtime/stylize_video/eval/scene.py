@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from stylize_video.eval.motion import Motion, MotionEstimator
 from stylize_video.frame import Frame
-from stylize_video.inputs import is_picture
-from stylize_video.pictures import read_picture
-from stylize_video.probe import probe
-from stylize_video.source import VideoSource
+from stylize_video.video.inputs import is_picture
+from stylize_video.video.pictures import read_picture
+from stylize_video.video.probe import probe
+from stylize_video.video.source import VideoSource
 
 _VIEW = 360, 640
 """Height and width of the frames."""

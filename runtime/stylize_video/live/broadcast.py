@@ -13,8 +13,6 @@ from functools import partial
 import av
 import av.error
 
-from stylize_video.encoder import VideoEncoder
-from stylize_video.encoding import CODECS
 from stylize_video.errors import SinkError, reason
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.controls import Controls
@@ -23,8 +21,10 @@ from stylize_video.live.microphone import Microphone, SoundTrack
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.statistics import Clock, StreamState
 from stylize_video.live.uplink import Uplink
-from stylize_video.sink import FAILURES, Track
-from stylize_video.video_info import VideoInfo
+from stylize_video.video.encoder import VideoEncoder
+from stylize_video.video.encoding import CODECS
+from stylize_video.video.info import VideoInfo
+from stylize_video.video.sink import FAILURES, Track
 
 _MOST_FPS = 60.0
 _STILL_SECONDS = 0.1

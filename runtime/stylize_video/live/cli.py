@@ -22,7 +22,7 @@ from stylize_video.values import parse_size
 
 if TYPE_CHECKING:
     from stylize_video.live.statistics import Statistics
-    from stylize_video.session import StyleSession
+    from stylize_video.styles.session import StyleSession
 
 _ADDRESS = re.compile(r"(\[.*\]|[\w.-]*):\d+")
 _TOKEN_VARIABLE = "STYLIZE_VIDEO_TOKEN"
@@ -148,13 +148,13 @@ def stylize_camera(
                     f"--stream needs an address, or the environment variable {_STREAM_VARIABLE}"
                 )
         camera_size = parse_size(size) if size else None
-        from stylize_video.encoding import Encoding
+        from stylize_video.effects.look import Look
         from stylize_video.live.cameras import CameraRequest
         from stylize_video.live.controls import Notice
         from stylize_video.live.program import Program
-        from stylize_video.look import Look
-        from stylize_video.pipes import without_password
-        from stylize_video.variants import parse_precision
+        from stylize_video.styles.variants import parse_precision
+        from stylize_video.video.encoding import Encoding
+        from stylize_video.video.pipes import without_password
 
         program = Program(
             source=source,

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Literal
 
 from stylize_video.errors import StylizeError
-from stylize_video.working_size import LARGEST_SCALE, SMALLEST_SCALE
+from stylize_video.styles.working_size import LARGEST_SCALE, SMALLEST_SCALE
 
 Value = float | bool | str
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stylize_video.frame import Frame, TimedFrame, letterboxed
 from stylize_video.threads import WriteBehind
-from stylize_video.video_info import VideoInfo
+from stylize_video.video.info import VideoInfo
 
 TIME_BASE = Fraction(1, 90_000)
 USUAL_FPS = 30.0

@@ -13,7 +13,7 @@ import av
 import av.error
 
 from stylize_video.live.statistics import Clock
-from stylize_video.probe import Probe
+from stylize_video.video.probe import Probe
 
 _log = logging.getLogger(__name__)
 

@@ -11,10 +11,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
-from stylize_video.contract import Precision
-from stylize_video.encoding import Encoding
+from stylize_video.effects.look import Look
+from stylize_video.effects.smoothing import check_smooth
 from stylize_video.errors import SourceError, StylizeError
-from stylize_video.guard import try_out
 from stylize_video.live.address import parse_address
 from stylize_video.live.broadcast import Broadcast, check_bitrate
 from stylize_video.live.cameras import CameraRequest, parse_camera
@@ -33,13 +32,14 @@ from stylize_video.live.stylist import Stylist
 from stylize_video.live.uplink import Uplink
 from stylize_video.live.virtual_camera import VirtualCamera
 from stylize_video.live.window import Window
-from stylize_video.look import Look
-from stylize_video.pipes import STANDARD, without_password
-from stylize_video.session import StyleSession
-from stylize_video.smoothing import check_smooth
-from stylize_video.style import find_style, style_name
-from stylize_video.variants import open_session
-from stylize_video.working_size import WorkingSize
+from stylize_video.styles.contract import Precision
+from stylize_video.styles.guard import try_out
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import find_style, style_name
+from stylize_video.styles.variants import open_session
+from stylize_video.styles.working_size import WorkingSize
+from stylize_video.video.encoding import Encoding
+from stylize_video.video.pipes import STANDARD, without_password
 from stylize_video_assets.catalog import bundled_styles
 
 
@@ -70,8 +70,8 @@ class Program:
         folder: where snapshots and further recordings go.
         statistics: append statistics to this file; ``-`` is standard output.
         seconds: stop after so long.
-        device: as for :func:`~stylize_video.variants.open_session`.
-        precision: as for :func:`~stylize_video.variants.open_session`.
+        device: as for :func:`~stylize_video.styles.variants.open_session`.
+        precision: as for :func:`~stylize_video.styles.variants.open_session`.
     """
 
     source: str = "0"

@@ -13,15 +13,15 @@ import av.error
 import cv2
 import numpy as np
 
-from stylize_video.decoding import PyAvReader
 from stylize_video.errors import SourceError, reason
 from stylize_video.frame import Frame
 from stylize_video.live.cameras import CameraReader, CameraRequest, parse_camera
 from stylize_video.live.capture import Read, Reader
 from stylize_video.live.packets import AllPackets, LivePackets
-from stylize_video.pipes import as_ffmpeg_knows, without_password
-from stylize_video.probe import facts_of, video_stream
-from stylize_video.source import VideoSource, filters_for
+from stylize_video.video.decoding import PyAvReader
+from stylize_video.video.pipes import as_ffmpeg_knows, without_password
+from stylize_video.video.probe import facts_of, video_stream
+from stylize_video.video.source import VideoSource, filters_for
 
 _OPEN_SECONDS = 10.0
 _READ_SECONDS = 5.0

@@ -12,7 +12,6 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError, StylizeError
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.controls import Controls, Notice
@@ -21,10 +20,11 @@ from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.live.statistics import Clock
-from stylize_video.pictures import write_picture
-from stylize_video.sink import check_output
 from stylize_video.threads import WriteBehind
-from stylize_video.video_info import VideoInfo
+from stylize_video.video.encoding import Encoding
+from stylize_video.video.info import VideoInfo
+from stylize_video.video.pictures import write_picture
+from stylize_video.video.sink import check_output
 
 _log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import av
 import av.error
 
-from stylize_video.encoding import Codec, Encoding
 from stylize_video.files import for_ffmpeg
-from stylize_video.sink import Track, VideoSink, free_name
-from stylize_video.video_info import VideoInfo
+from stylize_video.video.encoding import Codec, Encoding
+from stylize_video.video.info import VideoInfo
+from stylize_video.video.sink import Track, VideoSink, free_name
 
 _MOV = {"movflags": "+hybrid_fragmented+delay_moov", "frag_duration": "1000000"}
 """Playable but for its last second while it is written, and in the end a plain file whose index is

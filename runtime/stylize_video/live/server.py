@@ -34,7 +34,7 @@ from stylize_video.frame import Frame
 from stylize_video.live.address import DEFAULT_ADDRESS, is_loopback, parse_address, reachable
 from stylize_video.live.controls import CONTROLS, Controls, key_help, page_controls
 from stylize_video.live.picture import LivePicture
-from stylize_video.style import read_metadata, read_model
+from stylize_video.styles.style import read_metadata, read_model
 from stylize_video.text import printable
 
 _log = logging.getLogger(__name__)

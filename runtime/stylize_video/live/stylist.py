@@ -10,14 +10,14 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from stylize_video.effects.look import Look
 from stylize_video.errors import StyleError, StylizeError, first_line
 from stylize_video.frame import Frame
 from stylize_video.live.controls import Settings
 from stylize_video.live.statistics import Clock
-from stylize_video.look import Look
-from stylize_video.network import Network
+from stylize_video.styles.network import Network
+from stylize_video.styles.working_size import WorkingSize
 from stylize_video.stylizer import Stylizer
-from stylize_video.working_size import WorkingSize
 
 _FADE_SECONDS = 0.3
 _KEPT_OPEN = 4

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from stylize_video.errors import SinkError, StylizeError
-from stylize_video.style import Style
+from stylize_video.styles.style import Style
 from stylize_video_export.gallery.build import Workshop, export_style, is_made_of, train_style
 from stylize_video_export.gallery.catalogue import (
     forget_figures,

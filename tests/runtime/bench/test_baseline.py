@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 
 from stylize_video.bench.baseline import transformer_net
-from stylize_video.session import StyleSession
+from stylize_video.styles.session import StyleSession
 from support import draw_picture
 
 

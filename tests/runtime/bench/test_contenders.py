@@ -9,8 +9,8 @@ import pytest
 
 from stylize_video.bench.contenders import find_contenders
 from stylize_video.errors import StyleError
-from stylize_video.session import StyleSession
-from stylize_video.style import find_style, find_variants
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import find_style, find_variants
 
 
 def test_contenders() -> None:
@@ -40,8 +40,8 @@ def test_contenders_are_tried_out_elsewhere_first(
     invert_style: Path, swap_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[Path] = []
-    monkeypatch.setattr("stylize_video.guard._try_one", tried.append)
-    monkeypatch.setattr("stylize_video.guard._sound_here", set())
+    monkeypatch.setattr("stylize_video.styles.guard._try_one", tried.append)
+    monkeypatch.setattr("stylize_video.styles.guard._sound_here", set())
     monkeypatch.setenv("STYLIZE_VIDEO_CACHE", str(invert_style))  # a file: nothing can be remembered there
     mine = Path(shutil.copy(invert_style, tmp_path / "mine.onnx"))
     other = Path(shutil.copy(swap_style, tmp_path / "other.onnx"))

@@ -11,8 +11,8 @@ import pytest
 
 from stylize_video.bench.openvino import OpenVinoNetwork
 from stylize_video.errors import StylizeError
-from stylize_video.session import StyleSession
-from stylize_video.style import Style, find_style
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style, find_style
 from stylize_video.threads import in_order
 from support import draw_picture
 

@@ -10,10 +10,10 @@ import pytest
 
 from stylize_video.bench.stages import Timing, measure_stages
 from stylize_video.frame import TimedFrame
-from stylize_video.session import StyleSession
-from stylize_video.sink import VideoSink
-from stylize_video.source import VideoSource
-from stylize_video.style import Style
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
+from stylize_video.video.sink import VideoSink
+from stylize_video.video.source import VideoSource
 
 
 def test_timings() -> None:

@@ -12,11 +12,11 @@ import pytest
 from stylize_video.bench.contenders import Contender
 from stylize_video.bench.stages import Stages, Timing
 from stylize_video.bench.throughput import Speed, Throughput, measure_speeds, scaled_clip, whole_rounds
-from stylize_video.device import Device
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame, TimedFrame
-from stylize_video.sink import VideoSink
-from stylize_video.source import VideoSource
+from stylize_video.styles.device import Device
+from stylize_video.video.sink import VideoSink
+from stylize_video.video.source import VideoSource
 
 
 def speed(device: str, whole: Throughput | None) -> Speed:

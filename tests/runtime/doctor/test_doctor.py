@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from stylize_video.device import cuda_problem, missing_library
 from stylize_video.doctor import checks
 from stylize_video.doctor.cli import stylize_doctor
 from stylize_video.errors import DeviceError
-from stylize_video.hardware import HARDWARE
 from stylize_video.live.cameras import Camera
+from stylize_video.styles.device import cuda_problem, missing_library
+from stylize_video.video.hardware import HARDWARE
 from stylize_video_assets.catalog import bundled_styles
 from support import Command
 
@@ -88,7 +88,7 @@ def test_what_to_install_for_a_package_that_is_gone(monkeypatch: pytest.MonkeyPa
 
 
 def test_wrong_pixels_are_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stylize_video.golden.golden_problem", lambda _: "other pixels")
+    monkeypatch.setattr("stylize_video.styles.golden.golden_problem", lambda _: "other pixels")
     variants = [finding for finding in checks.styles("cpu") if "--precision" not in finding.topic]
     assert len(variants) == 3 * len(bundled_styles())
     assert all(finding.state == "broken" for finding in variants)
@@ -133,8 +133,8 @@ def test_a_damaged_catalogue_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_whatever_is_wrong_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stylize_video.hardware.why_not", lambda *_: "built without it")
-    monkeypatch.setattr("stylize_video.golden.golden_problem", lambda _: "other pixels")
+    monkeypatch.setattr("stylize_video.video.hardware.why_not", lambda *_: "built without it")
+    monkeypatch.setattr("stylize_video.styles.golden.golden_problem", lambda _: "other pixels")
     monkeypatch.setattr("stylize_video.live.cameras.list_cameras", list)
     monkeypatch.setattr(checks, "find_spec", lambda _: None)
     found = [finding for title in checks.TOPICS for finding in checks.examine(title, "cpu")]
@@ -159,7 +159,7 @@ def test_every_encoder_of_a_graphics_chip_is_tried(monkeypatch: pytest.MonkeyPat
     def why_not(encoder: str, pixels: str) -> None:
         tried.append((encoder, pixels))
 
-    monkeypatch.setattr("stylize_video.hardware.why_not", why_not)
+    monkeypatch.setattr("stylize_video.video.hardware.why_not", why_not)
     told = next(f for f in checks.codecs() if f.topic == "hardware encoders").fact.split(", ")
     wanted = [(f"{codec}_{maker}", h.pixels) for maker, h in HARDWARE.items() for codec in h.codecs]
     assert told == [encoder for encoder, _ in wanted]
@@ -183,7 +183,7 @@ def test_two_runtimes_at_once_are_broken(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_libraries_that_keep_a_provider_from_loading_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stylize_video.device.missing_library", lambda kind: f"lib{kind}.so.1")
+    monkeypatch.setattr("stylize_video.styles.device.missing_library", lambda kind: f"lib{kind}.so.1")
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["TensorrtExecutionProvider"])
     finding = next(f for f in checks.providers() if f.topic == "Tensorrt provider")
     assert finding.state == "missing"
@@ -197,7 +197,7 @@ def test_a_missing_library_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "capi").mkdir()
     broken = tmp_path / "capi" / "libonnxruntime_providers_cuda.so"
     broken.write_bytes(b"no library at all")
-    monkeypatch.setattr("stylize_video.device.ort.__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr("stylize_video.styles.device.ort.__file__", str(tmp_path / "__init__.py"))
     named = missing_library("cuda")
     assert named
     assert "libonnxruntime_providers" in named
@@ -210,8 +210,8 @@ def test_every_gpu_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(device)
         raise DeviceError("no such GPU")
 
-    monkeypatch.setattr("stylize_video.device.cuda_problem", lambda: None)
-    monkeypatch.setattr("stylize_video.variants.open_session", refuse)
+    monkeypatch.setattr("stylize_video.styles.device.cuda_problem", lambda: None)
+    monkeypatch.setattr("stylize_video.styles.variants.open_session", refuse)
     findings = list(checks.styles("cuda:3"))
     assert set(asked) == {"cpu", "cuda:3"}
     assert all(f.state == "broken" and f.fact == "no such GPU" for f in findings)

@@ -157,7 +157,7 @@ def test_a_style_that_crashes_is_tried_out_elsewhere(
     source: Path, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried: list[Path] = []
-    monkeypatch.setattr("stylize_video.guard.try_out", tried.append)
+    monkeypatch.setattr("stylize_video.styles.guard.try_out", tried.append)
     style = shutil.copy(invert_style, tmp_path / "mine.onnx")
     stylize_eval(source, style=[str(style)], baseline=["photo"], max_frames=2, quiet=True)
     assert style in tried

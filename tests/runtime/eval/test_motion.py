@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from scenes import Box, Texture, noisy
+from stylize_video.effects.warp import grid, warp
 from stylize_video.eval.motion import Motion, MotionEstimator
-from stylize_video.warp import grid, warp
 
 TEXTURE = Texture(7)
 INNER = (slice(16, -16), slice(16, -16))

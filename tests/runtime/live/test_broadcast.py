@@ -27,7 +27,7 @@ from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.statistics import Monitor, StreamState
 from stylize_video.live.uplink import Uplink
-from stylize_video.video_info import VideoInfo
+from stylize_video.video.info import VideoInfo
 from support import Command, MakeClip, draw_picture
 
 FFMPEG = shutil.which("ffmpeg")

@@ -22,7 +22,7 @@ from stylize_video.live.cameras import (
     list_cameras,
     parse_camera,
 )
-from stylize_video.source import VideoSource
+from stylize_video.video.source import VideoSource
 
 
 @pytest.fixture

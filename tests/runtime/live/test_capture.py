@@ -23,7 +23,7 @@ from stylize_video.errors import SourceError
 from stylize_video.frame import Frame
 from stylize_video.live.capture import Capture, CapturedFrame, Read
 from stylize_video.live.readers import FileReader, reader_opener
-from stylize_video.source import VideoSource
+from stylize_video.video.source import VideoSource
 from support import MakeClip
 
 

@@ -22,7 +22,7 @@ from stylize_video.live.controls import (
     key_help,
     key_table,
 )
-from stylize_video.working_size import WorkingSize
+from stylize_video.styles.working_size import WorkingSize
 from support import ROOT
 
 STYLES = ["ink", "photo", "waves"]

@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from live_support import Collector, ManualClock, SteppedReader, live_threads, number_of, numbered_frame
+from stylize_video.effects.look import Look
 from stylize_video.errors import SinkError, SourceError, StyleError
 from stylize_video.frame import Frame
+from stylize_video.jobs.pipeline import stylize_frames
 from stylize_video.live.capture import Capture
 from stylize_video.live.controls import Controls, Settings
 from stylize_video.live.engine import Engine
@@ -28,12 +30,10 @@ from stylize_video.live.picture import AWAY, LivePicture, Output
 from stylize_video.live.recorder import Recorder, Snapshots
 from stylize_video.live.statistics import Clock, Statistics, StatisticsFile
 from stylize_video.live.stylist import Stylist
-from stylize_video.look import Look
-from stylize_video.network import Network
-from stylize_video.pipeline import stylize_frames
-from stylize_video.session import StyleSession
-from stylize_video.source import VideoSource
-from stylize_video.style import Style
+from stylize_video.styles.network import Network
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
+from stylize_video.video.source import VideoSource
 from support import draw_picture
 
 

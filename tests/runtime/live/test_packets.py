@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from live_support import ManualClock, MjpegServer, live_threads, number_of, serving, wait_until
-from stylize_video.damage import frames_past_damage
 from stylize_video.live.packets import Backlog, StreamClock
 from stylize_video.live.readers import StreamReader
+from stylize_video.video.damage import frames_past_damage
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +170,7 @@ def decode_one_of(count: int, monkeypatch: pytest.MonkeyPatch, sent: Callable[[]
 
         yield from frames_past_damage(slowly(), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("stylize_video.decoding.frames_past_damage", slow)
+    monkeypatch.setattr("stylize_video.video.decoding.frames_past_damage", slow)
 
 
 def test_a_decoder_slower_than_a_camera_of_pictures_gets_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.live.cameras import CameraRequest
 from stylize_video.live.program import Program, find_styles
 from stylize_video.live.recording_sink import RecordingSink
-from stylize_video.style import find_style
+from stylize_video.styles.style import find_style
 from stylize_video_assets.catalog import bundled_styles
 
 

@@ -22,7 +22,7 @@ from media import HEVC10, Coding, colour_bars, write_video
 from stylize_video.bounds import MAX_SIDE
 from stylize_video.errors import SourceError
 from stylize_video.live.readers import FileReader, StreamReader, reader_opener
-from stylize_video.source import VideoSource
+from stylize_video.video.source import VideoSource
 from support import MakeClip, half_of
 
 

@@ -17,8 +17,6 @@ import numpy as np
 import pytest
 
 from live_support import ManualClock, SteppedReader, live_threads, numbered_frame, wait_until
-from stylize_video.colors import BT709
-from stylize_video.encoding import Encoding
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.capture import Capture
@@ -30,9 +28,11 @@ from stylize_video.live.recorder import Recorder, Snapshots, check_recording
 from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.live.statistics import Monitor
 from stylize_video.live.stylist import Stylist
-from stylize_video.pictures import write_picture
-from stylize_video.sink import VideoSink
-from stylize_video.source import VideoSource
+from stylize_video.video.colors import BT709
+from stylize_video.video.encoding import Encoding
+from stylize_video.video.pictures import write_picture
+from stylize_video.video.sink import VideoSink
+from stylize_video.video.source import VideoSource
 from support import draw_picture
 
 

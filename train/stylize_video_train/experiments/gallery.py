@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stylize_video.pictures import write_picture
+from stylize_video.video.pictures import write_picture
 from stylize_video_train.data import DataError, read_picture, resize_short_side
 from stylize_video_train.experiments.markdown import cell
 from stylize_video_train.experiments.study import YARDSTICKS, Result, rank_correlation

@@ -1,0 +1,1 @@
+"""Styles: what a style file is, and how it runs on a device."""

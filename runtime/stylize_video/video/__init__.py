@@ -1,0 +1,1 @@
+"""Video: files, pictures, pipes and streams, read and written with all that belongs to their frames."""

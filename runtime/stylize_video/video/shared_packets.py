@@ -1,0 +1,66 @@
+"""One reading of a source for two: its pictures are decoded, its other packets kept to be copied."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Iterator
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+
+from stylize_video.video.joins import Joins
+from stylize_video.video.probe import TIMES_MAY_JUMP, all_packets
+
+_KEPT = ("audio", "subtitle")
+
+
+class SharedPackets:
+    """A container that can be read only once, such as a pipe.
+
+    Whoever decodes pulls the packets of the pictures from :meth:`demux`; sound and subtitles that
+    come between them wait for :meth:`next`, in step because they are interleaved.
+    """
+
+    def __init__(self, container: av.container.InputContainer) -> None:
+        self.container = container
+        self._waiting: deque[av.Packet[Any]] = deque()  # one thread appends, another takes
+        self._wanted: Collection[int] | None = None
+        self._start: Fraction | None = None
+
+    def want(self, indices: Collection[int]) -> None:
+        """Keep packets of these streams alone from now on."""
+        self._wanted = indices
+        self._drop()
+
+    def drop_before(self, start: Fraction | None) -> None:
+        """While pictures are skipped: keep no packets before this second, which would fill the memory."""
+        self._start = start
+        self._drop()
+
+    def demux(self, video: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
+        """The packets of the pictures, up to an empty one at the end."""
+        packets = all_packets(self.container)
+        if self.container.format.flags & TIMES_MAY_JUMP:
+            packets = Joins().in_one_time(packets)
+        for packet in packets:
+            if packet.stream.index == video.index:
+                yield cast("av.Packet[av.VideoStream]", packet)
+            elif packet.dts is not None and self._keeps(packet):
+                self._waiting.append(packet)
+
+    def next(self) -> av.Packet[Any] | None:
+        """The next of the others, None where none is there yet."""
+        return self._waiting.popleft() if self._waiting else None
+
+    def _drop(self) -> None:
+        kept = [packet for packet in self._waiting if self._keeps(packet)]
+        self._waiting.clear()
+        self._waiting.extend(kept)
+
+    def _keeps(self, packet: av.Packet[Any]) -> bool:
+        if self._start is not None and packet.pts is not None and packet.pts * packet.time_base < self._start:
+            return False
+        if self._wanted is None:
+            return packet.stream.type in _KEPT
+        return packet.stream.index in self._wanted

@@ -1,0 +1,453 @@
+"""Everything in a source besides its pictures: sound, subtitles, chapters, metadata, attachments.
+
+Packets are copied bit for bit, in step with the frames. Sound that the output's container cannot hold
+is encoded anew, and what else it cannot hold left out, with one warning line each.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import replace
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+from av.sidedata.sidedata import Type
+from av.stream import Discard
+
+from stylize_video.errors import reason
+from stylize_video.files import for_ffmpeg
+from stylize_video.video.info import Window
+from stylize_video.video.joins import Joins, is_joined
+from stylize_video.video.probe import TIMES_MAY_JUMP, all_packets, is_cover, video_stream
+from stylize_video.video.shared_packets import SharedPackets
+from stylize_video.video.side_data import FLAT, side_data_of, stereo_mode
+from stylize_video.video.sound_encoder import SoundEncoder, usual_layout
+from stylize_video.video.timecode import later
+from stylize_video.video.timing import ROUNDING
+
+_log = logging.getLogger(__name__)
+
+_COPIED = ("audio", "subtitle")
+
+_UNLISTED = {
+    "mpegts": {"aac", "aac_latm", "ac3", "dca", "dvbsub", "eac3", "mp3", "mp3float", "opus", "truehd"}
+}
+"""Codecs that FFmpeg's muxers hold but do not list, by the names of their decoders."""
+
+_TIME_CODE = "timecode"
+_WITH_TIME_CODE = ("mp4", "mov", "matroska", "webm", "nut")
+"""Containers that hold one, as a track of its own or as text."""
+
+_WITH_CHAPTERS = _WITH_TIME_CODE
+_NO_TITLES = ("mpegts", "gif", "webp")
+
+_APPLE = "com.apple.quicktime."
+"""What names a camera's place and local time begin with; MP4 and MOV hold those only if asked to."""
+
+_NEW_IN_MP4 = ("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be")
+
+_OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", _TIME_CODE)
+"""Metadata that is true of the source's file alone."""
+
+_OF_STREAMS = ("language", "title", "creation_time")
+"""Metadata of a stream that is true of one that was encoded anew."""
+
+_LATE = Fraction(4, 100)
+"""Seconds by which sound may be early without a word; about one frame."""
+
+_REACH = 30
+"""Seconds by which a packet before a part may reach into it; of subtitles that began earlier none is kept."""
+
+_CUT_BY_LIST = ("mp4", "mov")
+"""Containers whose edit lists say what of a stream is not shown."""
+
+
+class StreamCopier:
+    """Copies the other streams of ``source`` into ``target``.
+
+    Create it after the video stream was added and before anything is written. Of
+    ``window`` those packets are taken that begin in it: sound is cut at their borders,
+    some 20 ms apart. Subtitles are cut at those of the window.
+
+    Raises:
+        av.error.FFmpegError, OSError: the source cannot be opened, or the target not be written.
+    """
+
+    def __init__(
+        self, source: Path | SharedPackets, target: av.container.OutputContainer, *, window: Window = Window()
+    ) -> None:
+        self._shared = source if isinstance(source, SharedPackets) else None
+        self._name = "" if isinstance(source, SharedPackets) else str(source)
+        self._source = source.container if isinstance(source, SharedPackets) else av.open(for_ffmpeg(source))
+        self._target = target
+        if target.format.name == "avi" and window.start is None:
+            # It stores no times: a sound encoder's run-in before 0 would move all that comes after.
+            window = replace(window, start=Fraction(0))
+        self._window = window
+        self._streams: dict[int, Any] = {}
+        self._encoders: dict[int, SoundEncoder] = {}
+        self._last: dict[int, int] = {}
+        self._refused: set[int] = set()
+        self._begun: set[int] = set()
+        self._pictures: list[av.Packet[Any]] = []
+        try:
+            self._add_all()
+        except BaseException:
+            self.close()
+            raise
+        self._packets = self._demux()
+        self._waiting: av.Packet[Any] | None = None
+        self._behind: av.Packet[Any] | None = None
+        self._run_ins: dict[int, av.Packet[Any]] = {}
+
+    def _add_all(self) -> None:
+        """Add what the target holds of the source; the rest gets a warning."""
+        main = video_stream(self._source)
+        for stream in self._source.streams:
+            if main is None or stream.index != main.index:
+                self._consider(stream)
+        code = _time_code(self._source, main)
+        if code and not self._keep_time_code(code, main):
+            _log.warning("the time code, %s, is not kept", code)
+        if data := [str(stream.index) for stream in self._source.streams if _is_lost(stream)]:
+            _log.warning("data (stream %s) is not kept", ", ".join(data))
+        self._describe(main)
+        if main and not self._shared:
+            self._keep_side_data(main)
+        self._keep_chapters()
+        if self._shared:
+            self._shared.want(self._streams.keys())
+
+    def copy_until(self, seconds: Fraction | None) -> None:
+        """Copy packets that start before ``seconds`` of the result; None copies all that are left."""
+        while self._pictures:
+            self._target.mux(self._pictures.pop())
+        while (packet := self._waiting or self._next()) is not None:
+            self._waiting = None
+            start = None if packet.pts is None else packet.pts * packet.time_base
+            if seconds is not None and start is not None and start - self._window.shift >= seconds:
+                self._waiting = packet
+                return
+            if packet.stream.type == "subtitle":
+                self._cut(packet)
+                start = None if packet.pts is None else packet.pts * packet.time_base
+            if start is not None and not self._window.holds(start):
+                continue
+            if start is not None and self._target.format.name == "avi":
+                self._warn_if_late(packet.stream.index, start - self._window.shift)
+            shift = round(self._window.shift / packet.time_base)
+            packet.pts = None if packet.pts is None else packet.pts - shift
+            packet.dts = None if packet.dts is None else packet.dts - shift
+            index = packet.stream.index
+            encoder = self._encoders.get(index)
+            self._mux(index, encoder.encode(packet) if encoder else [packet])
+
+    def _cut(self, packet: av.Packet[Any]) -> None:
+        """Show a subtitle that reaches into the part from its start on, and none beyond its end."""
+        if packet.pts is None or not packet.duration:
+            return
+        start, end = packet.pts, packet.pts + packet.duration
+        if self._window.start is not None:
+            start = max(start, math.ceil(self._window.start / packet.time_base))
+        if self._window.end is not None:
+            end = min(end, round(self._window.end / packet.time_base))
+        if start < end:
+            packet.pts = packet.dts = start
+            packet.duration = end - start
+
+    def _mux(self, index: int, packets: Iterable[av.Packet[Any]]) -> None:
+        """Sound that cannot be written costs a warning, never the pictures."""
+        for packet in packets:
+            packet.stream = self._streams[index]
+            try:
+                self._target.mux(packet)
+            except (av.error.ArgumentError, av.error.InvalidDataError) as error:
+                if index not in self._refused:
+                    what = "sound" if packet.stream.type == "audio" else "subtitles"
+                    _log.warning("%s (stream %d) is not kept everywhere: %s", what, index, reason(error))
+                self._refused.add(index)
+
+    def _warn_if_late(self, index: int, start: Fraction) -> None:
+        """AVI begins all streams at 0: sound that starts later is early there."""
+        if index not in self._begun and start > _LATE:
+            _log.warning("AVI stores no time stamps: sound (stream %d) is %.2f s early", index, float(start))
+        self._begun.add(index)
+
+    def close(self) -> None:
+        """Write what is inside encoders, and let go of the source."""
+        try:
+            while self._encoders:
+                index, encoder = self._encoders.popitem()
+                self._mux(index, encoder.flush())
+        finally:
+            if not self._shared:
+                self._source.close()
+
+    def _next(self) -> av.Packet[Any] | None:
+        """The next packet, behind the one before it in its stream.
+
+        Of what an edit list cuts away, a container without one gets the last packet before what is
+        heard alone: decoders need a run-in.
+        """
+        packet, self._behind = self._behind, None
+        while packet is None:
+            packet = self._shared.next() if self._shared else self._read()
+            if packet is None:
+                return None
+            index = packet.stream.index
+            if packet.is_discard and self._target.format.name not in _CUT_BY_LIST:
+                if packet.stream.type == "audio":
+                    self._run_ins[index] = packet
+                packet = None
+            elif index in self._run_ins:
+                self._behind, packet = packet, self._run_ins.pop(index)
+        self._put_in_order(packet)
+        return packet
+
+    def _read(self) -> av.Packet[Any] | None:
+        try:
+            return next(self._packets, None)
+        except av.error.FFmpegError as error:
+            _log.warning("sound and subtitles break off: %s", reason(error))
+            return None
+
+    def _put_in_order(self, packet: av.Packet[Any]) -> None:
+        """No container takes a packet that is before the one ahead of it; it alone is moved."""
+        if packet.dts is None:
+            return
+        index = packet.stream.index
+        if index in self._last:  # several subtitles may begin at once
+            earliest = self._last[index] + (packet.stream.type == "audio")
+            packet.dts = max(packet.dts, earliest)
+            packet.pts = None if packet.pts is None else max(packet.pts, packet.dts)
+        self._last[index] = packet.dts
+
+    def _consider(self, stream: Any) -> None:
+        if stream.type in _COPIED:
+            self._add(stream)
+        elif stream.type == "attachment":
+            self._attach(stream, stream.name, stream.mimetype, stream.data)
+        elif stream.type == "video" and is_cover(stream):
+            self._add_cover(stream)
+        elif stream.type == "video":
+            _log.warning("a further video (stream %d) is not kept", stream.index)
+
+    def _describe(self, main: av.VideoStream | None) -> None:
+        """Copy titles, dates and languages, but nothing that describes the source's container."""
+        described = self._source.metadata.items()
+        kept = {k: v for k, v in described if k.lower() not in _OF_CONTAINERS}
+        self._target.metadata.update(kept)
+        container = self._target.format.name
+        if container in _NO_TITLES and "title" in kept:
+            _log.warning("the title cannot be kept in %s files; .mkv holds almost anything", container)
+        if container in _CUT_BY_LIST and any(key.startswith(_APPLE) for key in kept):
+            flags = self._target.options.get("movflags", "")
+            self._target.options["movflags"] = f"{flags}+use_metadata_tags"
+        if main:
+            self._target.streams.video[0].metadata.update(_described(main))
+            self._target.streams.video[0].disposition = main.disposition
+
+    def _keep_chapters(self) -> None:
+        if chapters := _chapters(self._source, self._window):
+            container = self._target.format.name
+            if container in _WITH_CHAPTERS:
+                self._target.set_chapters(chapters)
+            else:
+                _log.warning("chapters cannot be kept in %s files; .mkv holds almost anything", container)
+
+    def _keep_side_data(self, main: av.VideoStream) -> None:
+        """What is kept beside the pixels: which eye sees what, in Matroska and WebM alone."""
+        found = side_data_of(self._name, main.index)
+        if Type.A53_CC in found:
+            _log.warning("closed captions are not kept; CCExtractor makes a subtitle file of them")
+        if Type.SPHERICAL in found:
+            _log.warning("that the video is a panorama (360 degrees) is not kept")
+        if Type.STEREO3D in found:
+            mode = stereo_mode(found[Type.STEREO3D])
+            if mode and self._target.format.name in ("matroska", "webm"):
+                self._target.streams.video[0].metadata["stereo_mode"] = mode
+            elif mode != FLAT:
+                hint = "; .mkv and .webm hold it" if mode else ""
+                _log.warning("that the video is stereo (3D) is not kept%s", hint)
+
+    def _keep_time_code(self, code: str, main: av.VideoStream | None) -> bool:
+        """Give the result the code of its first frame; False where it holds none or counts other frames."""
+        copy = self._target.streams.video[0]
+        rate, rates = copy.average_rate, (main.average_rate, main.guessed_rate) if main else ()
+        counts_the_same = rate and any(other and abs(other - rate) < rate / 100 for other in rates)
+        if not (rate and main and counts_the_same) or self._target.format.name not in _WITH_TIME_CODE:
+            return False
+        passed = Fraction(0)
+        if self._window.start is not None:
+            first = (main.start_time or 0) * (main.time_base or 0)
+            passed = max(passed, self._window.start - first)
+        found = later(code, math.floor((passed + ROUNDING) * rate), rate)
+        if found:
+            copy.metadata[_TIME_CODE] = found
+        return found is not None
+
+    def _add(self, stream: Any) -> None:
+        codec = stream.codec_context.name if stream.codec_context else "unknown"
+        container = self._target.format.name
+        held = codec in self._target.supported_codecs or codec in _UNLISTED.get(container, ())
+        if codec == "aac" and container == "avi" and not stream.codec_context.extradata:
+            held = False  # as in broadcasts; other muxers rewrite it
+        if held and self._takes(stream) and (copy := self._copy_of(stream)):
+            copy.metadata.update(stream.metadata)
+            self._streams[stream.index] = copy
+            if container == "mp4" and codec in _NEW_IN_MP4:
+                what = f"{codec} sound (stream {stream.index})"
+                _log.warning("%s is kept, but players from before 2023 play none in mp4 files", what)
+        elif stream.type == "audio" and (encoder := SoundEncoder.open(stream, self._target)):
+            encoder.stream.metadata.update(_described(stream))
+            encoder.stream.disposition = stream.disposition
+            self._streams[stream.index] = encoder.stream
+            self._encoders[stream.index] = encoder
+            what = f"{codec} sound (stream {stream.index})"
+            is_kept = container != "matroska" and codec in _matroska_codecs()
+            hint = "; .mkv keeps it as it is" if is_kept else ""
+            _log.warning("%s is encoded anew as %s for %s files%s", what, encoder.name, container, hint)
+        else:
+            self._not_kept(stream, f"{codec} {'sound' if stream.type == 'audio' else 'subtitles'}")
+
+    def _copy_of(self, stream: Any) -> Any:
+        """The same stream of the target, None where it holds no such codec."""
+        try:
+            copy = self._target.add_stream_from_template(stream)
+        except (av.error.FFmpegError, ValueError):
+            return None
+        copy.disposition = stream.disposition
+        if self._target.format.name == "mp4" and stream.type == "audio":
+            _name_layout(copy.codec_context)
+        return copy
+
+    def _takes(self, stream: Any) -> bool:
+        """Whether a file of the target's kind with this stream alone can be begun.
+
+        What a muxer refuses in its header would else be found once the last frame is encoded.
+        """
+        strict = {key: value for key, value in self._target.options.items() if key == "strict"}
+        try:
+            with av.open(io.BytesIO(), "w", format=self._target.format.name, options=strict) as trial:
+                trial.add_stream_from_template(stream)
+                trial.start_encoding()
+        except (av.error.FFmpegError, ValueError):
+            return False
+        return True
+
+    def _add_cover(self, stream: Any) -> None:
+        """A picture of the whole: an attachment in Matroska, a stream with one packet elsewhere."""
+        if self._shared:
+            self._not_kept(stream, "cover")
+            return
+        with av.open(for_ffmpeg(self._name)) as again:  # for the one that is copied stays at its start
+            packet = next((p for p in all_packets(again, again.streams[stream.index]) if p.size), None)
+        container = self._target.format.name
+        if packet is None:
+            return
+        if container == "matroska":
+            ending = "jpg" if stream.codec_context.name == "mjpeg" else stream.codec_context.name
+            name = stream.metadata.get("filename", f"cover.{ending}")
+            kind = stream.metadata.get("mimetype", f"image/{'jpeg' if ending == 'jpg' else ending}")
+            self._attach(stream, name, kind, bytes(packet))
+        elif container == "mp4" and (copy := self._copy_of(stream)):
+            packet.stream, packet.pts, packet.dts = copy, 0, 0
+            self._pictures.append(packet)
+        else:
+            self._not_kept(stream, "cover")
+
+    def _attach(self, stream: Any, name: str | None, kind: str | None, content: bytes) -> None:
+        if self._target.format.name == "matroska":
+            self._target.add_attachment(
+                name or f"attachment{stream.index}", kind or "application/octet-stream", content
+            )
+        else:
+            self._not_kept(stream, f"attachment {name}" if name else "attachment")
+
+    def _not_kept(self, stream: Any, what: str) -> None:
+        container = self._target.format.name
+        hint = "" if container == "matroska" else "; .mkv holds almost anything"
+        if stream.codec_context and stream.codec_context.name == "mov_text":
+            hint = "; .mp4 and .mov hold them"
+        _log.warning("%s (stream %d) cannot be kept in %s files%s", what, stream.index, container, hint)
+
+    def _demux(self) -> Iterator[av.Packet[Any]]:
+        if not self._streams:
+            return
+        times_may_jump = self._source.format.flags & TIMES_MAY_JUMP
+        if self._window.start and not (times_may_jump and is_joined(self._name)):
+            self._seek(int((self._window.start - _REACH) * av.time_base))
+        packets: Iterator[av.Packet[Any]]
+        if times_may_jump:  # joins are seen in the pictures too
+            packets = Joins().in_one_time(all_packets(self._source))
+        else:
+            packets = all_packets(self._source, *(self._source.streams[index] for index in self._streams))
+        for packet in packets:  # the demuxer ends with empty ones
+            if packet.dts is not None and packet.stream.index in self._streams:
+                yield packet
+
+    def _seek(self, time: int) -> None:
+        """Go on near this time; from the start where that is later than it or no seeking works."""
+        if time <= 0:
+            return
+        try:
+            self._source.seek(time)
+        except av.error.FFmpegError:  # which has read on to look for it
+            self._source.close()
+            self._source = av.open(for_ffmpeg(self._name))
+
+
+@cache
+def _matroska_codecs() -> Set[str]:
+    with av.open(io.BytesIO(), "w", format="matroska") as container:
+        return container.supported_codecs
+
+
+def _name_layout(codec: Any) -> None:
+    """Give sound whose source says only how many channels it has, as MXF does, the usual order of them.
+
+    MP4 holds no PCM without.
+    """
+    layout = codec.layout
+    usual = usual_layout(layout.nb_channels)
+    if usual and layout.name == f"{layout.nb_channels} channels":
+        codec.layout = usual
+
+
+def _described(stream: Any) -> dict[str, str]:
+    return {key: stream.metadata[key] for key in _OF_STREAMS if key in stream.metadata}
+
+
+def _is_lost(stream: Any) -> bool:
+    """Whether there is data that nobody keeps; of chapters FFmpeg reads itself what is in an MP4's track."""
+    is_time_code = _TIME_CODE in stream.metadata  # which is looked at by itself
+    return bool(stream.type == "data" and stream.discard != Discard.all and not is_time_code)
+
+
+def _time_code(source: av.container.InputContainer, main: av.VideoStream | None) -> str | None:
+    """The time code of the first frame, wherever a kind of container has it."""
+    for metadata in (main.metadata if main else {}, source.metadata):
+        if code := {key.lower(): value for key, value in metadata.items()}.get(_TIME_CODE):
+            return code
+    return None
+
+
+def _chapters(source: av.container.InputContainer, window: Window) -> list[Any]:
+    """The chapters in a window, in its time, cut where they reach out of it."""
+    kept = []
+    for chapter in source.chapters():
+        base = chapter["time_base"] or Fraction(1, av.time_base)
+        low = None if window.start is None else round(window.start / base)
+        high = None if window.end is None else round(window.end / base)
+        start = chapter["start"] if low is None else max(chapter["start"], low)
+        end = chapter["end"] if high is None else min(chapter["end"], high)
+        if start < end:
+            kept.append({**chapter, "start": start - (low or 0), "end": end - (low or 0)})
+    return kept
