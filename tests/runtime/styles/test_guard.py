@@ -15,8 +15,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from stylize_video import guard, open_session, try_out
+from stylize_video import open_session, try_out
 from stylize_video.errors import StyleError
+from stylize_video.styles import guard
 from stylize_video.styles.style import Style
 from stylize_video_assets.catalog import bundled_styles
 from support import ROOT, Command
