@@ -189,7 +189,7 @@ def test_a_crash_leaves_a_playable_part(suffix: str, tmp_path: Path) -> None:
         "write(sink, range(400))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    folders = f"{ROOT / 'tests'}:{ROOT / 'tests' / 'runtime'}"
+    folders = f"{ROOT / 'tests'}:{Path(__file__).parent}"
     killed = subprocess.run(
         [sys.executable, "-c", program, tmp_path / f"out{suffix}"],
         env={**os.environ, "PYTHONPATH": folders},
