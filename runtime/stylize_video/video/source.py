@@ -263,9 +263,18 @@ def _openers(
     # OpenCV converts deep pixels slowly and to slightly different colours than PyAV. A damaged file switches
     # to PyAV midway, so such files are read by PyAV from the start.
     is_plain = not (facts.interlaced or facts.mirrored or facts.deep) and facts.colors.primaries in _NARROW
-    if is_plain and facts.timed and not (facts.jumps or filters or alpha or shared):
+    if is_plain and facts.timed and _is_text(name) and not (facts.jumps or filters or alpha or shared):
         return [partial(OpenCvReader, name, facts), by_pyav]
     return [by_pyav]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8: at any other OpenCV crashes."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _first_that_decodes(openers: list[Callable[[], Reader]]) -> tuple[Reader, TimedFrame] | None:

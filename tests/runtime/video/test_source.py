@@ -135,6 +135,14 @@ def test_a_video_that_turns_interlaced_on_the_way(suffix: str, tmp_path: Path) -
         assert [frame.pts for frame in source] == [frame.pts for frame in frames[10:]]
 
 
+def test_a_name_that_is_no_utf8(clip: Path, tmp_path: Path) -> None:
+    """OpenCV crashes at one."""
+    path = tmp_path / os.fsdecode(b"caf\xe9.mp4")
+    path.write_bytes(clip.read_bytes())
+    with VideoSource(path) as video:
+        assert len(list(video)) == 12
+
+
 def test_a_matrix_that_opencv_cannot_convert(tmp_path: Path) -> None:
     """YCgCo: its pictures would be all black, without an error. PyAV says that it cannot either."""
     path = tmp_path / "in.mkv"
