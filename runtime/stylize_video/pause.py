@@ -63,7 +63,11 @@ class _Terminal:
 
         self._descriptor = descriptor
         self._ended = False
-        self._before = termios.tcgetattr(descriptor)
+        self._gone = OSError, termios.error
+        try:
+            self._before = termios.tcgetattr(descriptor)
+        except termios.error as error:
+            raise OSError(*error.args) from error
         self._restore = termios.tcsetattr, termios.TCSADRAIN
         at_sudden_end(self, partial(termios.tcsetattr, descriptor, termios.TCSANOW, self._before))
         tty.setcbreak(descriptor)
@@ -81,8 +85,10 @@ class _Terminal:
 
     def close(self) -> None:
         restore, when = self._restore
-        with contextlib.suppress(OSError):
-            restore(self._descriptor, when, self._before)
+        with contextlib.suppress(*self._gone):
+            # In the background it is the shell's, and whoever changes it is stopped.
+            if os.tcgetpgrp(self._descriptor) == os.getpgrp():
+                restore(self._descriptor, when, self._before)
 
 
 class _Console:

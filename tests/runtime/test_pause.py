@@ -141,6 +141,34 @@ def test_ctrl_c_in_a_pause(make_clip: MakeClip, tmp_path: Path) -> None:
         assert termios.tcgetattr(terminal.theirs) == terminal.before
 
 
+def test_a_terminal_that_is_gone_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    master, terminal = os.openpty()
+    with os.fdopen(terminal) as keys:
+        monkeypatch.setattr(sys, "stdin", keys)
+        monkeypatch.setattr("os.tcgetpgrp", lambda _: os.getpgrp())
+        with PauseKey(lambda _: None) as pause:
+            os.close(master)
+            assert pause.wait() == 0
+        with PauseKey(lambda _: None) as pause:
+            assert pause.wait() == 0
+
+
+def test_the_terminal_of_another_job_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that went on in the background (Ctrl-Z, bg) is stopped where it changes the terminal."""
+    master, terminal = os.openpty()
+    with os.fdopen(terminal) as keys:
+        monkeypatch.setattr(sys, "stdin", keys)
+        in_front = [os.getpgrp()]
+        monkeypatch.setattr("os.tcgetpgrp", lambda _: in_front[0])
+        before = termios.tcgetattr(terminal)
+        with PauseKey(lambda _: None):
+            changed = termios.tcgetattr(terminal)
+            assert changed != before
+            in_front[0] += 1
+        assert termios.tcgetattr(terminal) == changed
+    os.close(master)
+
+
 def test_without_a_terminal_nothing_waits() -> None:
     told: list[str] = []
     with PauseKey(told.append) as pause:
