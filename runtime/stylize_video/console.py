@@ -177,7 +177,7 @@ class ProgressLine:
         self.detail = ""
         self._started = self._shown = time.perf_counter()
         self._bar = None
-        if not quiet and sys.stderr.isatty():
+        if not quiet and sys.stderr and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -137,6 +137,15 @@ def test_work_goes_on_where_nobody_reads_its_progress(
     assert line.done == 2
 
 
+def test_work_goes_on_without_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ``2>&-``, or a program without a console."""
+    monkeypatch.setattr(sys, "stderr", None)
+    with ProgressLine("clip.mp4") as line:
+        line.start(1)
+        line.advance()
+    assert line.done == 1
+
+
 def test_quiet_progress_says_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
