@@ -89,6 +89,8 @@ class StyleSession:
         if not isinstance(style, Style):
             raise StyleError(f"a style is what Style.load returns, got {type(style).__name__}")
         check_numbers(input_range, threads=threads, at_once=at_once)
+        if style.metadata and input_range not in (None, 1):
+            raise StyleError(f"in {style.path} white is 1, as the file says; leave out the input range")
         self.style = style
         self._process = os.getpid()
         self._told: set[tuple[int, int]] = set()

@@ -146,6 +146,12 @@ def foreign_style(
     return path
 
 
+def test_what_white_is_in_our_styles_stands_in_the_file() -> None:
+    assert open_session("photo", device="cpu", input_range=1).input_range == 1
+    with pytest.raises(StyleError, match="white is 1, as the file says; leave out the input range"):
+        open_session("photo", device="cpu", input_range=255)
+
+
 @pytest.mark.parametrize("white", [1, 255])
 @pytest.mark.parametrize("size", [None, 224, 256, 720])
 @pytest.mark.parametrize("names", [("inputImage", "outputImage"), ("input.1", "433")])
