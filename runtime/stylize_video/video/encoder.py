@@ -116,6 +116,8 @@ class VideoEncoder:
             picture = self._reformatter.reformat(picture, format=self._codec.pixels, threads=1)
         # The encoder stamps the frame's tags on the file: they are those of the source.
         picture.colorspace, picture.color_range = self._tags()
+        picture.color_primaries = self._info.colors.primaries
+        picture.color_trc = self._info.colors.transfer
         return picture
 
     def _filled(self, image: Frame, alpha: Alpha | None) -> Frame:

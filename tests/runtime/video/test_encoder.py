@@ -6,11 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from media import Coding, bar_middles, colour_bars, write_video
+from stylize_video.frame import TimedFrame
 from stylize_video.video.colors import ColorTags
+from stylize_video.video.encoding import Encoding
+from stylize_video.video.info import VideoInfo
 from stylize_video.video.sink import VideoSink
 from stylize_video.video.source import VideoSource
 
@@ -47,6 +51,21 @@ for name in ("o.mp4", "o.gif", "o.mkv", "o.mov"):
                 sink.write(TimedFrame(pts, image, opaque))
 '''
 """Widths whose lines are no whole vectors of a processor, and pictures that end where memory does."""
+
+
+def test_frames_of_prores_have_the_tags_of_the_file(tmp_path: Path) -> None:
+    """Its encoder writes what the frame says, not what the stream does."""
+    info = VideoInfo.of(64, 48)
+    with VideoSink(tmp_path / "out.mov", info, encoding=Encoding(codec="prores")) as sink:
+        sink.write(TimedFrame(0, np.full((48, 64, 3), 100, np.uint8)))
+    with av.open(str(tmp_path / "out.mov")) as container:
+        frame = next(container.decode(video=0))
+    colors = info.colors
+    assert (frame.colorspace, frame.color_primaries, frame.color_trc) == (
+        colors.matrix,
+        colors.primaries,
+        colors.transfer,
+    )
 
 
 @pytest.mark.parametrize("color_range", [1, 2], ids=["limited", "full"])
