@@ -24,7 +24,7 @@ from stylize_video.live.uplink import Uplink
 from stylize_video.video.encoder import VideoEncoder
 from stylize_video.video.encoding import CODECS
 from stylize_video.video.info import VideoInfo
-from stylize_video.video.sink import FAILURES, Track
+from stylize_video.video.sink import FAILURES
 
 _MOST_FPS = 60.0
 _STILL_SECONDS = 0.1
@@ -186,7 +186,7 @@ class Broadcast:
         )
         return True
 
-    def _sound(self, at: float, container: av.container.OutputContainer) -> Track:
+    def _sound(self, at: float, container: av.container.OutputContainer) -> SoundTrack:
         if self._microphone:
             return self._microphone.track(container, at=at)
         return SoundTrack(container, at=at, clock=self._clock, silent_seconds=0)
@@ -228,7 +228,7 @@ class _Programme:
         *,
         bitrate: int,
         start_pts: int,
-        sound: Callable[[av.container.OutputContainer], Track],
+        sound: Callable[[av.container.OutputContainer], SoundTrack],
     ) -> None:
         self._start_pts, self._next_key = start_pts, Fraction(0)
         self._container = av.open(uplink, "w", format=uplink.container, options=_MUXING[uplink.container])
@@ -254,6 +254,7 @@ class _Programme:
         self.discard()
 
     def discard(self) -> None:
+        self._sound.discard()
         with contextlib.suppress(*FAILURES):
             self._container.close()
 

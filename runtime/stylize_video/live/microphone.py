@@ -211,6 +211,12 @@ class SoundTrack:
             for packet in self._stream.encode(None):
                 self._target.mux(packet)
 
+    def discard(self) -> None:
+        """Take no more sound; what is left is not written."""
+        self.is_closed = True
+        self._collect()
+        self._held.clear()
+
     def _collect(self) -> None:
         for _ in range(self._arrived.qsize()):  # more may come meanwhile, without an end
             self._held.append(self._arrived.get_nowait())

@@ -23,7 +23,7 @@ from stylize_video.frame import Frame
 from stylize_video.live import broadcast as module
 from stylize_video.live.broadcast import Broadcast, usual_bitrate
 from stylize_video.live.controls import Controls, Settings
-from stylize_video.live.microphone import Microphone
+from stylize_video.live.microphone import Microphone, SoundTrack
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.statistics import Monitor, StreamState
 from stylize_video.live.uplink import Uplink
@@ -289,6 +289,25 @@ def test_the_microphone_is_in_the_stream_and_in_a_recording_at_once(peer: Peer, 
             sound = np.concatenate([frame.to_ndarray()[0] for frame in stream.decode(audio=0)])
         spectrum = np.abs(np.fft.rfft(sound[48_000 // 2 : 48_000]))
         assert np.argmax(spectrum) * 2 == pytest.approx(440, abs=4)
+
+
+def test_a_lost_connection_takes_no_more_sound(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylize_video.live.broadcast._FIRST_WAIT", 0.1)
+    microphone = Microphone("lavfi:sine=frequency=440:sample_rate=48000,arealtime")
+    tracks: list[SoundTrack] = []
+
+    def track(target: av.container.OutputContainer, *, at: float) -> SoundTrack:
+        tracks.append(Microphone.track(microphone, target, at=at))
+        return tracks[-1]
+
+    monkeypatch.setattr(microphone, "track", track)
+    try:
+        with broadcasting(peer.url, [], microphone=microphone) as (show, _):
+            show.until(lambda: bool(tracks))
+            peer.stop()
+            show.until(lambda: tracks[0].is_closed)
+    finally:
+        microphone.close()
 
 
 @pytest.mark.parametrize(
