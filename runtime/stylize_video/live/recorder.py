@@ -207,6 +207,8 @@ class _Recording:
         except BaseException:
             self._discard()
             raise
+        finally:
+            self._release()
 
     def discard(self) -> None:
         try:
@@ -214,6 +216,7 @@ class _Recording:
         except StylizeError as error:
             _log.debug("while giving up a recording: %s", error)
         self._discard()
+        self._release()
 
     def _write(self, frame: TimedFrame) -> None:
         if self._sink is None:
@@ -223,6 +226,11 @@ class _Recording:
     def _discard(self) -> None:
         if self._sink:
             self._sink.discard()
+
+    def _release(self) -> None:
+        """Let go of the encoder and its pictures: the queue holds this object, a cycle that lives on."""
+        self._sink = None
+        del self._queue
 
 
 class Snapshots:

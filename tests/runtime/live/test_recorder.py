@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from contextlib import suppress
@@ -94,6 +95,24 @@ def test_every_recording_gets_a_file_of_its_own(controls: Controls, tmp_path: Pa
     files = sorted(tmp_path.iterdir())
     assert len(files) == 3
     assert [len(times_of(path)) for path in files] == [2, 2, 2]
+
+
+def test_a_finished_recording_keeps_nothing(controls: Controls, tmp_path: Path) -> None:
+    """Not even until Python looks for cycles: encoders have threads, and pictures of their own."""
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4")
+    gc.disable()
+    try:
+        controls.set("record", True)
+        show(recorder, controls, 1, 0.0, numbered_frame(1))
+        wait_until(lambda: bool(sinks()))
+        recorder.close()
+        assert sinks() == []
+    finally:
+        gc.enable()
+
+
+def sinks() -> list[object]:
+    return [thing for thing in gc.get_objects() if type(thing) is RecordingSink]
 
 
 def test_a_picture_of_another_size_goes_into_the_same_file(controls: Controls, tmp_path: Path) -> None:
