@@ -179,7 +179,10 @@ class PageServer:
         if self.token is not None:
             cookies = handler.headers.get("Cookie", "").split(";")
             return self.knows(handler, query) or any(_same(c.strip(), self.cookie) for c in cookies)
-        host = handler.headers.get("Host", "").rsplit(":", 1)[0].strip("[]")
+        try:
+            host = urlsplit(f"//{handler.headers.get('Host', '')}").hostname or ""
+        except ValueError:  # half of an IPv6 address
+            return False
         return is_loopback(host)
 
     @property

@@ -370,7 +370,9 @@ def test_other_sites_are_kept_out() -> None:
     change = {"name": "strength", "value": 0.0}
     with page() as served:
         assert served.ask("GET", "/state.json", host="evil.example")[0] == 403  # a name pointed here
-        assert served.ask("GET", "/state.json", host=f"localhost:{served.port}")[0] == 200
+        for host in (f"localhost:{served.port}", "localhost", "[::1]", f"[::1]:{served.port}"):
+            assert served.ask("GET", "/state.json", host=host)[0] == 200
+        assert served.ask("GET", "/state.json", host="[::1")[0] == 403
         status, _ = served.post("/set", change, Origin="https://evil.example")
         assert status == 403
         assert served.ask("POST", "/set", body=change, Content_Type="text/plain")[0] == 415
