@@ -180,7 +180,7 @@ def train_style(
 ) -> None:
     """Train a style on one picture; export the checkpoint with export-onnx.
 
-    Many GPUs or machines: torchrun --nproc-per-node 2 -m stylize_video_train PICTURE ...
+    Many GPUs or machines: torchrun --nproc-per-node 2 -m -- stylize_video_train PICTURE ...
     """
     feature_weights = settings.pop("feature_weights")
     network = {"kind": settings.pop("network"), "width": settings.pop("width")}

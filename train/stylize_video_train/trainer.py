@@ -151,13 +151,13 @@ def _take_steps(
                 raise DataError(failure)
             progress = state.step(parts)
             on_progress(progress)
-            board.losses(progress)
             finished, stopped_by = state.done == steps, largest(stop.signal_number, state.device)
             if has_preview := preview_due(state.done, steps):
                 preview.add(state.done, state.result, state.device)
             # First of all: pages and pictures are worth less, and may fill the disk.
             if leads and (finished or stopped_by or state.done % CHECKPOINT_EVERY == 0):
                 state.checkpoint(None if finished else preview).save(output)
+            board.losses(progress)
             if has_preview:
                 board.preview(state.done, preview)
             if has_preview and reporter:
