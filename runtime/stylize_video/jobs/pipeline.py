@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import partial
 from itertools import islice
 from numbers import Integral
@@ -35,9 +34,6 @@ from stylize_video.video.inputs import FrameSource, Source, open_source, parse_s
 from stylize_video.video.pipes import STANDARD, PipeSink, RawFormat, StreamSource
 from stylize_video.video.source import VideoSource
 from stylize_video.video.timing import repeated
-
-_LONGEST_GAP = Fraction(10)
-"""Seconds that a frame may be on screen, when a run at another rate is resumed."""
 
 
 @dataclass(frozen=True)
@@ -338,23 +334,19 @@ def frames_after(
     ``frames`` and ``info`` are what the options' edit and the kind of result, ``suffix``, make of ``video``.
     """
     if done is not None:
-        start = done * info.time_base - _warm_up(info, options)
+        rate = min(info.rate, video.info.rate)  # where it is raised, frames are stylized once each
+        start = done * info.time_base - (WARM_UP_FRAMES / rate if options.smooth else 0)
         if suffix in UNTIMED:  # a frame may be shown later than in the source, depending on all before it
             frames = (f for f in frames if (f.pts, *f.again)[-1] * info.time_base > start)
         elif isinstance(video, VideoSource):
-            video.skip_past(math.floor(start / video.info.time_base))
+            # At another rate: the frame that is on screen then, and for how long the one before it was.
+            video.skip_past(math.floor(start / video.info.time_base), but=2 if options.edit.fps else 0)
     with ReadAhead(frames, depth=_queue_depth(info), stop_waiting=_end_of_waiting(video)) as decoded:
         needed = islice(decoded, left) if done is None else decoded
         stylizer = Stylizer(session, options.look, smooth=options.smooth, working_size=options.working_size)
         with closing(_stylized(needed, stylizer, session.at_once)) as stylized:
             shown = repeated(stylized)
             yield from islice((frame for frame in shown if done is None or frame.pts > done), left)
-
-
-def _warm_up(info: VideoInfo, options: Options) -> Fraction:
-    """Seconds that a resumed run reads again: smoothing and a raised frame rate look back."""
-    look_back = WARM_UP_FRAMES / info.rate if options.smooth else Fraction(0)
-    return max(look_back, _LONGEST_GAP) if options.edit.fps else look_back
 
 
 def _queue_depth(info: VideoInfo) -> int:

@@ -178,21 +178,33 @@ class VideoSource:
                     "%s breaks off: %d of its %d frames are there", self._name, reached, facts.frame_count
                 )
 
-    def skip_past(self, pts: int) -> None:
-        """Go on with the first frame after this time, as if all before it had been read.
+    def skip_past(self, pts: int, *, but: int = 0) -> None:
+        """Go on with the first frame after this time, as if all but the last ones before it had been read.
 
         Seeking goes to a keyframe a little before; what lies between is decoded. Where a
         container has no index to seek by, that is everything from the start on.
+
+        Args:
+            pts: the time, in the stamps of the frames that this gives.
+            but: how many frames before it are given all the same.
         """
         if not self._ahead or self._ahead[0].pts <= pts + self._shift:
-            self._skip_past(pts + self._shift)
+            self._skip_past(pts + self._shift, but=but)
 
-    def _skip_past(self, pts: int) -> None:
-        self._seek_before(pts)
-        while (frame := self._next()) is not None:
-            if frame.pts > pts:
-                self._ahead.appendleft(frame)
-                return
+    def _skip_past(self, pts: int, *, but: int = 0) -> None:
+        kept: deque[TimedFrame] = deque(maxlen=but)
+        has_sought = self._seek_before(pts)
+        while True:
+            while (frame := self._next()) is not None and frame.pts <= pts:
+                kept.append(frame)
+            if len(kept) == but or not has_sought:
+                break
+            # A keyframe at which a long still begins has too few before it.
+            has_sought = self._seek_before(kept[0].pts - 1)
+            if not has_sought:
+                self._reopen_by_pyav()
+            kept.clear()
+        self._ahead.extend(kept if frame is None else [*kept, frame])
 
     def _skip_to(self, start: Fraction) -> None:
         """Go on with the frame that is on screen at this second, as if it began there."""
@@ -213,15 +225,15 @@ class VideoSource:
         if self._ahead or start < over:
             self._ahead.appendleft(replace(shown, pts=max(shown.pts, self._shift)))
 
-    def _seek_before(self, pts: int) -> None:
+    def _seek_before(self, pts: int) -> bool:
         """Seek to at most a minute before ``pts``; where no seek gets there, start over with PyAV.
 
-        Does nothing close to the start, and with sources that can be read only once.
+        Does nothing, and says so, close to the start, and with sources that can be read only once.
         """
         aims = [pts - round(seconds / self.info.time_base) for seconds in _SEEK_SECONDS]
         aims = [aim for aim in aims if aim > self._facts.start_pts]
         if not aims or self._is_read_once or (self._facts.jumps and is_joined(self._name)):
-            return
+            return False
         found = self._reader.seek(aims[0])
         if isinstance(self._reader, OpenCvReader) and (found is None or found.pts > pts):
             self._reopen_by_pyav()
@@ -234,6 +246,7 @@ class VideoSource:
             self._reopen_by_pyav()
             found = self._reader.read()
         self._begin_with(found)
+        return True
 
     def _reopen_by_pyav(self) -> None:
         self._reader.close()

@@ -171,21 +171,40 @@ def test_smoothing_has_its_past_in_a_resumed_run(invert: StyleSession, tmp_path:
     assert np.abs(pictures(whole)[30] - pictures(plain)[30]).mean() > 2
 
 
+@pytest.mark.parametrize(
+    ("pts", "start"),
+    [
+        ([*range(6), *range(150, 156)], None),  # 30 a second
+        ([*range(6), *range(600, 606)], None),
+        ([*range(6), *range(600, 606)], Fraction(2)),
+        ([*range(6), *range(300, 306), 900], None),  # the last one stays as long as the one before it
+    ],
+    ids=["within seconds", "longer than a seek", "begun before the part", "the last one"],
+)
 def test_a_run_at_another_rate_goes_on_within_a_still(
-    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+    pts: list[int], start: Fraction | None, make_clip: MakeClip, invert: StyleSession, tmp_path: Path
 ) -> None:
-    """The frame that is shown for five seconds is read again."""
-    pts = [*range(6), *range(150, 156)]
-    source = make_clip(tmp_path / "in.mp4", frames=12, pts=pts, sound=False)
+    """The frame that is shown for so long is read again."""
+    source = make_clip(tmp_path / "in.mkv", frames=len(pts), pts=pts, sound=False)
     whole, output = tmp_path / "whole.mkv", tmp_path / "out.mkv"
-    how: dict[str, Any] = {"edit": Edit(fps=Fraction(10)), "encoding": Encoding("ffv1")}
+    how: dict[str, Any] = {"edit": Edit(start, fps=Fraction(10)), "encoding": Encoding("ffv1")}
     stylize_file(source, whole, invert, **how)
-    interrupted_run(source, output, invert, after=40, **how)
+    count = len(video_times(whole))
+    interrupted_run(source, output, invert, after=count - 12, **how)
     stylize_file(source, output, invert, resume=True, **how)
-    assert len(video_times(whole)) == 52
     assert video_times(output) == video_times(whole)
     for one, other in zip(pictures(output), pictures(whole), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_run_at_another_rate_stylizes_little_again(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    source = make_clip(tmp_path / "in.mp4", frames=150, sound=False)
+    how: dict[str, Any] = {"edit": Edit(fps=Fraction(10)), "encoding": Encoding("ffv1")}
+    interrupted_run(source, tmp_path / "out.mkv", invert, after=40, **how)
+    stylize_file(source, tmp_path / "out.mkv", StoppingSession(invert, after=12), resume=True, **how)
+    assert len(video_times(tmp_path / "out.mkv")) == 50
 
 
 def test_transparency_is_in_every_run(invert: StyleSession, tmp_path: Path) -> None:
