@@ -39,6 +39,8 @@ _FORGOTTEN = 0.005
 """Of a second each second: by so much a stream's clock may be slower than ours without being late."""
 _OTHER_CLOCK_SECONDS = 10.0
 """A stream that is that late has begun to count time anew."""
+_MOST_AHEAD_SECONDS = 2.0
+"""Frames that are sent sooner before they are shown than that have damaged time stamps."""
 
 
 class AllPackets:
@@ -59,20 +61,27 @@ class AllPackets:
 
 
 class StreamClock:
-    """When packets were sent, by our clock: on time is what took the shortest way of all."""
+    """When packets were sent and frames captured, by our clock: on time is what took the shortest way of all.
+
+    Frames are sent in the order of decoding. A frame that is sent before others that are shown before it was
+    captured by then, and all others as much before they are shown.
+    """
 
     def __init__(self) -> None:
         self._offset: float | None = None
-        self._last = self._last_stamp = 0.0
+        self._ahead = self._last = self._last_stamp = 0.0
 
-    def note(self, stamp: float, now: float) -> None:
-        """A packet with the time stamp ``stamp`` came ``now``, both in seconds."""
+    def note(self, stamp: float, now: float, *, ahead: float = 0.0) -> None:
+        """A packet with the time stamp ``stamp``, of decoding, came ``now``, and is shown ``ahead`` seconds
+        behind its decoding; all in seconds."""
         offset = now - stamp
         is_late = self._offset is not None and offset - self._offset < _OTHER_CLOCK_SECONDS
         if self._offset is None or not is_late or stamp < self._last_stamp:
-            self._offset = offset  # of another time line
+            self._offset, self._ahead = offset, 0.0  # of another time line
         else:
             self._offset = min(offset, self._offset + _FORGOTTEN * (now - self._last))
+        if ahead < _MOST_AHEAD_SECONDS:
+            self._ahead = max(self._ahead, ahead)
         self._last, self._last_stamp = now, stamp
 
     def sent_at(self, stamp: float, came_at: float) -> float:
@@ -80,14 +89,20 @@ class StreamClock:
         sent_at = stamp + (self._offset or 0.0)
         return sent_at if came_at - _OTHER_CLOCK_SECONDS < sent_at < came_at else came_at
 
+    def captured_at(self, shown: float, came_at: float) -> float:
+        """When the frame was captured that is ``shown`` then by its time stamp, as far as is known."""
+        return self.sent_at(shown - self._ahead, came_at)
+
 
 @dataclass
 class Waiting:
-    """A packet that waits: when it came, its time stamp in seconds, and whether it follows a gap."""
+    """A packet that waits: when it came, the seconds of its decoding and its showing by its time stamps,
+    None where it has none, and whether it follows a gap."""
 
     packet: av.Packet[av.VideoStream]
     came_at: float
-    stamp: float | None
+    stamp: float | None = None
+    shown: float | None = None
     follows_gap: bool = False
 
 
@@ -118,9 +133,12 @@ class Backlog:
         """Add one that has just come, and let go what there is no time for."""
         with self._changed:
             now = self._clock()
-            waiting = Waiting(packet, now, self._stamp_of(packet))
-            if waiting.stamp is not None:
-                self._stream_clock.note(waiting.stamp, now)
+            waiting = Waiting(packet, now)
+            if self._is_timed and packet.dts is not None:
+                shown = packet.dts if packet.pts is None else packet.pts
+                waiting.stamp = float(packet.dts * packet.time_base)
+                waiting.shown = float(shown * packet.time_base)
+                self._stream_clock.note(waiting.stamp, now, ahead=waiting.shown - waiting.stamp)
             if self._skips_since is not None:
                 if not packet.is_keyframe and now - self._skips_since < _LONGEST_GROUP_SECONDS:
                     self.left_out += 1
@@ -151,19 +169,20 @@ class Backlog:
         with self._changed:
             return self._seconds() > _BEHIND_SECONDS
 
-    def sent_at(self, waiting: Waiting) -> float:
-        """When it was sent, by our clock: earlier than it came where it is late."""
+    def captured_at(self, waiting: Waiting) -> float:
+        """When its frame was captured, by our clock: before it came where it is late, or sent ahead."""
+        if waiting.shown is None:
+            return waiting.came_at
+        return self._stream_clock.captured_at(waiting.shown, waiting.came_at)
+
+    def _sent_at(self, waiting: Waiting) -> float:
         if waiting.stamp is None:
             return waiting.came_at
         return self._stream_clock.sent_at(waiting.stamp, waiting.came_at)
 
-    def _stamp_of(self, packet: av.Packet[av.VideoStream]) -> float | None:
-        """Of decoding, which does not go back."""
-        return float(packet.dts * packet.time_base) if self._is_timed and packet.dts is not None else None
-
     def _seconds(self) -> float:
         """How long sending took what waits."""
-        return self.sent_at(self._waiting[-1]) - self.sent_at(self._waiting[0]) if self._waiting else 0.0
+        return self._sent_at(self._waiting[-1]) - self._sent_at(self._waiting[0]) if self._waiting else 0.0
 
     def _catch_up(self, now: float) -> None:
         if self._intra_only:
@@ -222,7 +241,7 @@ class LivePackets:
             yield taken.packet
 
     def account_for(self, pts: int) -> tuple[float, int]:
-        """When a decoded frame was sent, in seconds of ``time.perf_counter``, and how many frames it
+        """When a decoded frame was captured, in seconds of ``time.perf_counter``, and how many frames it
         stands for: those before it that were left out, and itself."""
         self._without_frame = 0
         taken = self._decoding.get(pts, self._last)
@@ -232,7 +251,7 @@ class LivePackets:
             del self._decoding[stamp]
         left_out = self._backlog.left_out
         over, self._over = left_out - self._over, left_out
-        return self._backlog.sent_at(taken), over + max(1, len(done))
+        return self._backlog.captured_at(taken), over + max(1, len(done))
 
     def close(self) -> None:
         with self._lock:

@@ -115,13 +115,11 @@ class StreamReader:
             if not self.live and (self._packets.failed or self._over < self._lasts - _SHORT_SECONDS):
                 raise SourceError(f"{self._shown} broke off after {self._over:.1f} seconds")
             return None
-        height, width = frame.image.shape[:2]
-        is_turned = width != height and (height, width) == (self._facts.width, self._facts.height)
         aspect = self._facts.pixel_aspect
-        image = _squared(frame.image, 1 / aspect if is_turned else aspect)
+        image = _squared(frame.image, 1 / aspect if self._decoder.is_turned else aspect)
         if isinstance(self._packets, LivePackets):
-            sent_at, frames = self._packets.account_for(frame.pts)
-            return Read(image, age=time.perf_counter() - sent_at, frames=frames)
+            captured_at, frames = self._packets.account_for(frame.pts)
+            return Read(image, age=time.perf_counter() - captured_at, frames=frames)
         return Read(image, due=self._due_at(float(frame.pts * self._facts.time_base)))
 
     def _due_at(self, seconds: float) -> float:

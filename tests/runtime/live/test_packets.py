@@ -1,4 +1,4 @@
-"""What waits for a decoder stays short, and how old a frame is counts from when it was sent."""
+"""What waits for a decoder stays short, and how old a frame is counts from its capture."""
 
 from __future__ import annotations
 
@@ -137,6 +137,33 @@ def test_a_packet_is_late_by_what_its_time_stamp_says() -> None:
     assert came(clock, 900.0, 107.0) == pytest.approx(106, abs=0.02)
 
 
+def test_frames_that_wait_for_a_later_one_were_captured_in_even_steps() -> None:
+    """I0 P3 B1 B2 P6 B4 B5: a P frame is sent before the B frames that are shown before it."""
+    backlog = Backlog(intra_only=False, timed=True, clock=(clock := ManualClock()))
+    for number, shown in enumerate([0, 3, 1, 2, 6, 4, 5]):
+        packet = cast("av.Packet[av.VideoStream]", av.Packet(8))
+        packet.dts, packet.pts, packet.time_base = number - 1, shown, Fraction(1, 25)
+        clock.now = 100 + number / 25
+        backlog.put(packet)
+    captured = {}
+    for _ in range(7):
+        waiting = backlog.take()
+        assert waiting is not None
+        captured[waiting.packet.pts] = backlog.captured_at(waiting)
+    captured_at = [captured[number] for number in range(7)]
+    assert np.diff(captured_at) == pytest.approx(1 / 25, abs=0.001)
+    assert captured_at[-1] == pytest.approx(100 + 4 / 25, abs=0.001)  # P6, when it was sent
+
+
+def test_a_frame_that_claims_to_be_sent_long_before_it_is_shown_makes_no_other_late() -> None:
+    clock = StreamClock()
+    clock.note(5.0, 100.0)
+    clock.note(5.1, 100.1, ahead=7.0)
+    assert clock.captured_at(5.1, 100.1) == pytest.approx(100.1)
+    clock.note(5.2, 100.2, ahead=0.04)
+    assert clock.captured_at(5.24, 100.2) == pytest.approx(100.2)
+
+
 def test_a_clock_that_is_a_little_slower_is_not_late_for_ever() -> None:
     clock = StreamClock()
     for second in range(3600):
@@ -194,9 +221,17 @@ class H264Server:
     """A camera that sends H.264, with a keyframe in ``group``, from frame ``begin`` on."""
 
     def __init__(
-        self, *, fps: int = 100, group: int = 20, frames: int = 200, form: str = "mpegts", begin: int = 0
+        self,
+        *,
+        fps: int = 100,
+        group: int = 20,
+        frames: int = 200,
+        form: str = "mpegts",
+        begin: int = 0,
+        b_frames: int = 0,
     ) -> None:
         self.fps, self.group, self.frames, self.form, self.begin = fps, group, frames, form, begin
+        self.b_frames = b_frames
         self.sent = 0
         self.sent_at: list[float] = []
         chunks = self._encoded()
@@ -234,7 +269,7 @@ class H264Server:
         with av.open(file, "w", format=self.form, options={"flush_packets": "1"}) as container:
             options = {
                 "g": str(self.group),
-                "bf": "0",
+                "bf": str(self.b_frames),
                 "crf": "10",
                 "preset": "ultrafast",
                 "tune": "zerolatency",
@@ -282,6 +317,24 @@ def test_a_decoder_slower_than_h264_goes_on_at_keyframes(monkeypatch: pytest.Mon
             assert sent - number <= 40 + server.group + 25
             assert item.age == pytest.approx(now - server.sent_at[number], abs=0.15)
             assert number - 1 <= total <= sent  # none is forgotten that was left out
+    finally:
+        reader.close()
+        server.stop()
+
+
+def test_frames_of_a_stream_with_b_frames_come_in_even_steps() -> None:
+    server = H264Server(fps=50, group=1000, frames=90, b_frames=2)
+    try:
+        reader = StreamReader(server.url)
+        for _ in range(20):  # what came while it was opened
+            assert reader.read()
+        captured_at: list[float] = []
+        for _ in range(40):
+            item = reader.read()
+            assert item is not None
+            assert item.frames == 1
+            captured_at.append(time.perf_counter() - item.age)
+        assert np.diff(captured_at) == pytest.approx(1 / 50, abs=0.015)
     finally:
         reader.close()
         server.stop()
