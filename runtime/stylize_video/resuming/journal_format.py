@@ -16,7 +16,7 @@ JOB, ENCODER, FRAME, SIDE, PACKET, PART = b"J", b"E", b"F", b"S", b"P", b"K"
 behind, a packet that came out, a playable file made of the frames so far."""
 
 _NAME = b"stylize-video journal "
-MAGIC = _NAME + b"2\n"
+MAGIC = _NAME + b"3\n"
 """Another number for everything that an earlier version would take for another job, or cannot read."""
 
 _RECORD = struct.Struct("<cBqqqII")  # kind, is keyframe, pts, dts, duration, size, CRC-32 of it all

@@ -16,7 +16,8 @@ from stylize_video.video.colors import BT709, ColorTags
 class Window:
     """A part of a video in the time of its own stamps, in seconds; None is an open end.
 
-    ``shift`` is taken off every time stamp, so that what is in it starts anew at 0.
+    ``shift`` is taken off every time stamp: what is in it starts anew at 0. Without a ``start`` that is
+    what the source's clock showed at its beginning, where this says nothing, as in broadcasts.
     """
 
     start: Fraction | None = None
@@ -30,7 +31,7 @@ class Window:
 
 @dataclass
 class Ending:
-    """The second at which a video's last frame is over, None where nothing tells.
+    """The second of a video's own time at which its last frame is over, None where nothing tells.
 
     Where a part ends inside of a file that does not say how long it is, this is known once a frame
     beyond the part has been read.
@@ -70,7 +71,7 @@ class VideoInfo:
     @property
     def end(self) -> Fraction | None:
         """The second at which the last frame is over, where that is known by now."""
-        return self.ending.seconds
+        return None if self.ending.seconds is None else self.ending.seconds - self.window.shift
 
     @classmethod
     def of(cls, width: int, height: int, rate: float | Fraction = 25) -> VideoInfo:

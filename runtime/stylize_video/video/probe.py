@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,6 +32,9 @@ _FASTEST = 1000
 _SHORT = 1
 """Seconds by which a header may be wrong about the end."""
 
+_LEAD = 10
+"""Seconds by which sound may begin before the pictures; more is another programme's clock."""
+
 _USUAL_BITS = 8
 
 _INTERLACED = range(2, 6)
@@ -45,7 +49,8 @@ class Probe:
     ticks frames are, as FFmpeg guesses from the first ones. ``timed`` says that the container stores when
     frames are shown, and not only their order; ``jumps`` that its times may begin anew on the
     way, as in broadcasts put one behind the other; ``end_pts`` when the last of them is over,
-    where that is told and the file does not break off before; ``mirrored`` that turning alone
+    where that is told and the file does not break off before; ``clock`` the second at which a
+    broadcast begins, or a video that begins before 0, else 0; ``mirrored`` that turning alone
     does not make its pictures upright; ``rgb`` that pixels are coded as RGB, ``deep`` that they
     have more than 8 bits, and ``alpha`` that they have transparency.
     """
@@ -55,6 +60,7 @@ class Probe:
     time_base: Fraction
     start_pts: int
     end_pts: int | None
+    clock: Fraction
     rate: Fraction
     base_rate: Fraction | None
     frame_count: int | None
@@ -117,6 +123,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         time_base=time_base,
         start_pts=start,
         end_pts=None if jumps else _end(container, stream, start, seekable=seekable),
+        clock=_clock(container, start, time_base) if jumps or start < 0 else Fraction(0),
         rate=rate,
         base_rate=stream.guessed_rate,
         frame_count=stream.frames or _count_by_duration(container, start * time_base, rate),
@@ -155,6 +162,14 @@ def _count_by_duration(container: av.container.InputContainer, start: Fraction, 
     if "matroska" in container.format.name:  # which counts from 0, not from its first frame
         seconds -= start
     return max(0, round(seconds * rate)) or None
+
+
+def _clock(container: av.container.InputContainer, start: int, time_base: Fraction) -> Fraction:
+    """The second at which the pictures or the sound begin, at a tick of the pictures."""
+    first = start * time_base
+    starts = [s.start_time * (s.time_base or 1) for s in container.streams.audio if s.start_time is not None]
+    begin = min([first, *(t for t in starts if t > first - _LEAD)])
+    return math.floor(begin / time_base) * time_base
 
 
 def _end(

@@ -38,6 +38,9 @@ _MOV = {"movflags": "+faststart", "movie_timescale": "90000", "strict": "experim
 _MUXING = {".mp4": _MOV, ".mov": _MOV, ".gif": {"loop": "0"}, ".webp": {"loop": "0"}}
 """Options of containers; pictures that move go on for ever."""
 
+_WITH_CLOCK = (".ts",)
+"""Broadcasts go on with the clock of what they are made of, so that parts of one stay parts of one."""
+
 _PTS_LIMIT = 2**62
 """Of time stamps either way: what containers hold, with room for other time bases."""
 
@@ -190,7 +193,10 @@ class VideoSink:
 
     def _muxing(self) -> dict[str, str]:
         """Options of the container."""
-        return _MUXING.get(self.output.suffix.lower(), {})
+        suffix, window = self.output.suffix.lower(), self._info.window
+        if suffix in _WITH_CLOCK and window.start is None and window.shift > 0:
+            return {"output_ts_offset": f"{float(window.shift):.6f}"}
+        return _MUXING.get(suffix, {})
 
     def _open(self, codec: Codec, options: Mapping[str, str], bitrate: int | None) -> None:
         self._container = av.open(for_ffmpeg(self._temporary), "w", options=self._muxing())

@@ -89,7 +89,7 @@ class StreamCopier:
         self._target = target
         if target.format.name == "avi" and window.start is None:
             # It stores no times: a sound encoder's run-in before 0 would move all that comes after.
-            window = replace(window, start=Fraction(0))
+            window = replace(window, start=window.shift)
         self._window = window
         self._streams: dict[int, Any] = {}
         self._encoders: dict[int, SoundEncoder] = {}
@@ -448,6 +448,7 @@ def _chapters(source: av.container.InputContainer, window: Window) -> list[Any]:
         high = None if window.end is None else round(window.end / base)
         start = chapter["start"] if low is None else max(chapter["start"], low)
         end = chapter["end"] if high is None else min(chapter["end"], high)
+        shift = round(window.shift / base) if low is None else low
         if start < end:
-            kept.append({**chapter, "start": start - (low or 0), "end": end - (low or 0)})
+            kept.append({**chapter, "start": start - shift, "end": end - shift})
     return kept

@@ -39,14 +39,17 @@ def repeated(frames: Iterable[TimedFrame]) -> Iterator[TimedFrame]:
 def for_avi(frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[TimedFrame], VideoInfo]:
     """Frames for AVI, which stores an order and a rate, and no time stamps: each at the nearest tick.
 
-    Ticks may stay empty, so that a rate which varies is that of the fastest part.
+    The first is at 0, where the sound begins too. Ticks may stay empty, so that a rate which varies is that
+    of the fastest part.
     """
     rate = info.rate
     if info.base_rate and rate < info.base_rate <= _FASTEST_TICKS:
         rate = info.base_rate
 
+    first = info.start_pts * info.time_base
+
     def ticks(pts: int) -> Fraction:
-        return pts * info.time_base * rate
+        return (pts * info.time_base - first) * rate
 
     def nearest(pts: int) -> int:
         return math.floor(ticks(pts) + Fraction(1, 2))  # round() makes steps of 0 and 2 of halves
@@ -65,7 +68,9 @@ def for_avi(frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[Tim
                 float(rate), float(late / rate),
             )  # fmt: skip
 
-    return stamped(), replace(info, time_base=1 / rate, start_pts=nearest(info.start_pts), rate=rate)
+    shift = info.window.shift + first
+    window = replace(info.window, start=info.window.start or shift, shift=shift)
+    return stamped(), replace(info, time_base=1 / rate, start_pts=0, rate=rate, window=window)
 
 
 def at_rate(

@@ -199,9 +199,53 @@ def test_avi_has_repeated_frames_at_every_tick(start: int, caplog: pytest.LogCap
     frames = [TimedFrame(start + i * 40, np.zeros((16, 16, 3), np.uint8)) for i in range(6)]
     resampled, info = for_avi(*at_rate(frames, info_of(base, Fraction(25), start), Fraction(50)))
     stamps = [frame.pts for frame in repeated(resampled)]
-    assert stamps == list(range(info.start_pts, info.start_pts + 12))
-    assert abs(info.start_pts * info.time_base - start * base) <= Fraction(1, 100)
+    assert stamps == list(range(12))
+    assert info.start_pts == 0
+    assert info.window.shift == info.window.start
+    assert abs((info.window.start or 0) - start * base) <= Fraction(1, 100)
     assert not caplog.records
+
+
+def test_pictures_and_sound_that_begin_late_begin_together_in_avi(
+    invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    late = [50 + i for i in REGULAR]
+    source = clip_with_sound(tmp_path / "in.mkv", rate=Fraction(25), pts=late, sound_start=96_000)
+    result = stylize_file(source, tmp_path / "out.avi", invert).output
+    for stream in (0, 1):
+        with av.open(str(result)) as container:
+            packets = [p for p in container.demux(container.streams[stream]) if p.size and p.dts is not None]
+            times = [float(p.dts * p.time_base) for p in packets if p.dts is not None]
+        assert (times[0], times[-1]) == (0, pytest.approx(1, abs=0.05))
+    assert not caplog.records
+
+
+LATER, WRAPPING = 20_000, 95_443
+"""Seconds: MPEG's clock begins anew after 95,443.7, and FFmpeg gives what is before that negative times."""
+
+
+@pytest.mark.parametrize("clock", [LATER, WRAPPING])
+@pytest.mark.parametrize("target", [".mp4", ".mov", ".mkv", ".avi", ".ts"])
+def test_the_clock_of_a_broadcast(clock: int, target: str, invert: StyleSession, tmp_path: Path) -> None:
+    """Other files begin at 0, with the sound or the pictures, whichever is first."""
+    pts, sound_start = [25 * clock + 3 + i for i in REGULAR], SOUND_RATE * clock
+    source = clip_with_sound(tmp_path / "in.ts", rate=Fraction(25), pts=pts, sound_start=sound_start)
+    result = stylize_file(source, tmp_path / f"out{target}", invert).output
+    seen, heard = shown_at(source), heard_at(source)
+    assert (seen[0] < 0) == (clock == WRAPPING)
+    if target == ".avi":  # which begins with the pictures
+        assert probed(result) == pytest.approx([i / 25 for i in REGULAR])
+        return
+    start = 0 if (clock, target) == (LATER, ".ts") else min(seen[0], heard[0])
+    rounding = 1e-3 if target == ".mkv" else 2e-5
+    if (clock, target) == (WRAPPING, ".ts"):  # its first decoding time is at 0
+        start = seen[0] - shown_at(result)[0]
+    assert [float(t) for t in shown_at(result)] == pytest.approx(
+        [float(t - start) for t in seen], abs=rounding
+    )
+    assert [float(t) for t in heard_at(result)] == pytest.approx(
+        [float(t - start) for t in heard], abs=rounding
+    )
 
 
 def test_sound_that_avi_cannot_delay_is_told(
