@@ -20,7 +20,7 @@ from stylize_video.quiet import quiet_stderr
 from stylize_video.video.damage import Damage, frames_past_damage
 from stylize_video.video.filters import Filter, FilterChain, deinterlacing
 from stylize_video.video.joins import Joins
-from stylize_video.video.orientation import UPRIGHT, turned
+from stylize_video.video.orientation import UPRIGHT, is_turned, turned
 from stylize_video.video.probe import Probe, all_packets, orientation_of, video_stream
 
 _SAMPLED = 8
@@ -33,7 +33,12 @@ def _step(facts: Probe) -> int:
 
 
 class Reader(Protocol):
-    """Decodes one frame after the other."""
+    """Decodes one frame after the other.
+
+    ``is_turned`` is whether the file's rows are columns of the frames, once one was read.
+    """
+
+    is_turned: bool
 
     def read(self) -> TimedFrame | None:
         """The next frame, None at the end."""
@@ -70,6 +75,7 @@ class OpenCvReader:
         self.gave_up = False
         with quiet_stderr():  # a decoder that is missing complains there
             self._capture = cv2.VideoCapture(for_ffmpeg(name), cv2.CAP_FFMPEG)
+        self.is_turned = self._capture.get(cv2.CAP_PROP_ORIENTATION_META) in (90, 270)
 
     def read(self) -> TimedFrame | None:
         if self._second:
@@ -146,6 +152,7 @@ class PyAvReader:
         self._stream, self._filters = stream, tuple(filters)
         self._reformatter = VideoReformatter()  # kept, or every frame would start threads and fill tables
         self.damage = Damage()
+        self.is_turned = False
         self._pictures = self._decode()
 
     def read(self) -> TimedFrame | None:
@@ -180,6 +187,7 @@ class PyAvReader:
                     yield self._timed(ready, orientation)
                 chain = FilterChain((deinterlacing, *self._filters))
             orientation = orientation_of(frame)
+            self.is_turned = is_turned(orientation)
             for ready in chain.apply(frame) if chain else (frame,):
                 yield self._timed(ready, orientation)
         if chain:

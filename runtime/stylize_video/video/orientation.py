@@ -17,9 +17,14 @@ _ROWS_ARE_COLUMNS = range(5, 9)
 
 def turned(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     """``pixels`` ``[H, W, ...]`` upright."""
-    if orientation in _ROWS_ARE_COLUMNS:
+    if is_turned(orientation):
         pixels = pixels.swapaxes(0, 1)
     return np.flip(pixels, _FLIPS.get(orientation, ()))
+
+
+def is_turned(orientation: int) -> bool:
+    """Whether its rows are columns once it is upright."""
+    return orientation in _ROWS_ARE_COLUMNS
 
 
 def is_mirrored(orientation: int) -> bool:

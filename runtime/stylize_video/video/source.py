@@ -99,8 +99,7 @@ class VideoSource:
         else:
             window = edit.window(facts.start_pts * facts.time_base, facts.time_base)
         self._shift = round(window.shift / facts.time_base)
-        height, width = first.image.shape[:2]
-        self.info = _info(path, facts, width=width, height=height, window=window)
+        self.info = _info(path, facts, first.image, is_turned=self._reader.is_turned, window=window)
         self._begin_with(first)
         if window.start is not None and window.start > facts.start_pts * facts.time_base:
             if shared:
@@ -322,9 +321,9 @@ def filters_for(name: str, facts: Probe) -> list[Filter]:
     return []
 
 
-def _info(path: Path, facts: Probe, *, width: int, height: int, window: Window) -> VideoInfo:
-    """What of ``facts`` is true of the frames, which are upright and SDR, ``width`` by ``height``."""
-    turned = width != height and (width, height) == (facts.height, facts.width)
+def _info(path: Path, facts: Probe, image: Frame, *, is_turned: bool, window: Window) -> VideoInfo:
+    """What of ``facts`` is true of the frames, which are SDR and upright as ``image`` is."""
+    height, width = image.shape[:2]
     # RGB needs a matrix to become YUV, and a name for it, or else players guess one.
     standard = facts.colors.transfer in TRANSFERS or facts.rgb
     return VideoInfo(
@@ -337,7 +336,7 @@ def _info(path: Path, facts: Probe, *, width: int, height: int, window: Window) 
         base_rate=facts.base_rate,
         frame_count=_frames_in(facts, window),
         colors=BT709 if standard else facts.colors,
-        pixel_aspect=1 / facts.pixel_aspect if turned else facts.pixel_aspect,
+        pixel_aspect=1 / facts.pixel_aspect if is_turned else facts.pixel_aspect,
         window=window,
         ending=Ending(_end(facts, window)),
     )

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from live_support import MjpegServer, number_of, serving
-from media import HEVC10, Coding, colour_bars, write_video
+from media import DISPLAY_MATRICES, HEVC10, Coding, colour_bars, write_video
 from stylize_video.bounds import MAX_SIDE
 from stylize_video.errors import SourceError
 from stylize_video.live.readers import FileReader, StreamReader, reader_opener
@@ -206,21 +206,26 @@ def test_a_turned_video_by_url_is_upright(clip: Path, tmp_path: Path) -> None:
     reader.close()
 
 
-def test_pictures_have_square_pixels(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("width", "orientation", "size"), [(96, 1, (128, 64)), (64, 6, (48, 64))])
+def test_pictures_have_square_pixels(
+    width: int, orientation: int, size: tuple[int, int], tmp_path: Path
+) -> None:
     path = tmp_path / "wide.mp4"
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=30)
-        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        video.width, video.height, video.pix_fmt = width, 64, "yuv420p"
         video.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        a, b, c, d = DISPLAY_MATRICES[orientation]
+        video.set_display_matrix([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
         for index in range(3):
-            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 90, np.uint8), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(np.full((64, width, 3), 90, np.uint8), format="rgb24")
             frame.pts = index
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
     for reader in (FileReader(path), StreamReader(f"file://{path}")):
         item = reader.read()
         assert item is not None
-        assert item.image.shape == (64, 128, 3)
+        assert item.image.shape[1::-1] == size
         reader.close()
 
 

@@ -231,19 +231,28 @@ def test_pixel_aspect(tmp_path: Path) -> None:
         assert source.info.pixel_aspect == Fraction(16, 11)
 
 
-def test_pixel_aspect_of_a_video_that_is_turned(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reader", [OpenCvReader, PyAvReader])
+@pytest.mark.parametrize("width", [64, 48])
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_pixel_aspect_of_a_video_that_is_turned(
+    orientation: int, width: int, reader: type[OpenCvReader | PyAvReader], tmp_path: Path
+) -> None:
+    """Whatever its sides: as many pixels may be in a row as in a column."""
+    pixels = "yuv420p" if reader is OpenCvReader else "yuv420p10le"
     with av.open(str(tmp_path / "in.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=25)
         assert isinstance(stream, av.VideoStream)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, 48, pixels
         stream.codec_context.sample_aspect_ratio = Fraction(16, 11)
-        a, b, c, d = DISPLAY_MATRICES[6]
+        a, b, c, d = DISPLAY_MATRICES[orientation]
         stream.set_display_matrix([a << 16, b << 16, 0, c << 16, d << 16, 0, 0, 0, 1 << 30])
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8))))
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, width, 3), np.uint8))))
         container.mux(stream.encode(None))
+    is_turned = orientation > 4
     with VideoSource(tmp_path / "in.mp4") as source:
-        assert (source.info.width, source.info.height) == (48, 64)
-        assert source.info.pixel_aspect == Fraction(11, 16)
+        assert isinstance(source._reader, reader)
+        assert (source.info.width, source.info.height) == ((48, width) if is_turned else (width, 48))
+        assert source.info.pixel_aspect == Fraction(16, 11) ** (-1 if is_turned else 1)
 
 
 def test_frames_of_one_time_stamp_are_all_there(tmp_path: Path) -> None:
