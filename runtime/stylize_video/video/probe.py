@@ -18,6 +18,7 @@ from stylize_video.errors import SourceError, reason
 from stylize_video.files import for_ffmpeg
 from stylize_video.video.colors import ColorTags
 from stylize_video.video.orientation import UPRIGHT, is_mirrored, of_display_matrix
+from stylize_video.video.side_data import carried_by
 
 _DOLBY_VISION_ONLY = ("dvh1", "dvhe", "dvav", "dva1", "dav1")
 """Tags of Dolby Vision without a base that other decoders show rightly."""
@@ -199,8 +200,7 @@ def _first_frame(container: av.container.InputContainer, stream: av.VideoStream)
 
 def orientation_of(frame: av.VideoFrame) -> int:
     """How a decoded frame has to be turned and mirrored, in EXIF's numbers."""
-    side_data: Any = frame.side_data  # typed as if its keys were words
-    matrix = side_data.get(Type.DISPLAYMATRIX)
+    matrix = carried_by(frame).get(Type.DISPLAYMATRIX)
     return UPRIGHT if matrix is None else of_display_matrix(bytes(matrix))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 import av.error
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 
 from stylize_video.files import for_ffmpeg
 
@@ -29,9 +29,19 @@ def side_data_of(name: Path | str, index: int) -> dict[Type, bytes]:
     try:
         with av.open(for_ffmpeg(name)) as container:
             frame: Any = next(container.decode(container.streams[index]), None)
-            return {data.type: bytes(data) for data in frame.side_data} if frame else {}
+            return {data.type: bytes(data) for data in carried_by(frame)} if frame else {}
     except (av.error.FFmpegError, ValueError, IndexError):  # the last is PyAV's, of streams that begin late
         return {}
+
+
+def carried_by(frame: av.VideoFrame) -> Any:
+    """What a decoded frame carries, as PyAV's mapping by :class:`Type`.
+
+    ``frame.side_data`` would be the same, and each would keep the other in memory, with all its pixels,
+    until Python happens to look for cycles.
+    """
+    container: Any = SideDataContainer  # typed as if it could not be made
+    return container(frame)
 
 
 def stereo_mode(content: bytes) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from av.sidedata.sidedata import Type
 from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
+from stylize_video.video.decoding import PyAvReader
+from stylize_video.video.probe import probe
 from stylize_video.video.side_data import side_data_of, stereo_mode
 
 
@@ -101,3 +105,36 @@ def test_closed_captions_get_a_warning(
 def test_what_cannot_be_decoded_carries_nothing(tmp_path: Path) -> None:
     (tmp_path / "in.mp4").write_bytes(b"no video")
     assert side_data_of(tmp_path / "in.mp4", 0) == {}
+
+
+def read_by_pyav(path: Path) -> None:
+    reader = PyAvReader(str(path), probe(str(path)))
+    while reader.read():
+        pass
+    reader.close()
+
+
+def frames_in_memory() -> int:
+    return sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """No look for cycles: what nobody holds any more goes at once, or stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_collection")
+@pytest.mark.parametrize(
+    "look",
+    [lambda path: probe(str(path)), read_by_pyav, lambda path: side_data_of(path, 0)],
+    ids=["probed", "read", "looked at"],
+)
+def test_frames_do_not_stay_in_memory(look: Callable[[Path], object], clip: Path) -> None:
+    """A looped video is opened over and over, and a frame of 4K takes 12 MB."""
+    before = frames_in_memory()
+    look(clip)
+    assert frames_in_memory() == before
