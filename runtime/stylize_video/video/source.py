@@ -98,6 +98,8 @@ class VideoSource:
             window = edit.window(first.pts * facts.time_base, facts.time_base)
         else:
             window = edit.window(facts.start_pts * facts.time_base, facts.time_base)
+        if window.start is None:
+            window = replace(window, shift=facts.clock)
         self._shift = round(window.shift / facts.time_base)
         self.info = _info(path, facts, first.image, is_turned=self._reader.is_turned, window=window)
         self._begin_with(first)
@@ -122,7 +124,7 @@ class VideoSource:
         time_base, end = self.info.time_base, self.info.window.end
         while (frame := self._next()) is not None:
             if end is not None and frame.pts * time_base >= end:
-                self.info.ending.seconds = end - self.info.window.shift
+                self.info.ending.seconds = end
                 return
             yield replace(frame, pts=frame.pts - self._shift)
 
@@ -331,7 +333,7 @@ def _info(path: Path, facts: Probe, image: Frame, *, is_turned: bool, window: Wi
         width=width,
         height=height,
         time_base=facts.time_base,
-        start_pts=0 if window.start is not None else facts.start_pts,
+        start_pts=0 if window.start is not None else facts.start_pts - round(window.shift / facts.time_base),
         rate=facts.rate,
         base_rate=facts.base_rate,
         frame_count=_frames_in(facts, window),
@@ -346,7 +348,7 @@ def _end(facts: Probe, window: Window) -> Fraction | None:
     if facts.end_pts is None:
         return None
     end = facts.end_pts * facts.time_base
-    return (end if window.end is None else min(end, window.end)) - window.shift
+    return end if window.end is None else min(end, window.end)
 
 
 def _frames_in(facts: Probe, window: Window) -> int | None:
