@@ -600,6 +600,22 @@ def test_a_result_is_that_of_its_start(pictures: Path, tmp_path: Path) -> None:
     assert not is_result_of(checkpoint, recipe, pictures / "style.png")
 
 
+def test_a_start_may_be_named_in_another_way(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(pictures, tmp_path / "start.pth", steps=1)
+    run(pictures, tmp_path / "other.pth", steps=2)
+    monkeypatch.chdir(tmp_path)
+    interrupted_run(pictures, tmp_path / "a.pth", 2, steps=3, start="start.pth")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(TrainingError, match=r"begun with start start\.pth, not \.\./other\.pth"):
+        run(pictures, tmp_path / "a.pth", steps=3, start="../other.pth", resume=True)
+    start = str(tmp_path / "start.pth")
+    finished, _ = run(pictures, tmp_path / "a.pth", steps=3, start=start, resume=True)
+    assert is_result_of(finished, Recipe(**{**TOY, "steps": 3, "start": start}), pictures / "style.png")
+
+
 def test_a_photo_that_vanishes_is_one_sentence_and_the_steps_before_are_kept(
     pictures: Path, tmp_path: Path
 ) -> None:

@@ -198,12 +198,11 @@ def pick_device(name: str) -> str:
 def is_result_of(checkpoint: Checkpoint, recipe: Recipe, style_picture: Path) -> bool:
     """Whether a finished ``checkpoint`` is what ``recipe`` makes of ``style_picture``, on whatever photos."""
     begun = Recipe.from_dict(checkpoint.recipe)
-    start = None if begun.start == NO_START else read_start(begun).weights_sha256()
     return (
         checkpoint.step >= begun.steps
-        and checkpoint.style.get("start_sha256") == start
         and checkpoint.style.get("sha256") == _describe(style_picture)["sha256"]
-        and not _other_values(recipe, begun)
+        and all(name == "start" for name, _ in _other_values(recipe, begun))
+        and checkpoint.style.get("start_sha256") == _start_sha256(recipe.resolved())
     )
 
 
@@ -211,11 +210,23 @@ def _resumed_recipe(recipe: Recipe, checkpoint: Checkpoint, path: Path) -> Recip
     """The checkpoint's own recipe, if ``recipe`` says nothing else."""
     begun = Recipe.from_dict(checkpoint.recipe, source=str(path))
     for name, value in _other_values(recipe, begun):
+        # The file it started from may be named from another folder.
+        if name == "start" and checkpoint.style.get("start_sha256") == _start_sha256(recipe.resolved()):
+            continue
         raise TrainingError(
             f"{path} was begun with {name} {getattr(begun, name)}, not {value};"
             " a resumed training keeps its recipe"
         )
     return begun
+
+
+def _start_sha256(recipe: Recipe) -> str | None:
+    """The hash of the weights that a resolved ``recipe`` starts from; None for fresh ones.
+
+    Raises:
+        StylizeError: as :func:`stylize_video_train.state.read_start`.
+    """
+    return None if recipe.start == NO_START else read_start(recipe).weights_sha256()
 
 
 def _other_values(recipe: Recipe, begun: Recipe) -> list[tuple[str, Any]]:
