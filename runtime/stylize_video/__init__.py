@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from stylize_video.errors import (
         DeviceError,
         JobInterrupted,
+        JobStopped,
         SinkError,
         SourceError,
         StyleError,
@@ -71,6 +72,7 @@ __all__ = [
     "Frame",
     "Hooks",
     "JobInterrupted",
+    "JobStopped",
     "Look",
     "Network",
     "OutOfMemoryError",
@@ -101,7 +103,15 @@ __all__ = [
 
 _HOMES = {
     "effects.look": ("Look",),
-    "errors": ("DeviceError", "JobInterrupted", "SinkError", "SourceError", "StyleError", "StylizeError"),
+    "errors": (
+        "DeviceError",
+        "JobInterrupted",
+        "JobStopped",
+        "SinkError",
+        "SourceError",
+        "StyleError",
+        "StylizeError",
+    ),
     "frame": ("Frame", "TimedFrame"),
     "jobs.cluster": ("ClusterError",),
     "jobs.picture": ("stylize_picture",),

@@ -6,13 +6,14 @@
     ├── ClusterError              a cluster cannot be reached, or lost a part for good
     ├── ControlError              the live window's controls cannot take a value
     ├── DeviceError               the device asked for cannot run the style
+    ├── JobStopped                the program stopped a job of its own
     ├── SinkError                 a result cannot be written
     │   └── StaleJournalError     an interrupted run is there, of another job or not asked for
     ├── SourceError               a video or picture cannot be read
     └── StyleError                a style is missing, broken, or no style
         └── OutOfMemoryError      there is no memory to run it
 
-Training and exporting derive errors of their own. What stops a job is none: a KeyboardInterrupt.
+Training and exporting derive errors of their own. Ctrl-C is none: it stops a job as a KeyboardInterrupt.
 """
 
 from __future__ import annotations
@@ -39,6 +40,17 @@ class StyleError(StylizeError):
 
 class DeviceError(StylizeError):
     """The device asked for cannot run the style."""
+
+
+class JobStopped(StylizeError):  # noqa: N818  # as asked for, as JobInterrupted
+    """A program stopped a job by its ``stop``.
+
+    ``part`` is the playable file with what was done, None where that was nothing.
+    """
+
+    def __init__(self, sentence: str = "stopped", *, part: Path | None = None) -> None:
+        super().__init__(sentence)
+        self.part = part
 
 
 class JobInterrupted(KeyboardInterrupt):

@@ -14,7 +14,7 @@ from numbers import Integral
 from pathlib import Path
 
 from stylize_video.effects.look import Look
-from stylize_video.errors import JobInterrupted, SinkError, SourceError, StylizeError
+from stylize_video.errors import JobInterrupted, JobStopped, SinkError, SourceError, StylizeError
 from stylize_video.files import behind_links
 from stylize_video.frame import Frame, TimedFrame, as_frame, as_timed_frame
 from stylize_video.interrupts import Terminated, interruptible, uninterrupted
@@ -67,12 +67,14 @@ class Hooks:
         for _ in range(count):
             self.on_frame()
 
-    def stopped_by(self, stop: threading.Event) -> Hooks:
-        """These hooks, which end their job as Ctrl-C does once ``stop`` is set."""
+    def stopped_by(
+        self, stop: threading.Event, by: type[KeyboardInterrupt | JobStopped] = KeyboardInterrupt
+    ) -> Hooks:
+        """These hooks, which end their job once ``stop`` is set, as Ctrl-C does or by :class:`JobStopped`."""
 
         def check() -> None:
             if stop.is_set():
-                raise KeyboardInterrupt
+                raise by
 
         def on_start(info: VideoInfo) -> None:
             check()
@@ -176,12 +178,13 @@ def stylize_file(
         max_frames: stop after so many.
         raw: what standard input holds, where it has no header.
         hooks: called as the job goes on, in the caller's thread.
-        stop: once another thread has set it the job ends after the next frame, as by Ctrl-C.
+        stop: once another thread has set it the job ends after the next frame.
 
     Raises:
         StylizeError: the source, the style or the output fails. If frames were written,
             they are kept for ``resume``, and the sentence says so.
-        JobInterrupted: Ctrl-C or ``stop``; likewise, and a playable part file is left.
+        JobStopped: ``stop``; likewise, and a playable part file is left.
+        JobInterrupted: Ctrl-C, SIGTERM or SIGHUP; likewise. It is a KeyboardInterrupt.
     """
     check_network(session)
     options = Options(
@@ -196,7 +199,7 @@ def stylize_file(
         raw=raw,
     )
     parsed = parse_source(source) if isinstance(source, str) else source
-    hooks = hooks.stopped_by(stop) if stop else hooks
+    hooks = hooks.stopped_by(stop, JobStopped) if stop else hooks
     return stylize_source(parsed, Path(output), session, options, hooks=hooks)
 
 
@@ -293,16 +296,16 @@ def run_job(
                 if not sink.frames:
                     raise SourceError(f"{video.info.path} has no frame in the part asked for")
                 path = sink.finish(whole=max_frames is None or job.frames_read < max_frames)
-            except KeyboardInterrupt as interruption:
-                raise _part_kept(interruption, sink) from interruption
+            except (KeyboardInterrupt, JobStopped) as ending:
+                raise _part_kept(ending, sink) from ending
             except BaseException:
                 sink.discard()
                 raise
     return Result(path, sink.frames)
 
 
-def _part_kept(interruption: KeyboardInterrupt, sink: FrameSink) -> JobInterrupted:
-    """Complete what there is; whatever comes of that, the job was interrupted."""
+def _part_kept(ending: KeyboardInterrupt | JobStopped, sink: FrameSink) -> JobInterrupted | JobStopped:
+    """Complete what there is; whatever comes of that, the job was interrupted, or stopped."""
     part, kept = None, "nothing was written"
     try:
         part = sink.keep_part()
@@ -314,7 +317,9 @@ def _part_kept(interruption: KeyboardInterrupt, sink: FrameSink) -> JobInterrupt
             kept = f"what was done {where}"
         elif sink.frames:  # Ctrl-C once more, of somebody who did not want to wait for it
             kept = "what was done was not completed"
-    number = interruption.signal_number if isinstance(interruption, Terminated) else signal.SIGINT
+    if isinstance(ending, JobStopped):
+        return JobStopped(f"stopped: {kept}", part=part)
+    number = ending.signal_number if isinstance(ending, Terminated) else signal.SIGINT
     return JobInterrupted(f"interrupted: {kept}", part=part, signal_number=number)
 
 

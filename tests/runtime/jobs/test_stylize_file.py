@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import pickle
 import shutil
@@ -23,7 +24,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stylize_video.effects.look import Look
-from stylize_video.errors import JobInterrupted, SinkError, SourceError, StyleError, StylizeError
+from stylize_video.errors import JobInterrupted, JobStopped, SinkError, SourceError, StyleError, StylizeError
 from stylize_video.frame import TimedFrame
 from stylize_video.interrupts import Terminated
 from stylize_video.jobs.pipeline import Hooks, stylize_file, stylize_frames
@@ -206,14 +207,30 @@ def test_another_thread_stops_a_job(clip: Path, invert: StyleSession, tmp_path: 
         stopper.start()
         stopper.join()
 
-    with pytest.raises(JobInterrupted, match=r"^interrupted: what was done is in ") as interrupted:
+    with pytest.raises(JobStopped, match=r"^stopped: what was done is in .* are kept in ") as stopped:
         stylize_file(clip, tmp_path / "o.mkv", invert, hooks=Hooks(on_start), stop=stop)
-    assert interrupted.value.part == tmp_path / "o.part.mkv"
+    assert stopped.value.part == tmp_path / "o.part.mkv"
     assert 1 <= len(times(tmp_path / "o.part.mkv")) < 12
-    with pytest.raises(JobInterrupted, match=r"^interrupted: nothing was written$"):
+    with pytest.raises(JobStopped, match=r"^stopped: nothing was written$"):
         stylize_file(clip, tmp_path / "p.mkv", invert, stop=stop)
     assert not list(tmp_path.glob("*p.mkv*"))
     assert stylize_file(clip, tmp_path / "o.mkv", invert, resume=True).frames == 12
+
+
+def test_a_job_that_is_stopped_leaves_the_loop_it_is_awaited_in(
+    clip: Path, invert: StyleSession, tmp_path: Path
+) -> None:
+    stop = threading.Event()
+    stop.set()
+
+    async def awaited() -> str:
+        try:
+            await asyncio.to_thread(stylize_file, clip, tmp_path / "o.mkv", invert, stop=stop)
+        except StylizeError as error:
+            return str(error)
+        return ""
+
+    assert asyncio.run(awaited()) == "stopped: nothing was written"
 
 
 def test_what_is_no_session_or_number_is_told(clip: Path, invert: StyleSession, tmp_path: Path) -> None:
