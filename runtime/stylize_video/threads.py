@@ -46,9 +46,13 @@ _jobs: dict[object, threading.Thread] = {}
 """The threads of the jobs that are running."""
 
 
+class ProgramEnds(KeyboardInterrupt):
+    """Stops the job of a daemon thread where the program ends."""
+
+
 @contextmanager
 def awaited_at_exit() -> Iterator[None]:
-    """A job that is stopped as by Ctrl-C, and completed, where the program ends before."""
+    """A job that is stopped by :class:`ProgramEnds`, and completed, where the program ends before."""
     job = object()
     _jobs[job] = threading.current_thread()
     try:
@@ -65,7 +69,7 @@ def _end_all() -> None:
     while _jobs and time.monotonic() < patience:
         time.sleep(_POLL_SECONDS / 10)
     for thread in stopped:
-        thread.join(1)  # it may report the interruption, which the end must not cut off either
+        thread.join(1)  # it may tell of its end, which that of the program must not cut off either
     for end in list(_ends.values()):
         end()
 
@@ -92,7 +96,7 @@ class ReadAhead(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         while (item := self._queue.get()) is not _END:
             if _is_ending.is_set() and threading.current_thread() is not threading.main_thread():
-                raise KeyboardInterrupt
+                raise ProgramEnds
             yield item  # type: ignore[misc]  # the queue holds nothing but items and the end
         if self._error:
             raise self._error

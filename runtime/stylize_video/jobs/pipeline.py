@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import signal
 import threading
@@ -26,7 +27,14 @@ from stylize_video.styles.network import Network, check_network
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.working_size import WorkingSize
 from stylize_video.stylizer import Stylizer
-from stylize_video.threads import ReadAhead, WriteBehind, awaited_at_exit, in_order, opencv_threads_for
+from stylize_video.threads import (
+    ProgramEnds,
+    ReadAhead,
+    WriteBehind,
+    awaited_at_exit,
+    in_order,
+    opencv_threads_for,
+)
 from stylize_video.video.edit import Edit
 from stylize_video.video.encoding import Encoding
 from stylize_video.video.info import VideoInfo
@@ -34,6 +42,8 @@ from stylize_video.video.inputs import FrameSource, Source, open_source, parse_s
 from stylize_video.video.pipes import STANDARD, PipeSink, RawFormat, StreamSource
 from stylize_video.video.source import VideoSource
 from stylize_video.video.timing import repeated
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -304,7 +314,9 @@ def run_job(
     return Result(path, sink.frames)
 
 
-def _part_kept(ending: KeyboardInterrupt | JobStopped, sink: FrameSink) -> JobInterrupted | JobStopped:
+def _part_kept(
+    ending: KeyboardInterrupt | JobStopped, sink: FrameSink
+) -> JobInterrupted | JobStopped | SystemExit:
     """Complete what there is; whatever comes of that, the job was interrupted, or stopped."""
     part, kept = None, "nothing was written"
     try:
@@ -319,6 +331,9 @@ def _part_kept(ending: KeyboardInterrupt | JobStopped, sink: FrameSink) -> JobIn
             kept = "what was done was not completed"
     if isinstance(ending, JobStopped):
         return JobStopped(f"stopped: {kept}", part=part)
+    if isinstance(ending, ProgramEnds):
+        _log.warning("the program ends: %s", kept)
+        return SystemExit()  # which ends a thread without a traceback
     number = ending.signal_number if isinstance(ending, Terminated) else signal.SIGINT
     return JobInterrupted(f"interrupted: {kept}", part=part, signal_number=number)
 
