@@ -29,7 +29,7 @@ _CONTAINER_LIMITS = (
 
 
 def limit_libraries() -> None:
-    """Tell libraries, before they are imported, how large a picture may be, not to talk, and not to spin.
+    """Tell libraries, before they are imported, how large a picture may be, and not to talk.
 
     For commands; a library leaves such choices to its process.
     """
@@ -37,8 +37,13 @@ def limit_libraries() -> None:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder introduces itself in twenty lines
-    # NumPy multiplies no large matrices here, but its threads wait for some by spinning: a third of the
-    # processor time that the first frame takes.
+
+
+def keep_numpy_from_spinning() -> None:
+    """Give NumPy one thread, before it is imported, where it multiplies no large matrices.
+
+    Its threads would wait for some by spinning: a third of the processor time that the first frame takes.
+    """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.bounds import limit_libraries, limit_memory
+from stylize_video.bounds import keep_numpy_from_spinning, limit_memory
 from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_command, say
 from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.interrupts import interrupt_on_termination
@@ -236,7 +236,7 @@ def stylize_video(
     In a terminal space pauses and goes on; Ctrl-C stops, and --resume goes on later.
     """
     with errors_as_sentences(debug=debug):
-        limit_libraries()
+        keep_numpy_from_spinning()
         from stylize_video.effects.look import Look
         from stylize_video.effects.smoothing import check_smooth
         from stylize_video.jobs.batch import check_for_picture, plan_batch

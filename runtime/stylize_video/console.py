@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NoReturn, TextIO
 
+from stylize_video.bounds import limit_libraries
 from stylize_video.errors import JobInterrupted, StylizeError, first_line
 from stylize_video.interrupts import Terminated, at_sudden_end, noted_interrupts, stop_at_once
 from stylize_video.quiet import silence_libraries
@@ -57,6 +58,7 @@ def run_command(command: Callable[..., None]) -> None:
     from stylize_video.usage import run
 
     silence_libraries()
+    limit_libraries()
     _write_out_what_an_encoding_lacks(sys.stdout)
     try:
         try:

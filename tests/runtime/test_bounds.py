@@ -204,21 +204,24 @@ def test_a_video_of_absurd_size(tmp_path: Path) -> None:
         VideoSource(path)
 
 
-def test_a_picture_that_is_a_bomb(command: Command, invert_style: Path, tmp_path: Path) -> None:
-    """65,000 x 65,000 pixels in some hundred kilobytes."""
-    width = height = 65_000
-    assert width * height > MAX_PICTURE_PIXELS
+@pytest.mark.parametrize("name", ["stylize-video", "stylize-eval"])
+@pytest.mark.parametrize(("side", "depth"), [(65_000, 8), (17_000, 1)])
+def test_a_picture_that_is_a_bomb(
+    name: str, side: int, depth: int, command: Command, invert_style: Path, tmp_path: Path
+) -> None:
+    """Billions of pixels in some hundred kilobytes; and so few that OpenCV by itself would take them."""
+    assert side**2 > MAX_PICTURE_PIXELS
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return (
             struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
         )
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    content = zlib.compress(bytes(10**8), 9)
+    header = struct.pack(">IIBBBBB", side, side, depth, 2 if depth == 8 else 0, 0, 0, 0)
+    content = zlib.compress(bytes(side * (1 + -(-side * depth // 8)) if depth == 1 else 10**8), 9)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
     (tmp_path / "bomb.png").write_bytes(bomb)
-    done = command("stylize-video", tmp_path / "bomb.png", "-s", invert_style)
+    done = command(name, tmp_path / "bomb.png", "-s", invert_style)
     assert done.returncode == 2
     assert done.stderr.strip().endswith("has more than 268 million pixels")
     assert len(done.stderr.strip().splitlines()) == 1

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from stylize_video.bounds import limit_libraries
 from stylize_video.console import errors_as_sentences, interruption_code, run_command, say
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_termination
@@ -134,7 +133,6 @@ def stylize_camera(
 ) -> None:
     """A camera, a stream or a video, live in the style you choose."""
     with errors_as_sentences(debug=debug):
-        limit_libraries()
         import cv2  # noqa: F401  # before PyAV: Qt's windows wait for ever on the libxcb that PyAV brings
 
         for handler in logging.getLogger().handlers:
