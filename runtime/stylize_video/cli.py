@@ -165,7 +165,10 @@ def stylize_video(
         ),
     ] = None,
     bitrate: Annotated[
-        int | None, typer.Option(help="Bits a second, instead of a quality.", rich_help_panel=_ENCODING)
+        str | None,
+        typer.Option(
+            metavar="RATE", help="5M or 800k bits a second, instead of a quality.", rich_help_panel=_ENCODING
+        ),
     ] = None,
     encoder: Annotated[
         str,
@@ -248,7 +251,7 @@ def stylize_video(
         from stylize_video.styles.style import find_style, style_name
         from stylize_video.styles.variants import open_session, parse_precision
         from stylize_video.styles.working_size import WorkingSize
-        from stylize_video.values import parse_rate, parse_scale, parse_time
+        from stylize_video.values import parse_bitrate, parse_rate, parse_scale, parse_time
         from stylize_video.video.edit import Edit
         from stylize_video.video.encoding import Encoding
         from stylize_video.video.inputs import is_picture, label_of
@@ -265,7 +268,13 @@ def stylize_video(
         if not raw_size and (raw_fps or raw_format):
             raise SourceError("--raw-fps and --raw-format are of raw frames, which need --raw-size too")
         encoding = Encoding(
-            codec, crf, preset, bitrate, alpha=alpha, encoder=encoder, pipe=pipe_format or Encoding.pipe
+            codec,
+            crf,
+            preset,
+            parse_bitrate(bitrate) if bitrate else None,
+            alpha=alpha,
+            encoder=encoder,
+            pipe=pipe_format or Encoding.pipe,
         )
         if not batch.many and not is_picture(source):
             may_be_there = overwrite or resume  # then it is what an interrupted run finished

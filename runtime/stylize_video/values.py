@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
-from numbers import Real
+from numbers import Integral, Real
 
 from stylize_video.bounds import MAX_SIDE, MAX_VIDEO_PIXELS
 from stylize_video.errors import StylizeError
@@ -19,11 +19,25 @@ from stylize_video.styles.contract import MIN_SIDE
 
 @dataclass(frozen=True)
 class Scale:
-    """A size in pixels, with one side None to keep the aspect; or a factor."""
+    """A size in pixels, with one side None to keep the aspect; or a factor.
+
+    Raises:
+        StylizeError: it is both or neither, or has a number that makes no sense.
+    """
 
     width: int | None = None
     height: int | None = None
     factor: float | Fraction | None = None
+
+    def __post_init__(self) -> None:
+        sides = [side for side in (self.width, self.height) if side is not None]
+        if bool(sides) == (self.factor is not None):
+            raise StylizeError("a size is a width, a height or both, or else a factor")
+        for side in sides:
+            if not isinstance(side, Integral) or side < 1:
+                raise StylizeError(f"a width or a height is a whole number of pixels, got {side!r}")
+        if self.factor is not None and fraction_of("the factor of a size", self.factor) <= 0:
+            raise StylizeError(f"the factor of a size must be above 0, got {self.factor}")
 
     def size_of(self, width: int, height: int) -> tuple[int, int]:
         """Width and height of a frame of this size afterwards.
@@ -39,9 +53,11 @@ class Scale:
                 self.height or round(Fraction(height * (self.width or 0), width)),
             )
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+            is_side = self.factor is not None and self.factor >= MIN_SIDE
+            hint = f"; {self.factor} is a factor, {self.factor}x would be a width" if is_side else ""
             raise StylizeError(
                 f"the size must be from {MIN_SIDE}x{MIN_SIDE} to {MAX_SIDE}x{MAX_SIDE},"
-                f" got {size[0]}x{size[1]}"
+                f" got {size[0]}x{size[1]}{hint}"
             )
         return size
 
@@ -79,6 +95,17 @@ def parse_scale(text: str) -> Scale:
         if factor:
             return Scale(factor=factor)
     raise StylizeError(f"a size is written as 1280x720, 1280x, x720, 0.5 or 50%, not {text!r}")
+
+
+def parse_bitrate(text: str) -> int:
+    """Bits a second of ``5M``, ``800k`` or ``5000000``.
+
+    Raises:
+        StylizeError: it is none of these.
+    """
+    if not (number := re.fullmatch(r"(\d{1,12}(?:\.\d{1,9})?)([kKM]?)", text)):
+        raise StylizeError(f"a bit rate is written as 5M, 800k or 5000000 bits a second, not {text!r}")
+    return round(Fraction(number[1]) * {"": 1, "M": 10**6}.get(number[2], 1000))
 
 
 def parse_time(text: str) -> Fraction:

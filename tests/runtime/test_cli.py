@@ -112,6 +112,8 @@ def test_listing_styles_and_the_version(command_here: Command) -> None:
         (["IN", "--scale", "2x2"], "from 16x16"),
         (["IN", "--alpha"], "holds no transparency"),
         (["IN", "--encoder", "abacus"], "unknown encoder 'abacus'"),
+        (["IN", "--bitrate", "much"], "a bit rate is written as 5M, 800k or"),
+        (["IN", "-o", "-", "--pipe-format", "mp4", "-s", "text.mp4"], "unknown format 'mp4' for a pipe"),
         (["frames/%05d.png"], "there are no pictures frames/%05d.png; the first would be"),
         (["IN", "-o", "text.mp4/%05d.png"], "cannot write text.mp4/%05d.png"),
         (["http://127.0.0.1:9/a.mp4"], "Connection refused"),

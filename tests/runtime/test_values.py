@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import pytest
 
 from stylize_video.errors import StylizeError
-from stylize_video.values import Scale, parse_rate, parse_scale, parse_size, parse_time, rate_of
+from stylize_video.values import (
+    Scale,
+    parse_bitrate,
+    parse_rate,
+    parse_scale,
+    parse_size,
+    parse_time,
+    rate_of,
+)
 
 MANY = "9" * 5000
 """More digits than Python makes a number of."""
@@ -85,6 +94,41 @@ def test_rates_that_are_none(text: str) -> None:
 def test_sizes_that_no_frame_may_have(scale: Scale) -> None:
     with pytest.raises(StylizeError, match="from 16x16 to 16384x16384"):
         scale.size_of(640, 360)
+
+
+def test_a_width_alone_is_no_factor() -> None:
+    with pytest.raises(StylizeError, match="got 819200x460800; 1280 is a factor, 1280x would be a width"):
+        parse_scale("1280").size_of(640, 360)
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda: Scale(), "a width, a height or both, or else a factor"),
+        (lambda: Scale(64, factor=2), "a width, a height or both, or else a factor"),
+        (lambda: Scale(0), "a whole number of pixels, got 0"),
+        (lambda: Scale(64.5), r"a whole number of pixels, got 64\.5"),  # type: ignore[arg-type]
+        (lambda: Scale(height="x"), "a whole number of pixels, got 'x'"),  # type: ignore[arg-type]
+        (lambda: Scale(factor=float("nan")), "the factor of a size must be a number, got nan"),
+        (lambda: Scale(factor=-0.5), r"the factor of a size must be above 0, got -0\.5"),
+    ],
+)
+def test_sizes_that_make_no_sense(make: Callable[[], Scale], sentence: str) -> None:
+    with pytest.raises(StylizeError, match=sentence):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("text", "bits"), [("5M", 5_000_000), ("2.5M", 2_500_000), ("800k", 800_000), ("64K", 64_000), ("9", 9)]
+)
+def test_bit_rates(text: str, bits: int) -> None:
+    assert parse_bitrate(text) == bits
+
+
+@pytest.mark.parametrize("text", ["", "fast", "5 M", "5m", "-1", "1e6", "5Mbit", f"1.{MANY}", MANY])
+def test_bit_rates_that_are_none(text: str) -> None:
+    with pytest.raises(StylizeError, match="a bit rate is written as 5M, 800k or 5000000 bits a second"):
+        parse_bitrate(text)
 
 
 def test_sizes_of_frames() -> None:

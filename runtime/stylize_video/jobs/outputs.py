@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +19,11 @@ from stylize_video.video.sequences import SequenceSink, SequenceSource, is_patte
 from stylize_video.video.sink import VideoSink, check_output
 from stylize_video.video.source import VideoSource
 from stylize_video.video.timing import at_average_rate, for_avi, for_gif
+
+_log = logging.getLogger(__name__)
+
+_FEW_BITS = 0.01
+"""A pixel, of a bit rate below which nothing is left of a picture but its colours."""
 
 UNTIMED = (".avi",)
 """Endings of files that store an order and a rate, and no time stamps."""
@@ -105,8 +111,18 @@ def open_sink(
         return PipeSink(encoding.pipe, info, others=others if has_others else None)
     for path in sources:
         check_output(output, path, overwrite=overwrite)
+    _warn_of_few_bits(encoding.bitrate, info)
     if journal:
         return ResumableSink(output, info, journal, overwrite=overwrite, encoding=encoding)
     return VideoSink(
         output, info, overwrite=overwrite, encoding=encoding, copy_streams=has_others, others=others
     )
+
+
+def _warn_of_few_bits(bitrate: int | None, info: VideoInfo) -> None:
+    if bitrate and (each := float(bitrate / (info.width * info.height * info.rate))) < _FEW_BITS:
+        _log.warning(
+            "%d bits a second are %.4f a pixel, too few to see anything (--bitrate takes 800k and 5M too)",
+            bitrate,
+            each,
+        )

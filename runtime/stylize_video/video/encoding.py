@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 
 from stylize_video.errors import SinkError
@@ -102,6 +103,13 @@ CODECS: Mapping[str, Codec] = {
 }
 """By the names that users type."""
 
+PIPE_FORMATS: Mapping[str, tuple[str, Codec]] = {
+    "nut": ("nut", Codec("rawvideo", "yuv420p", ())),
+    "y4m": ("yuv4mpegpipe", Codec("wrapped_avframe", "yuv420p", ())),
+    "raw": ("rawvideo", Codec("rawvideo", "bgr24", ())),
+}
+"""FFmpeg's names of the containers that a pipe can have, and what is in them."""
+
 ANIMATIONS = (".gif", ".webp")
 """Endings of pictures that move: a frame is stored as what changed since the last, so no run can go on."""
 
@@ -114,7 +122,8 @@ class Encoding:
     """How to encode; None leaves it to the codec, ``codec`` None to the file's ending.
 
     Raises:
-        SinkError: there is no such codec or encoder, or the bit rate makes no sense.
+        SinkError: there is no such codec, encoder or format of a pipe, they do not go together, or a
+            number makes no sense.
     """
 
     codec: str | None = None
@@ -130,12 +139,20 @@ class Encoding:
     """What goes through a pipe: ``nut``, ``y4m`` or ``raw``."""
 
     def __post_init__(self) -> None:
-        if self.codec is not None and self.codec not in CODECS and not self._on_chip():
+        on_chip = self._on_chip()
+        if self.codec is not None and self.codec not in CODECS and not on_chip:
             raise SinkError(f"unknown codec {self.codec!r}; there are {', '.join(CODECS)}")
         if self.encoder not in ("software", "auto", *HARDWARE):
             raise SinkError(
                 f"unknown encoder {self.encoder!r}; there are software, auto, {', '.join(HARDWARE)}"
             )
+        if on_chip and self.encoder not in ("software", "auto", on_chip.encoder):
+            raise SinkError(f"{self.codec} is not of {self.encoder}; leave out --encoder")
+        if self.pipe not in PIPE_FORMATS:
+            raise SinkError(f"unknown format {self.pipe!r} for a pipe; there are {', '.join(PIPE_FORMATS)}")
+        for name, number in (("crf", self.crf), ("bit rate", self.bitrate)):
+            if number is not None and not isinstance(number, Integral):
+                raise SinkError(f"the {name} must be a whole number, got {number!r}")
         if self.bitrate is not None and self.crf is not None:
             raise SinkError("--crf and --bitrate are two ways to choose the quality; leave out one of them")
         if self.bitrate is not None and self.bitrate < 1000:

@@ -23,7 +23,7 @@ from stylize_video.frame import TimedFrame
 from stylize_video.values import parse_rate, parse_size, rate_of
 from stylize_video.video.edit import Edit
 from stylize_video.video.encoder import VideoEncoder
-from stylize_video.video.encoding import Codec
+from stylize_video.video.encoding import PIPE_FORMATS
 from stylize_video.video.info import VideoInfo
 from stylize_video.video.probe import facts_of
 from stylize_video.video.shared_packets import SharedPackets
@@ -36,13 +36,6 @@ STANDARD = "-"
 
 _SCHEMES = ("http", "https", "rtsp", "rtsps", "rtmp", "rtmps", "rtp", "srt", "tcp", "udp")
 _SECONDS_TO_OPEN, _SECONDS_TO_READ = 15.0, 30.0
-
-PIPE_FORMATS = {
-    "nut": ("nut", Codec("rawvideo", "yuv420p", ())),
-    "y4m": ("yuv4mpegpipe", Codec("wrapped_avframe", "yuv420p", ())),
-    "raw": ("rawvideo", Codec("rawvideo", "bgr24", ())),
-}
-"""FFmpeg's names of the containers that a pipe can have, and what is in them."""
 
 UNTIMED_PIPES = ("y4m", "raw")
 
@@ -178,17 +171,15 @@ class PipeSink:
     """Writes frames to standard output, as they come.
 
     Args:
-        kind: ``nut``, ``y4m`` or ``raw``.
+        kind: one of :data:`PIPE_FORMATS`.
         info: the frames' size, times and colours.
         others: the other streams of the source, copied where the container holds them.
 
     Raises:
-        SinkError: standard output is a terminal or closed, or ``kind`` is unknown.
+        SinkError: standard output is a terminal or closed.
     """
 
     def __init__(self, kind: str, info: VideoInfo, *, others: SharedPackets | Path | None = None) -> None:
-        if kind not in PIPE_FORMATS:
-            raise SinkError(f"unknown format {kind!r} for a pipe; there are {', '.join(PIPE_FORMATS)}")
         if sys.stdout is None:
             raise SinkError("standard output is closed; pipe it on, or name a file with -o")
         if sys.stdout.isatty():

@@ -27,11 +27,11 @@ from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
 from stylize_video.video.edit import Edit
 from stylize_video.video.encoder import VideoEncoder
-from stylize_video.video.encoding import CODECS, Encoding
+from stylize_video.video.encoding import CODECS, PIPE_FORMATS, Encoding
 from stylize_video.video.hardware import HARDWARE, why_not
 from stylize_video.video.info import VideoInfo
 from stylize_video.video.inputs import FrameSource, Source, open_source
-from stylize_video.video.pipes import PIPE_FORMATS, StreamSource
+from stylize_video.video.pipes import StreamSource
 from stylize_video.video.sequences import PictureSequence
 from support import Command, MakeClip, command_line, draw_picture
 
@@ -198,11 +198,6 @@ def test_no_frame_waits_in_a_pipe_for_the_next(kind: str) -> None:
         encoder = VideoEncoder(container, VideoInfo.of(WIDTH, HEIGHT), codec=codec, options={})
         picture = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
         assert [len(list(encoder.encode(TimedFrame(pts, picture)))) for pts in range(4)] == [1] * 4
-
-
-def test_an_unknown_kind_of_pipe() -> None:
-    with pytest.raises(SinkError, match="unknown format 'mp4' for a pipe; there are nut, y4m, raw"):
-        open_sink(Path("-"), Frames(STAMPS).info, Frames(STAMPS), encoding=Encoding(pipe="mp4"))
 
 
 def test_numbers_follow_the_source(invert: StyleSession, tmp_path: Path) -> None:

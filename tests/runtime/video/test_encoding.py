@@ -98,13 +98,27 @@ def test_encodings_that_a_file_cannot_have(encoding: Encoding, name: str, senten
         (lambda: Encoding("mp3"), "unknown codec 'mp3'; there are h264"),
         (lambda: Encoding("mp3_nvenc"), "unknown codec 'mp3_nvenc'; there are h264"),
         (lambda: Encoding(encoder="cuda"), "unknown encoder 'cuda'; there are software, auto"),
+        (lambda: Encoding("h264_nvenc", encoder="qsv"), "h264_nvenc is not of qsv; leave out --encoder"),
+        (lambda: Encoding(pipe="mp4"), "unknown format 'mp4' for a pipe; there are nut, y4m, raw"),
         (lambda: Encoding(bitrate=5), "at least 1000 bits"),
+        (lambda: Encoding(bitrate="5M"), "the bit rate must be a whole number, got '5M'"),  # type: ignore[arg-type]
+        (lambda: Encoding(crf=2.5), r"the crf must be a whole number, got 2\.5"),  # type: ignore[arg-type]
         (lambda: Encoding(crf=20, bitrate=90_000), "two ways to choose the quality; leave out one"),
     ],
 )
 def test_encodings_that_make_no_sense(make: Callable[[], Encoding], sentence: str) -> None:
     with pytest.raises(SinkError, match=sentence):
         make()
+
+
+def test_a_bit_rate_that_leaves_nothing_is_told(
+    clip: Path, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for bitrate in (1000, 800_000):
+        stylize_file(clip, tmp_path / f"{bitrate}.mp4", invert, encoding=Encoding(bitrate=bitrate))
+    assert [record.getMessage() for record in caplog.records] == [
+        "1000 bits a second are 0.0054 a pixel, too few to see anything (--bitrate takes 800k and 5M too)"
+    ]
 
 
 def test_the_usual_h264_is_fast_but_keeps_what_makes_files_small(
