@@ -217,7 +217,7 @@ def in_order(
             task = _Task(function, item)
             waiting.append((item, task))
             tasks.put(task)
-            if len(waiting) > at_once:  # one more than in the works, so that no thread is idle
+            if len(waiting) > at_once + 1:  # one waits, so that no thread is idle while the caller is busy
                 item, task = waiting.popleft()
                 yield item, task.result()
         while waiting:

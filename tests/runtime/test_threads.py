@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import subprocess
 import sys
 import threading
@@ -146,6 +147,15 @@ def test_several_really_are_in_the_works_and_never_more() -> None:
     time.sleep(0.1)
     assert len(started) <= 6
     assert sum(1 for _ in pairs) == 8
+
+
+def test_no_thread_is_idle_while_the_caller_works_on_a_result() -> None:
+    begun: queue.SimpleQueue[int] = queue.SimpleQueue()
+    pairs = in_order(begun.put, range(9), at_once=2)
+    next(pairs)
+    # The one that the caller has, two beside it, and one for the thread that is done first.
+    assert sorted(begun.get(timeout=10) for _ in range(4)) == [0, 1, 2, 3]
+    pairs.close()
 
 
 def test_errors_come_in_their_turn() -> None:
