@@ -44,7 +44,9 @@ def export_onnx(
     device: Annotated[str, typer.Option(help="Where to prove and measure: auto, cpu or cuda.")] = "auto",
     check: Annotated[
         Path | None,
-        typer.Option(metavar="STYLE", help="Prove a style file by its golden pair; needs no torch."),
+        typer.Option(
+            metavar="STYLE", help="Prove a style file by its weights' hash and golden pair; needs no torch."
+        ),
     ] = None,
     show: Annotated[
         Path | None,

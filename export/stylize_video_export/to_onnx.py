@@ -7,6 +7,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import onnx
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stylize_video.styles.contract import INPUT_NAME, MIN_SIDE, OUTPUT_NAME, StyleMetadata
+from stylize_video.styles.golden import initializers_sha256
 from stylize_video_train.networks import StyleNetwork
 
 DEFAULT_OPSET = 18
@@ -67,11 +69,12 @@ def to_onnx(network: ContractNetwork, *, opset: int = DEFAULT_OPSET) -> onnx.Mod
 
 
 def with_metadata(model: onnx.ModelProto, metadata: StyleMetadata) -> onnx.ModelProto:
-    """A copy of ``model`` that carries ``metadata``."""
+    """A copy of ``model`` that carries ``metadata``, and the hash of its own weights."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     del result.metadata_props[:]
-    onnx.helper.set_model_props(result, metadata.to_props())
+    own = replace(metadata, initializers_sha256=initializers_sha256(model))
+    onnx.helper.set_model_props(result, own.to_props())
     return result
 
 

@@ -81,10 +81,11 @@ class StyleMetadata:
     """What a style file says about itself; every field may be empty in foreign files.
 
     ``recipe`` is the training's recipe, ``checkpoint_sha256`` the hash of the weights
-    it was exported from, ``thumbnail`` a JPEG. ``psnr`` compares an fp16 or int8 variant
-    with fp32 in dB; ``faster_on`` names the devices (``cpu``, ``cuda``) of the machine that exported it
-    where it was the faster of the two: a record, as where a style runs that is measured anew.
-    ``receptive_field`` is that of fp32's graph: (radius, stride) as in
+    it was exported from, ``initializers_sha256`` that of the file's own
+    (:func:`stylize_video.styles.golden.initializers_sha256`), ``thumbnail`` a JPEG. ``psnr`` compares an
+    fp16 or int8 variant with fp32 in dB; ``faster_on`` names the devices (``cpu``, ``cuda``) of the machine
+    that exported it where it was the faster of the two: a record, as where a style runs that is measured
+    anew. ``receptive_field`` is that of fp32's graph: (radius, stride) as in
     :class:`stylize_video.styles.receptive_field.ReceptiveField`; in files it is called ``neighbourhood``.
     """
 
@@ -93,6 +94,7 @@ class StyleMetadata:
     licence: str = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     checkpoint_sha256: str = ""
+    initializers_sha256: str = ""
     golden: GoldenPair | None = None
     thumbnail: bytes = b""
     precision: Precision = "fp32"
@@ -114,6 +116,7 @@ class StyleMetadata:
             "licence": self.licence,
             "recipe": json.dumps(self.recipe, sort_keys=True, allow_nan=False) if self.recipe else "",
             "checkpoint_sha256": self.checkpoint_sha256,
+            "initializers_sha256": self.initializers_sha256,
             "golden": self.golden.to_json() if self.golden else "",
             "thumbnail": base64.b64encode(self.thumbnail).decode(),
             "precision": self.precision,
@@ -149,6 +152,7 @@ class StyleMetadata:
             licence=values.get("licence", ""),
             recipe=recipe,
             checkpoint_sha256=values.get("checkpoint_sha256", ""),
+            initializers_sha256=values.get("initializers_sha256", ""),
             golden=GoldenPair.from_json(golden) if golden else None,
             thumbnail=base64.b64decode(values.get("thumbnail", "")),
             precision=precision,

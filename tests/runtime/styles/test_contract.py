@@ -27,6 +27,8 @@ def test_metadata_round_trip(
         psnr=psnr,
         faster_on=faster_on,
         precision="int8",
+        checkpoint_sha256="ab",
+        initializers_sha256="cd",
         recipe={"steps": 3, "network": {"kind": "realtime"}},
     )
     assert StyleMetadata.from_props(metadata.to_props()) == metadata
