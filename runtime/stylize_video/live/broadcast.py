@@ -16,7 +16,7 @@ import av.error
 from stylize_video.errors import SinkError, reason
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.controls import Controls
-from stylize_video.live.frame_queue import TIME_BASE, USUAL_FPS, FrameQueue, live_info
+from stylize_video.live.frame_queue import TIME_BASE, USUAL_FPS, FrameQueue, TimeLine, live_info
 from stylize_video.live.microphone import Microphone, SoundTrack
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.statistics import Clock, StreamState
@@ -85,7 +85,8 @@ class Broadcast:
         self._fps = min(fps or USUAL_FPS, _MOST_FPS)
         self._microphone, self._clock = microphone, clock
         self._queue: FrameQueue | None = None
-        self._started = 0.0
+        self._times = TimeLine()
+        self._started = self._newest = 0.0
         self._shown, self._shown_at, self._due = 0, 0.0, 0.0
         self._dropped = 0
         self._sent: deque[tuple[float, int]] = deque()
@@ -110,10 +111,12 @@ class Broadcast:
         """Send a picture that is new, and one that stays now and then."""
         is_new, self._shown = picture.number != self._shown, picture.number
         now = self._clock()
-        at = picture.at if is_new else now
-        if (is_new or now - self._shown_at >= _STILL_SECONDS) and self._is_due(at):
+        if not is_new and now - self._shown_at < _STILL_SECONDS:
+            return
+        self._newest = self._times.place(picture.at, now)
+        if self._is_due(self._newest):
             self._shown_at = now
-            self._offer(picture.image, at)
+            self._offer(picture.image, self._newest)
 
     def close(self) -> None:
         """Send what is left, within a second or two; less where the connection is lost or hangs."""
@@ -169,13 +172,13 @@ class Broadcast:
             self._controls.say(f"the stream to {self._uplink.shown} is back")
 
     def _begin(self, info: VideoInfo, frame: TimedFrame) -> bool:
-        """Begin with this frame, if there is a connection and the frame is of now."""
-        now, at = self._clock(), self._started + float(frame.pts * TIME_BASE)
+        """Begin with this frame, if there is a connection and the frame has not waited long."""
+        at = self._started + float(frame.pts * TIME_BASE)
         if not self._uplink.is_connected:
-            if now >= self._retry_at:
+            if self._clock() >= self._retry_at:
                 self._reconnect()
             return False
-        if now - at > _STALE_SECONDS:
+        if self._newest - at > _STALE_SECONDS:
             return False
         self._programme = _Programme(
             self._uplink,

@@ -66,7 +66,7 @@ class Engine:
         self._picture: LivePicture | None = None
         self._statistics = self._monitor.report(0, 0.0, (0, 0), (0, 0))
         self._statistics_due = clock()
-        self._stylize_seconds = 0.0
+        self._stylize_seconds = self._latency = 0.0
         self._lost_since: float | None = None
         self._is_reported_away = self._is_reported_slow = False
 
@@ -146,7 +146,7 @@ class Engine:
             number=last.number + 1 if last else 1,
             source=source,
             stylized=stylized,
-            at=frame.captured_at if fresh else start,
+            at=frame.captured_at if fresh else start - self._latency,
             settings=settings,
             style=self._stylist.style,
             state=self._capture.state,
@@ -165,7 +165,7 @@ class Engine:
         self._picture = replace(
             last,
             number=last.number + changed,
-            at=self._clock() if changed else last.at,
+            at=self._clock() - self._latency,
             settings=settings,
             state=self._capture.state,
             statistics=self._recent(),
@@ -175,7 +175,8 @@ class Engine:
     def _note(self, picture: LivePicture, start: float, *, fresh: bool) -> None:
         now = self._clock()
         if fresh:
-            self._monitor.shown(now - picture.at)
+            self._latency = now - picture.at
+            self._monitor.shown(self._latency)
             if self._governor:
                 self._governor.observe(now - start, self._stylize_seconds, source_fps=self._capture.given_fps)
                 self._warn_if_too_slow(self._governor)

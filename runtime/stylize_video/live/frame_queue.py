@@ -19,6 +19,29 @@ _QUEUED_BYTES = 64 * 2**20
 """Frames that wait for the encoder, half a second or so; beyond that they are left out."""
 
 
+_CATCHING_UP = 0.02
+"""By so much of their steps pictures that are too late follow each other sooner."""
+
+
+class TimeLine:
+    """Times that rise, for pictures whose own may go back, as where the source falls behind.
+
+    Pictures keep the steps between them, and are as much later as they have to be, though never later than
+    now; what they are too late is made up for little by little.
+    """
+
+    def __init__(self) -> None:
+        self._own = self._now = 0.0
+        self._placed = float("-inf")
+
+    def place(self, at: float, now: float) -> float:
+        """The second at which the picture of that second is shown."""
+        step = at - self._own if at > self._own else now - self._now
+        self._placed = max(at, min(self._placed + (1 - _CATCHING_UP) * step, now))
+        self._own, self._now = at, now
+        return self._placed
+
+
 class FrameQueue:
     """Calls ``write`` with each frame in a thread, and never lets the giver wait.
 

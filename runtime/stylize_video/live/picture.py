@@ -25,7 +25,7 @@ class LivePicture:
         number: counts pictures; the same number is the same picture.
         source: what was captured, mirrored where that is wanted.
         stylized: the same in the style and the look; of the same shape.
-        at: seconds of the loop's clock that the picture belongs to.
+        at: when it was captured, in seconds of the loop's clock; as much before now where it stays.
         settings: those it was made with.
         style: the style it was made in; not yet the wanted one while that is loading.
         state: whether the source is there.

@@ -15,7 +15,7 @@ from pathlib import Path
 from stylize_video.errors import SinkError, StylizeError
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live.controls import Controls, Notice
-from stylize_video.live.frame_queue import USUAL_FPS, FrameQueue, live_info
+from stylize_video.live.frame_queue import USUAL_FPS, FrameQueue, TimeLine, live_info
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.recording_sink import RecordingSink
@@ -85,15 +85,14 @@ class Recorder:
         """Begin, go on, or end, as ``record`` says."""
         is_new, self._shown = picture.number != self._shown, picture.number
         now = self._clock()
-        at = picture.at if is_new else now
         try:
             if not picture.settings.record:
                 self._end()
             elif self._recording is None:
-                self._begin(picture.image, at)
+                self._begin(picture, now)
                 self._written_at = now
             elif is_new or now - self._written_at >= _STILL_SECONDS:
-                self._write(self._recording, picture.image, at)
+                self._write(self._recording, picture, now)
                 self._written_at = now
         except StylizeError as error:
             self._failed(error)
@@ -112,13 +111,14 @@ class Recorder:
         if self._failures:
             raise self._failures[0]
 
-    def _begin(self, image: Frame, at: float) -> None:
-        height, width = image.shape[:2]
+    def _begin(self, picture: LivePicture, now: float) -> None:
+        height, width = picture.image.shape[:2]
         info = live_info(width, height, self._fps, path=self._source or self._folder)
         first, self._first = self._first, None
         step = _GIF_STEP if first and first.suffix.lower() == ".gif" else 1
-        self._recording = _Recording(partial(self._opened, first, info, at), info, at=at, step=step)
-        self._recording.write(image, at)
+        opened = partial(self._opened, first, info, picture.at)
+        self._recording = _Recording(opened, info, at=picture.at, step=step)
+        self._recording.write(picture, now)
 
     def _opened(self, first: Path | None, info: VideoInfo, at: float) -> RecordingSink:
         """The file of a recording, in the thread that writes it: folders may be slow."""
@@ -132,8 +132,8 @@ class Recorder:
         self._controls.say(f"recording {sink.output.name}")
         return sink
 
-    def _write(self, recording: _Recording, image: Frame, at: float) -> None:
-        if not recording.write(image, at) and recording.left_out == 1:
+    def _write(self, recording: _Recording, picture: LivePicture, now: float) -> None:
+        if not recording.write(picture, now) and recording.left_out == 1:
             self._controls.warn("the recording is written too slowly: frames are left out of it")
 
     def _end(self) -> None:
@@ -187,10 +187,11 @@ class _Recording:
         self._open_sink = open_sink
         self._sink: RecordingSink | None = None
         self._queue = FrameQueue(self._write, info, at=at, step=step)
+        self._times = TimeLine()
 
-    def write(self, image: Frame, at: float) -> bool:
+    def write(self, picture: LivePicture, now: float) -> bool:
         """Hand a picture to the encoder; False where that is behind and the picture is left out."""
-        taken = self._queue.offer(image, at)
+        taken = self._queue.offer(picture.image, self._times.place(picture.at, now))
         self.left_out += not taken
         return taken
 

@@ -17,7 +17,7 @@ import av
 import numpy as np
 import pytest
 
-from live_support import live_threads, wait_until
+from live_support import ManualClock, live_threads, wait_until
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame
 from stylize_video.live import broadcast as module
@@ -25,7 +25,7 @@ from stylize_video.live.broadcast import Broadcast, usual_bitrate
 from stylize_video.live.controls import Controls, Settings
 from stylize_video.live.microphone import Microphone, SoundTrack
 from stylize_video.live.picture import LivePicture
-from stylize_video.live.statistics import Monitor, StreamState
+from stylize_video.live.statistics import Clock, Monitor, StreamState
 from stylize_video.live.uplink import Uplink
 from stylize_video.video.info import VideoInfo
 from support import Command, MakeClip, draw_picture
@@ -142,11 +142,12 @@ def broadcasting(
     bitrate: int | None = None,
     patience: float = 10.0,
     microphone: Microphone | None = None,
+    clock: Clock = time.perf_counter,
 ) -> Iterator[tuple[Show, Broadcast]]:
     controls = Controls(Settings(style="ink"), ["ink"], on_notice=lambda notice: notices.append(notice.text))
     with Uplink(url, patience=patience) as uplink:
         uplink.connect()
-        output = Broadcast(controls, uplink, bitrate=bitrate, microphone=microphone)
+        output = Broadcast(controls, uplink, bitrate=bitrate, microphone=microphone, clock=clock)
         try:
             yield Show(output, controls, draw), output
         finally:
@@ -214,6 +215,37 @@ def test_a_still_picture_goes_on(peer: Peer) -> None:
         times = [frame.time for frame in stream.decode(video=0)]
     assert len(times) > 5
     assert np.diff(times).max() < 0.6
+
+
+def test_a_source_that_becomes_late_keeps_its_rate(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sent meanwhile is ahead of the frames that come then."""
+    monkeypatch.setattr("stylize_video.live.frame_queue._QUEUED_FRAMES", 200)
+    clock = ManualClock()
+    statistics = Monitor(lambda: 0.0).report(0, 0.0, (0, 0), (0, 0))
+    settings = Settings(style="ink")
+    with broadcasting(peer.url, [], clock=clock) as (_show, output):
+
+        def give(number: int, late: float) -> None:
+            clock.now += 0.04
+            image = draw_picture(number, 160, 90)
+            at = clock.now - late
+            output.show(LivePicture(number, image, image, at, settings, "ink", "live", statistics))
+
+        give(1, 0.1)
+        wait_until(lambda: bool(peer.files) and peer.files[0].stat().st_size > 0)
+        for number in range(2, 11):
+            give(number, 0.1)
+        for _ in range(75):
+            give(10, 0.1)
+        for number in range(11, 41):
+            give(number, 3.1)
+        assert output.state.dropped == 0
+    wait_until(lambda: is_over(peer.files[0]))
+    with av.open(str(peer.files[0])) as stream:
+        times = [frame.time for frame in stream.decode(video=0)]
+    assert np.diff(times[-30:]) == pytest.approx(0.04, abs=0.002)
+    assert len(times) == 10 + 25 + 30
+    assert times[-1] - times[0] == pytest.approx(114 * 0.04, abs=0.1)
 
 
 def test_more_frames_than_the_rate_are_left_out(peer: Peer) -> None:

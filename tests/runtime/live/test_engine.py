@@ -174,6 +174,34 @@ def test_a_frozen_picture_stays_and_still_follows_the_settings(invert: StyleSess
     assert values[3] > 3
 
 
+def test_a_picture_that_stays_is_as_old_as_it_was(invert: StyleSession, tmp_path: Path) -> None:
+    """Outputs take new pictures and those that stay in one line of time."""
+    clock = ManualClock()
+
+    class Slow:
+        def stylize(self, frame: Frame) -> Frame:
+            clock.now += 0.3
+            return invert.stylize(frame)
+
+    shown: list[tuple[float, float]] = []
+
+    def note(picture: LivePicture) -> None:
+        shown.append((picture.at, clock.now))
+        clock.now += 0.04
+
+    stage = Stage((numbered_frame(n) for n in range(9)), {"slow": Slow()}, tmp_path, clock=clock)
+    stage.script = {
+        2: lambda: stage.controls.set("freeze", True),
+        5: lambda: stage.controls.set("split", True),
+        7: lambda: stage.controls.set("strength", 0.5),
+        9: lambda: stage.controls.press("quit"),
+    }
+    stage.run(outputs=[Collector(note)])
+    assert len(shown) == 9
+    assert [at for at, _ in shown] == sorted(at for at, _ in shown)
+    assert all(now - at == pytest.approx(0.3, abs=0.05) for at, now in shown[:6])
+
+
 def test_frames_that_came_while_the_picture_was_frozen_are_not_dropped(
     invert: StyleSession, tmp_path: Path
 ) -> None:

@@ -181,9 +181,11 @@ def test_a_recording_that_fails_is_told_and_leaves_the_picture_alone(
 
 
 def test_a_failure_in_the_end_leaves_the_next_recording_alone(
-    controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish, may_fail = VideoSink.finish, threading.Event()
+    notices: list[str] = []
+    controls = Controls(Settings(style="ink"), ["ink"], on_notice=lambda notice: notices.append(notice.text))
 
     def failing(sink: VideoSink, *, whole: bool) -> Path:
         if sink.output.name != "first.mp4":
@@ -198,7 +200,7 @@ def test_a_failure_in_the_end_leaves_the_next_recording_alone(
         show(recorder, controls, number + 1, number / 30, numbered_frame(number))
         if number == 3:
             may_fail.set()
-            wait_until(lambda: controls.notice[1] == "writing first.mp4 failed")
+            wait_until(lambda: "writing first.mp4 failed" in notices)
     assert controls.settings.record
     with pytest.raises(SinkError, match=r"first\.mp4 failed"):
         recorder.close()
@@ -226,7 +228,7 @@ def test_a_recording_that_begins_with_a_still_begins_now(controls: Controls, tmp
     show(recorder, controls, 1, clock.now, numbered_frame(1))
     clock.now += 12  # frozen, or the camera is away
     controls.set("record", True)
-    show(recorder, controls, 1, clock.now - 12, numbered_frame(1))
+    show(recorder, controls, 1, clock.now, numbered_frame(1))
     show(recorder, controls, 2, clock.now + 0.5, numbered_frame(2))
     recorder.close()
     assert times_of(tmp_path / "live.mp4") == pytest.approx([0, 0.5], abs=0.001)
@@ -238,11 +240,31 @@ def test_a_still_is_written_once_a_second(controls: Controls, tmp_path: Path) ->
     controls.set("record", True)
     began = clock.now
     while clock.now < began + 3.2:
-        show(recorder, controls, 1, began, numbered_frame(1))
+        show(recorder, controls, 1, clock.now, numbered_frame(1))
         clock.now += 0.125
     show(recorder, controls, 2, clock.now, numbered_frame(2))
     recorder.close()
     assert times_of(tmp_path / "live.mp4") == pytest.approx([0, 1, 2, 3, 3.25], abs=0.001)
+
+
+def test_a_source_that_becomes_late_keeps_its_steps(controls: Controls, tmp_path: Path) -> None:
+    """What was written meanwhile is ahead of the frames that come then."""
+    clock = ManualClock()
+    recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4", clock=clock)
+    controls.set("record", True)
+    for number in range(10):
+        clock.now += 0.04
+        show(recorder, controls, number, clock.now - 0.1, numbered_frame(number))
+    for _ in range(30):  # nothing comes
+        clock.now += 0.1
+        show(recorder, controls, 9, clock.now - 0.1, numbered_frame(9))
+    for number in range(10, 20):
+        clock.now += 0.04
+        show(recorder, controls, number, clock.now - 3.1, numbered_frame(number))
+    recorder.close()
+    steps = np.diff(times_of(tmp_path / "live.mp4"))
+    assert [*steps[:9], *steps[-9:]] == pytest.approx([0.04] * 18, abs=0.001)
+    assert max(steps) < 1.2
 
 
 @pytest.mark.parametrize("late", [0.0, 0.6])
