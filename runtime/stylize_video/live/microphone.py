@@ -8,8 +8,9 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from itertools import groupby
 from typing import Any
 
 import av
@@ -115,20 +116,15 @@ class Microphone:
 
     def _listen(self, container: av.container.InputContainer) -> None:
         """Hand on what is heard, to the end of the device or until ``close``."""
-        resampler = av.AudioResampler("fltp", "stereo", _RATE)
         with contextlib.suppress(av.error.FFmpegError, OSError):  # unplugged
-            for frame in container.decode(audio=0):
+            for block in _blocks(container.decode(audio=0)):
                 if self._stop.is_set():
                     return
                 self._turn(gone=False)
                 with self._lock:
                     tracks = self._tracks
-                if tracks:
-                    frame.pts = None
-                    for part in resampler.resample(frame):
-                        block = np.asarray(part.to_ndarray(), np.float32)
-                        for track in tracks:
-                            track.take(block)
+                for track in tracks:
+                    track.take(block)
 
     def _turn(self, *, gone: bool) -> None:
         with self._lock:
@@ -139,6 +135,18 @@ class Microphone:
             self._on_notice(Notice(text, is_essential=True))
         elif is_new:
             self._on_notice(Notice(f"the microphone {self._device} is back"))
+
+
+def _blocks(frames: Iterable[av.AudioFrame]) -> Iterator[Sound]:
+    """What frames sound like, whose rate, channels and format may change on the way."""
+    for _, alike in groupby(
+        frames, key=lambda frame: (frame.sample_rate, frame.layout.name, frame.format.name)
+    ):
+        resampler = av.AudioResampler("fltp", "stereo", _RATE)
+        for frame in alike:
+            frame.pts = None
+            for part in resampler.resample(frame):
+                yield np.asarray(part.to_ndarray(), np.float32)
 
 
 class SoundTrack:

@@ -296,6 +296,40 @@ def test_a_microphone_that_was_pulled_out_is_told_and_comes_back(
     onset(sound_of(tmp_path / "a.mkv"))
 
 
+def broadcast(path: Path, codec: str, *, rate: int, layout: str, tone: int) -> Path:
+    """Three seconds of a tone as MPEG-TS."""
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        samples = (np.sin(2 * np.pi * tone * np.arange(3 * rate) / rate) * 12_000).astype(np.int16)
+        channels = len(stream.layout.channels)
+        frame = av.AudioFrame.from_ndarray(np.tile(samples, (channels, 1)), "s16p", layout)
+        frame.sample_rate = rate
+        for packet in (packet for part in (frame, None) for packet in stream.encode(part)):
+            container.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("codec", ["mp2", "aac"])
+def test_sound_whose_rate_and_channels_change_goes_on(
+    codec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """AAC is decoded to what recordings want, so that its first part needs no conversion."""
+    monkeypatch.setattr("stylize_video.live.microphone._RETRY_SECONDS", 0.01)
+    stereo = broadcast(tmp_path / "a.ts", codec, rate=48_000, layout="stereo", tone=480)
+    mono = broadcast(tmp_path / "b.ts", codec, rate=44_100, layout="mono", tone=960)
+    (tmp_path / "ab.ts").write_bytes(stereo.read_bytes() + mono.read_bytes())
+    microphone = Microphone(f"mpegts:{tmp_path / 'ab.ts'}")  # again and again
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        track = microphone.track(container, at=time.perf_counter())
+        wait_until(track._arrived.full)
+    microphone.close()
+    assert all(block.shape[0] == 2 for _, block in track._arrived.queue)
+    sound = np.hstack([block[0] for _, block in track._arrived.queue])
+    seconds = sound[: len(sound) // 48_000 * 48_000].reshape(-1, 48_000)
+    tones = {int(np.abs(np.fft.rfft(second)).argmax()) for second in seconds}
+    assert {480, 960} <= tones
+
+
 def test_a_microphone_that_hangs_keeps_nobody(pipe: Pipe, opened: tuple[Microphone, list[Notice]]) -> None:
     microphone, _ = opened
     wait_until(pipe.is_empty)
