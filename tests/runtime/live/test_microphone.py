@@ -10,6 +10,7 @@ import wave
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -299,7 +300,7 @@ def test_a_microphone_that_was_pulled_out_is_told_and_comes_back(
 def broadcast(path: Path, codec: str, *, rate: int, layout: str, tone: int) -> Path:
     """Three seconds of a tone as MPEG-TS."""
     with av.open(str(path), "w", format="mpegts") as container:
-        stream = container.add_stream(codec, rate=rate, layout=layout)
+        stream: Any = container.add_stream(codec, rate=rate, layout=layout)
         samples = (np.sin(2 * np.pi * tone * np.arange(3 * rate) / rate) * 12_000).astype(np.int16)
         channels = len(stream.layout.channels)
         frame = av.AudioFrame.from_ndarray(np.tile(samples, (channels, 1)), "s16p", layout)
