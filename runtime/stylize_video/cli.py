@@ -80,11 +80,12 @@ def stylize_video(
         str, typer.Option("--style", "-s", help="An .onnx file, or the name of a bundled style.")
     ] = "photo",
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
-            help="A file, frames/%05d.png, - for standard output, or a folder for several"
+            metavar="PATH",
+            help="A file, frames/%05d.png, - for standard output, or a folder for several, which is made"
             " (default: INPUT-STEM.STYLE.mp4 beside).",
         ),
     ] = None,
@@ -276,7 +277,9 @@ def stylize_video(
             encoder=encoder,
             pipe=pipe_format or Encoding.pipe,
         )
-        if not batch.many and not is_picture(source):
+        if batch.new_folder and not batch.many and not is_picture(source):
+            encoding.resolved(target)
+        elif not batch.many and not is_picture(source):
             may_be_there = overwrite or resume  # then it is what an interrupted run finished
             check_target(target, Path(label_of(source)), encoding=encoding, overwrite=may_be_there)
         options = Options(
@@ -314,6 +317,7 @@ def stylize_video(
             at_once=1 if all(is_picture(one) for one, _ in batch.files) else most_at_once(),
             check=try_out,
         )
+        batch.make_folder()
         interrupt_on_termination()
         if ray is not None and not _is_for_this_machine(batch.files, options, quiet=quiet):
             _stylize_on_cluster(batch.files, session, options, ray, quiet=quiet)

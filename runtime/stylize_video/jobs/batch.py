@@ -5,13 +5,12 @@ from __future__ import annotations
 import glob
 import os
 import re
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from stylize_video.errors import SinkError, SourceError
+from stylize_video.errors import SinkError, SourceError, reason
 from stylize_video.jobs.options import Options
 from stylize_video.jobs.picture import stylize_picture
 from stylize_video.jobs.pipeline import Hooks, Result, stylize_source
@@ -30,6 +29,9 @@ VIDEOS = frozenset(
     }
 )
 """Endings of what is taken of a folder besides pictures; a file that is named may have any."""
+
+_MOST_TOLD = 10
+"""Results that would take each other's place."""
 
 _UNFINISHED = re.compile(r"\.(part|new)\d*$")
 """What is before the ending of a result that is not, or could not be, in its place."""
@@ -74,99 +76,125 @@ class Batch:
     """Sources, each with where its result goes.
 
     ``many`` is whether one that fails lets the others go on: also where a folder holds a single one.
-    ``left_out`` counts inputs that an earlier run made of others among them.
+    ``left_out`` counts inputs that an earlier run made of others among them. ``new_folder`` is what
+    :meth:`make_folder` makes for the results, None where they go to what is there.
     """
 
     files: list[tuple[Source, Path]]
     many: bool
-    left_out: int
+    left_out: int = 0
+    new_folder: Path | None = None
+
+    def make_folder(self) -> None:
+        """Make the folder that the results go to, if it is to be made.
+
+        Raises:
+            SinkError: it cannot be made.
+        """
+        if self.new_folder:
+            try:
+                self.new_folder.mkdir(exist_ok=True)
+            except OSError as error:
+                raise SinkError(f"cannot make the folder {self.new_folder}: {reason(error)}") from error
 
 
-def plan_batch(inputs: Sequence[str], style: str, output: Path | None) -> Batch:
-    """What a command line asks for, by :func:`find_sources`, :func:`as_one_sequence`, :func:`outputs_for`.
+def plan_batch(inputs: Sequence[str], style: str, output: str | None) -> Batch:
+    """What a command line asks for: see :func:`find_sources` and :func:`outputs_for`.
+
+    ``output`` is one file, or a folder: one that is there, what ends with a slash, or a name without an
+    ending for several inputs. Several pictures become one video, or numbered ones, where that is named.
 
     Raises:
-        SourceError, SinkError: as there.
+        SourceError: an input matches nothing, or is empty.
+        SinkError: several inputs would go into one file, or one result would take another's place.
     """
-    found = as_one_sequence(find_sources(inputs), output)
-    sources = leave_out_results(found, style, output)
+    found = find_sources(inputs)
     of_folder = isinstance(found[0], Path) and found[0].parent == Path(inputs[0])
-    files = list(zip(sources, outputs_for(sources, style, output), strict=True))
-    return Batch(files, many=len(found) > 1 or of_folder, left_out=len(found) - len(sources))
+    many = len(found) > 1 or of_folder
+    if output is not None and not _is_folder(output, many=many):
+        return Batch([(_as_one(found, Path(output)), Path(output))], many=False)
+    folder = None if output is None else Path(output)
+    sources = leave_out_results(found, style, folder)
+    files = list(zip(sources, outputs_for(sources, style, folder), strict=True))
+    is_new = folder is not None and not folder.is_dir()
+    if folder and is_new and not folder.parent.is_dir():
+        raise SinkError(f"cannot make the folder {folder}: {folder.parent} does not exist")
+    return Batch(files, many, len(found) - len(sources), folder if is_new else None)
 
 
-def as_one_sequence(sources: Sequence[Source], output: Path | None) -> list[Source]:
-    """Several pictures that go into one video, or into numbered ones, are one source in the order given."""
+def _is_folder(output: str, *, many: bool) -> bool:
+    """Whether ``output`` is a folder, or is meant as one that is to be made."""
+    path = Path(output)
+    if path.exists() or output == STANDARD:
+        return path.is_dir()
+    return output.endswith(("/", os.sep)) or (many and not path.suffix)
+
+
+def _as_one(sources: Sequence[Source], output: Path) -> Source:
+    """What goes into one file: one source, or several pictures, in the order given."""
+    if len(sources) == 1:
+        return sources[0]
     files = [source for source in sources if isinstance(source, Path) and is_named_as_picture(source)]
-    # A name without an ending is that of a folder which is missing.
-    into_one = output is not None and not output.is_dir() and (output.suffix or str(output) == STANDARD)
-    if into_one and len(files) == len(sources) > 1:
-        return [PictureSequence.of_files(files)]
-    return list(sources)
+    if len(files) == len(sources) and (output.suffix or str(output) == STANDARD):
+        return PictureSequence.of_files(files)
+    if str(output) == STANDARD:
+        raise SinkError("standard output takes the result of one input; name a folder with -o")
+    folder = f"{output} is none, {output.with_suffix('')}/ would be made"
+    raise SinkError(f"several inputs need a folder for their outputs; {folder}")
 
 
-def output_for(source: Source, style: str, output: Path | None, *, many: bool) -> Path:
-    """Where the result of ``source`` goes.
+def output_for(source: Source, style: str, folder: Path | None) -> Path:
+    """Where the result of ``source`` goes, if it is named after it: ``clip.photo.mp4``.
 
-    Without ``output`` that is beside the source, as ``clip.photo.mp4``; here for a URL; standard
-    output for standard input. A folder gets it under that name.
-
-    Raises:
-        SinkError: several sources would go into one file, or the folder is missing.
+    Without a ``folder`` that is beside the source; here for a URL; standard output for standard input.
     """
-    if output is not None and not output.is_dir():
-        if many and str(output) == STANDARD:
-            raise SinkError("standard output takes the result of one input; name a folder with -o")
-        if many:
-            hint = f"{output} is none (mkdir {shlex.quote(str(output))})"
-            raise SinkError(f"several inputs need a folder for their outputs; {hint}")
-        return output
-    if output is None and source == STANDARD:
+    if folder is None and source == STANDARD:
         return Path(STANDARD)
     beside = _path_beside(source)
     suffix = beside.suffix.lower() if is_picture(source) else ".mp4"
     name = f"{beside.stem}.{style}{suffix}"
-    return beside.with_name(name) if output is None else output / name
+    return beside.with_name(name) if folder is None else folder / name
 
 
-def outputs_for(sources: Sequence[Source], style: str, output: Path | None) -> list[Path]:
+def outputs_for(sources: Sequence[Source], style: str, folder: Path | None) -> list[Path]:
     """Where the result of each source goes, see :func:`output_for`.
 
     Raises:
         SinkError: one result would take another's place.
     """
-    targets = [output_for(source, style, output, many=len(sources) > 1) for source in sources]
-    owners: dict[Path, Source] = {}
+    targets = [output_for(source, style, folder) for source in sources]
+    owners: dict[Path, list[str]] = {}
     for source, target in zip(sources, targets, strict=True):
-        if (other := owners.setdefault(target, source)) is not source:
-            both = f"{label_of(other)} and {label_of(source)} would both become {target}"
-            raise SinkError(f"{both}; rename one, or run them apart")
+        owners.setdefault(target, []).append(label_of(source))
+    clashes = [(target, labels) for target, labels in owners.items() if len(labels) > 1]
+    if clashes:
+        told = [f"{' and '.join(labels)} would become {target}" for target, labels in clashes[:_MOST_TOLD]]
+        more = f", and {len(clashes) - _MOST_TOLD} more" if len(clashes) > _MOST_TOLD else ""
+        raise SinkError(f"{', '.join(told)}{more}; rename one of each, or run them apart")
     return targets
 
 
-def leave_out_results(sources: Sequence[Source], style: str, output: Path | None) -> list[Source]:
+def leave_out_results(sources: Sequence[Source], style: str, folder: Path | None) -> list[Source]:
     """The sources but those that earlier runs made of others among them, or left as a part.
 
-    They are known by their names: ``clip.photo.mp4``, beside ``clip.mov`` or in ``output``, where
+    They are known by their names: ``clip.photo.mp4``, beside ``clip.mov`` or in ``folder``, where
     ``photo`` is ``style`` or a bundled one.
     """
-    if output is not None and not output.is_dir():
-        return list(sources)
     styles = {style, *(bundled.name for bundled in bundled_styles())}
     originals = set()
     for source in sources:
-        result = output_for(source, style, None, many=True)
+        result = output_for(source, style, None)
         stem = result.stem.removesuffix(f".{style}")
-        for folder in {result.parent, output or result.parent}:
-            originals.add((os.path.realpath(folder), stem, result.suffix))
+        for place in {result.parent, folder or result.parent}:
+            originals.add((os.path.realpath(place), stem, result.suffix))
 
     def is_result(source: Source) -> bool:
         if not isinstance(source, Path):
             return False
-        folder, stem = os.path.realpath(source.parent), _UNFINISHED.sub("", source.stem)
+        place, stem = os.path.realpath(source.parent), _UNFINISHED.sub("", source.stem)
         while (parts := stem.rpartition("."))[2] in styles:
             stem = parts[0]
-            if (folder, stem, source.suffix.lower()) in originals:
+            if (place, stem, source.suffix.lower()) in originals:
                 return True
         return False
 

@@ -21,6 +21,7 @@ from stylize_video.jobs.batch import (
     leave_out_results,
     output_for,
     outputs_for,
+    plan_batch,
     stylize_any,
 )
 from stylize_video.jobs.options import Options
@@ -90,7 +91,6 @@ def test_results_of_earlier_runs_are_no_sources(tmp_path: Path, monkeypatch: pyt
     bundled = [Path("x/a.photo.mp4"), Path("x/a.photo.mosaic.part.mp4"), Path("x/c.photo.mp4")]
     assert leave_out_results([a, *bundled], "mosaic", None) == [a, bundled[2]]  # of c there is no source
     assert leave_out_results([a, *bundled], "sea", tmp_path) == [a, bundled[2]]
-    assert leave_out_results([a, *bundled], "sea", tmp_path / "one.mp4") == [a, *bundled]
     assert leave_out_results(["-", "http://h/a.mp4"], "sea", None) == ["-", "http://h/a.mp4"]
     monkeypatch.chdir(tmp_path)
     Path("x").mkdir()
@@ -115,14 +115,40 @@ def test_a_batch_in_place_is_done_once(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_pictures_for_a_folder_that_is_missing(command_here: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "output"),
+    [([""], "new"), (["0.png", "1.png"], "new"), (["0.png"], "new/"), (["a.mp4"], "n.d/")],
+)
+def test_a_folder_that_is_missing_is_made(
+    given: list[str], output: str, command_here: Command, clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
     for index in range(2):
         cv2.imwrite(str(tmp_path / f"{index}.png"), draw_picture(index, 40, 30))
-    refused = command_here("stylize-video", tmp_path, "-o", "newout", cwd=tmp_path)
+    (tmp_path / "a.mp4").write_bytes(clip.read_bytes())
+    (tmp_path / "0.invert.png").write_bytes((tmp_path / "0.png").read_bytes())  # of an earlier run
+    inputs = [tmp_path / name for name in given]
+    before = sorted(tmp_path.iterdir())
+    refused = command_here("stylize-video", *inputs, "-s", "none.onnx", "-o", output, cwd=tmp_path)
     assert refused.returncode == 2
-    assert refused.stderr.endswith(
-        "several inputs need a folder for their outputs; newout is none (mkdir newout)\n"
+    assert sorted(tmp_path.iterdir()) == before
+    done = command_here("stylize-video", *inputs, "-s", invert_style, "-q", "-o", output, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    made = ["0.invert.png", "1.invert.png", "a.invert.mp4"] if given == [""] else []
+    assert sorted(os.listdir(tmp_path / output)) == (
+        made or [f"{name[0]}.invert{Path(name).suffix}" for name in given]
     )
+
+
+def test_folders_that_cannot_be_made(command_here: Command, clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for output, sentence in (
+        ("no/new/", "cannot make the folder no/new: no does not exist"),
+        ("file/", "file already exists; pass -y"),
+        ("/proc/new/", "cannot make the folder /proc/new: No such file"),
+    ):
+        refused = command_here("stylize-video", clip, "-o", output, cwd=tmp_path)
+        assert (refused.returncode, sentence in refused.stderr) == (2, True), refused.stderr
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_only_pictures_are_numbered(
@@ -136,14 +162,18 @@ def test_only_pictures_are_numbered(
 
 def test_where_results_go(tmp_path: Path) -> None:
     clip, photo = Path("x/clip.mkv"), Path("x/photo.JPG")
-    assert output_for(clip, "sea", None, many=True) == Path("x/clip.sea.mp4")
-    assert output_for(photo, "sea", None, many=True) == Path("x/photo.sea.jpg")
-    assert output_for(clip, "sea", Path("y.webm"), many=False) == Path("y.webm")
-    assert output_for(clip, "sea", tmp_path, many=True) == tmp_path / "clip.sea.mp4"
-    with pytest.raises(SinkError, match="need a folder"):
-        output_for(clip, "sea", Path("y.mp4"), many=True)
+    assert output_for(clip, "sea", None) == Path("x/clip.sea.mp4")
+    assert output_for(photo, "sea", None) == Path("x/photo.sea.jpg")
+    assert output_for(clip, "sea", tmp_path) == tmp_path / "clip.sea.mp4"
+    for name in ("clip.mkv", "photo.JPG"):
+        (tmp_path / name).touch()
+    one = str(tmp_path / "clip.mkv")
+    assert plan_batch([one], "sea", "y.webm").files == [(Path(one), Path("y.webm"))]
+    assert plan_batch([one], "sea", "y").files == [(Path(one), Path("y"))]
+    with pytest.raises(SinkError, match=r"need a folder for their outputs; y\.mp4 is none, y/ would be made"):
+        plan_batch([str(tmp_path)], "sea", "y.mp4")
     with pytest.raises(SinkError, match="standard output takes the result of one input"):
-        output_for(clip, "sea", Path("-"), many=True)
+        plan_batch([str(tmp_path)], "sea", "-")
 
 
 @pytest.mark.parametrize("is_there", [True, False])
@@ -186,13 +216,20 @@ def test_no_result_takes_the_place_of_another(
         Path("x/a.sea.mp4"),
         Path("y/a.sea.mp4"),
     ]
-    with pytest.raises(SinkError, match=r"x/a\.mp4 and y/a\.mkv would both become"):
-        outputs_for([Path("x/a.mp4"), Path("x/b.mp4"), Path("y/a.mkv")], "sea", tmp_path)
+    clashes = [Path(f"{folder}/{name}") for folder in "xyz" for name in ("a.mp4", "b.mp4")]
+    both = r"x/a\.mp4 and y/a\.mp4 and z/a\.mp4 would become .*/a\.sea\.mp4, x/b\.mp4 and y/b\.mp4 and"
+    with pytest.raises(SinkError, match=both):
+        outputs_for([*clashes, Path("x/c.mp4")], "sea", tmp_path)
+    twelve = [Path(f"{folder}/{number}.mp4") for folder in "xy" for number in range(12)]
+    with pytest.raises(
+        SinkError, match=r"y/9\.mp4 would become .*/9\.sea\.mp4, and 2 more; rename one of each"
+    ):
+        outputs_for(twelve, "sea", tmp_path)
     for name in ("a.mkv", "a.mp4"):
         (tmp_path / name).write_bytes(clip.read_bytes())
     refused = command_here("stylize-video", tmp_path, "-s", invert_style, "-y")
     assert refused.returncode == 2
-    assert refused.stderr.endswith("rename one, or run them apart\n")
+    assert refused.stderr.endswith("rename one of each, or run them apart\n")
     assert sorted(os.listdir(tmp_path)) == ["a.mkv", "a.mp4"]
 
 
@@ -446,7 +483,7 @@ def test_a_batch_goes_on_past_a_broken_file(
 
 def test_a_png_that_moves_is_a_video(invert_style: Path, tmp_path: Path) -> None:
     path = write_apng(tmp_path / "moving.png")
-    target = output_for(path, "invert", None, many=False)
+    target = output_for(path, "invert", None)
     assert target.name == "moving.invert.mp4"
     session = StyleSession(Style.load(invert_style), "cpu")
     assert stylize_any(path, target, session, Options(Look())).frames == 3

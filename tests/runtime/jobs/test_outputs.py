@@ -542,17 +542,16 @@ def test_a_reader_that_goes_away(make_clip: MakeClip, tmp_path: Path) -> None:
 
 
 def test_pictures_become_a_video_where_one_is_named(invert: StyleSession, tmp_path: Path) -> None:
-    from stylize_video.jobs.batch import as_one_sequence, find_sources, output_for, stylize_any
+    from stylize_video.jobs.batch import plan_batch, stylize_any
     from stylize_video.jobs.options import Options
 
     for index in range(6):
         cv2.imwrite(str(tmp_path / f"{index:02d}.png"), draw_picture(index, 64, 48))
-    found = find_sources([str(tmp_path / "*.png")])
-    assert as_one_sequence(found, None) == found
-    assert as_one_sequence(found, tmp_path) == found  # a batch
-    [sequence] = as_one_sequence(found, tmp_path / "out.mp4")
+    given = [str(tmp_path / "*.png")]
+    assert len(plan_batch(given, "invert", None).files) == 6
+    assert len(plan_batch(given, "invert", str(tmp_path)).files) == 6
+    [(sequence, target)] = plan_batch(given, "invert", str(tmp_path / "out.mp4")).files
     options = Options(edit=Edit(fps=Fraction(12)))
-    target = output_for(sequence, "invert", tmp_path / "out.mp4", many=False)
     result = stylize_any(sequence, target, invert, options)
     with open_source(result.output) as video:
         times = [frame.pts * video.info.time_base for frame in video]
