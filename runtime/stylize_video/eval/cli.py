@@ -51,7 +51,8 @@ def stylize_eval(
     equal_sharpness: Annotated[
         bool,
         typer.Option(
-            "--equal-sharpness", help="Blur all to the least sharp one's sharpness, and compare then."
+            "--equal-sharpness",
+            help="Blur all, the source too, to the least sharp style's sharpness, and compare then.",
         ),
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:INDEX.")] = "auto",
@@ -184,10 +185,10 @@ def _print_table(source: Path, evaluation: Evaluation, reference: str) -> None:
         print(f"{finished} has been through an encoder and the styles have not: do not compare their rows")
     if evaluation.longer:
         print(f"{printable(evaluation.longer)} is the longer video: its rest was not measured")
-    for name, row in list(rows.items())[1:]:
+    for name, row in rows.items():
         if row.softened:
             print(f"{name} was blurred by {row.softened:.2f} pixels, for equal sharpness")
-        if row.sharpness < _BLURRED * rows[reference].sharpness:
+        if row is not unchanged and row.sharpness < _BLURRED * rows[reference].sharpness:
             print(f"{name} is less sharp: steadiness is to be compared at equal sharpness")
     sys.stdout.flush()
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from statistics import mean
 
 from stylize_video.effects.cuts import CutDetector
 from stylize_video.effects.luma import small_luma
@@ -116,7 +117,7 @@ def evaluate(
         stylized: a finished video, frame for frame beside the source; the shorter one ends.
         max_frames: stop after so many.
         equal_sharpness: look at all sequences twice, the second time blurred by as much as
-            takes each of them down to the sharpness of the least sharp one.
+            takes each of them, the source too, down to the sharpness of the least sharp stylized one.
         on_start: called with about how many frames will be looked at, None where nobody knows.
         on_frame: called after each frame that was looked at.
 
@@ -124,16 +125,28 @@ def evaluate(
         StylizeError: a video cannot be read, has one frame only, is tiny or of another size; it is
             too flat for the others to be blurred to its sharpness; a style fails.
     """
-    finished = None if stylized is None else _row_of(stylized, [c.name for c in candidates])
-    measurement = _Measurement(open_scene(source), candidates, stylized, finished, max_frames, on_frame)
+    finished = None
+    if stylized is not None:
+        finished = _Finished(_row_of(stylized, [c.name for c in candidates]), stylized)
+    measurement = _Measurement(open_scene(source), candidates, finished, max_frames, on_frame)
     count = measurement.count()
     on_start(count and count * (2 if equal_sharpness else 1))
-    blur = _equalising_blur(measurement.outputs({})) if equal_sharpness else {}
-    meters, shape, frames, cuts = _follow(measurement.outputs(blur), measurement.scene)
-    gains = measurement.noise_gains(blur)
-    rows = {name: meter.result(gains.get(name), blur.get(name, 0.0)) for name, meter in meters.items()}
+    blur = _equalising_blur(measurement.outputs({}, _Seen())) if equal_sharpness else {}
+    seen = _Seen()
+    followed = _follow(measurement.outputs(blur, seen), measurement.scene)
+    gains = measurement.noise_gains(seen.stills, blur)
     return Evaluation(
-        shape[1], shape[0], frames, cuts, rows, finished, measurement.longer, measurement.apart()
+        width=followed.width,
+        height=followed.height,
+        frames=followed.frames,
+        cuts=followed.cuts,
+        rows={
+            name: meter.result(gains.get(name), blur.get(name, 0.0))
+            for name, meter in followed.meters.items()
+        },
+        finished=finished.name if finished else None,
+        longer=seen.longer,
+        apart=seen.apart,
     )
 
 
@@ -146,68 +159,89 @@ def _row_of(stylized: Path, taken: Sequence[str]) -> str:
 _Outputs = Iterator[tuple[Frame, Mapping[str, Frame]]]
 
 
+@dataclass(frozen=True)
+class _Finished:
+    """A finished video, and the name of its row."""
+
+    name: str
+    path: Path
+
+
 @dataclass
+class _Seen:
+    """What one look at all frames comes across."""
+
+    stills: list[Frame] = field(default_factory=list)
+    longer: str | None = None
+    last: tuple[int, float] = 0, 0.0
+    """The number and the seconds of the last frame that a finished video has too."""
+
+    furthest: float = 0.0
+    """Seconds between two frames of one number."""
+
+    @property
+    def apart(self) -> float | None:
+        """See :class:`Evaluation`."""
+        index, seconds = self.last
+        return self.furthest if index and self.furthest > seconds / index / 2 else None
+
+
+@dataclass(frozen=True)
 class _Measurement:
     """What is measured; see :func:`evaluate`."""
 
     scene: Scene
     candidates: Sequence[Candidate]
-    stylized: Path | None
-    finished: str | None
+    finished: _Finished | None
     max_frames: int | None
     on_frame: Callable[[], None]
-    longer: str | None = None
-    _stills: list[Frame] = field(default_factory=list)
-    _last: tuple[int, float] = 0, 0.0
-    _furthest: float = 0.0
 
     def count(self) -> int | None:
         """About how many frames a look at all of it takes."""
-        scenes = [self.scene] if self.stylized is None else [self.scene, Footage(self.stylized)]
+        scenes = [self.scene] if self.finished is None else [self.scene, Footage(self.finished.path)]
         counts = [self.max_frames, *(scene.count for scene in scenes)]
         return min((count for count in counts if count is not None), default=None)
 
-    def apart(self) -> float | None:
-        """See :class:`Evaluation`."""
-        index, seconds = self._last
-        return self._furthest if index and self._furthest > seconds / index / 2 else None
+    def outputs(self, blur: Mapping[str, float], seen: _Seen) -> _Outputs:
+        """Each frame of the source, and what every sequence shows there, under so many pixels of blur.
 
-    def outputs(self, blur: Mapping[str, float]) -> _Outputs:
-        """Each frame of the source, and what every sequence shows there, under so many pixels of blur."""
+        ``seen`` is filled on the way.
+        """
         stylizers = {candidate.name: candidate.stylizer() for candidate in self.candidates}
-        self._stills.clear()
-        self._furthest = 0.0
         with ExitStack() as opened:
             frames = opened.enter_context(closing(self.scene.frames()))
             finished = None
-            if self.stylized is not None:
-                finished = opened.enter_context(closing(Footage(self.stylized).frames()))
+            if self.finished:
+                finished = opened.enter_context(closing(Footage(self.finished.path).frames()))
             for index, (seconds, frame) in enumerate(islice(frames, self.max_frames)):
                 _check_size(frame)
                 made = {IDENTITY: frame}
-                if self.stylized and self.finished and finished:
+                if self.finished and finished:
                     other = next(finished, None)
                     if other is None:
-                        self.longer = IDENTITY
+                        seen.longer = IDENTITY
                         return
-                    made[self.finished] = _same_size(other[1], frame, self.stylized)
-                    self._furthest = max(self._furthest, abs(seconds - other[0]))
-                    self._last = index, seconds
+                    made[self.finished.name] = _same_size(other[1], frame, self.finished.path)
+                    seen.furthest = max(seen.furthest, abs(seconds - other[0]))
+                    seen.last = index, seconds
                 made.update(_stylized(frame, stylizers))
                 if index in _STILLS:
-                    self._stills.append(frame)
+                    seen.stills.append(frame)
                 yield frame, {name: soften(image, blur.get(name, 0.0)) for name, image in made.items()}
                 self.on_frame()
-            if finished and self.max_frames is None and next(finished, None) is not None:
-                self.longer = self.finished
+            if self.finished and finished and self.max_frames is None and next(finished, None) is not None:
+                seen.longer = self.finished.name
 
-    def noise_gains(self, blur: Mapping[str, float]) -> dict[str, float]:
-        """The mean noise gain of each style over the stills that :meth:`outputs` came across."""
+    def noise_gains(self, stills: Sequence[Frame], blur: Mapping[str, float]) -> dict[str, float]:
+        """The mean noise gain of each style, and of the source, over ``stills``."""
+        sigma = blur.get(IDENTITY, 0.0)
         gains = {IDENTITY: 1.0}
+        if sigma:
+            gains[IDENTITY] = mean(noise_gain(still, lambda frame: soften(frame, sigma)) for still in stills)
         for candidate in self.candidates:
-            sigma = blur.get(candidate.name, 0.0)
-            each = [noise_gain(still, _softened(candidate.stylizer(), sigma)) for still in self._stills]
-            gains[candidate.name] = sum(each) / len(each)
+            softness = blur.get(candidate.name, 0.0)
+            each = (noise_gain(still, _softened(candidate.stylizer(), softness)) for still in stills)
+            gains[candidate.name] = mean(each)
         return gains
 
 
@@ -216,23 +250,25 @@ def _softened(stylizer: Stylizer, sigma: float) -> Callable[[Frame], Frame]:
 
 
 def _equalising_blur(outputs: _Outputs) -> dict[str, float]:
-    """Pixels of blur for each stylized sequence, after which all are as sharp as the least sharp one."""
+    """Pixels of blur for each sequence after which none is sharper than the least sharp stylized one."""
     sharp: dict[str, _Mean] = {}
     samples: dict[str, Samples] = {}
     for _, made in outputs:
         for name, image in made.items():
-            if name != IDENTITY:
-                sharp.setdefault(name, _Mean()).add(sharpness(image))
-                samples.setdefault(name, Samples()).add(image)
-    least = min((mean.value or 0.0 for mean in sharp.values()), default=0.0)
+            sharp.setdefault(name, _Mean()).add(sharpness(image))
+            samples.setdefault(name, Samples()).add(image)
+    least, flattest = min(
+        ((own.value or 0.0, name) for name, own in sharp.items() if name != IDENTITY),
+        default=(0.0, IDENTITY),
+    )
     blur = {}
-    for name, mean in sharp.items():
+    for name in [*(name for name in sharp if name != IDENTITY), IDENTITY]:
+        own = sharp[name]
         seen = samples[name].frames
         # The samples stand for the sequence: what they are to lose is what it is to lose.
-        share = least / mean.value if mean.value else 1.0
+        share = least / own.value if own.value else 1.0
         blur[name] = sigma_for(seen, share * sum(map(sharpness, seen)) / len(seen))
         if blur[name] >= MAX_SIGMA:
-            flattest = min(sharp, key=lambda other: sharp[other].value or 0.0)
             raise SourceError(
                 f"{flattest} is too flat to compare at its sharpness: {name} would be left with nothing"
                 f" to see, by a blur of {MAX_SIGMA:.0f} pixels and more"
@@ -269,15 +305,23 @@ class _Meter:
         return Steadiness(self.short.value, self.long.value, sharp, gain, self.trace, softened)
 
 
-def _follow(
-    outputs: Iterable[tuple[Frame, Mapping[str, Frame]]], scene: Scene
-) -> tuple[dict[str, _Meter], tuple[int, ...], int, list[int]]:
-    """Meters of all sequences, the frames' shape and number, and where the cuts are."""
+@dataclass(frozen=True)
+class _Followed:
+    """Meters of all sequences, the frames' size and number, and where the cuts are."""
+
+    meters: Mapping[str, _Meter]
+    width: int
+    height: int
+    frames: int
+    cuts: Sequence[int]
+
+
+def _follow(outputs: _Outputs, scene: Scene) -> _Followed:
     meters: dict[str, _Meter] = {}
     detector = CutDetector()
     shot: deque[tuple[int, Frame, Mapping[str, Frame]]] = deque(maxlen=LONG_RANGE)
     cuts: list[int] = []
-    frames, shape = 0, (0, 0)
+    frames, height, width = 0, 0, 0
     for frame, made in outputs:
         if detector.is_cut(small_luma(frame)):
             cuts.append(frames)
@@ -292,10 +336,13 @@ def _follow(
             meter.long.add(_error(shot[0][2][name], output, far) if shot else None)
             meter.sharp.add(sharpness(output))
         shot.append((frames, frame, made))
-        frames, shape = frames + 1, frame.shape[:2]
+        frames += 1
+        height, width = frame.shape[:2]
     if frames < 2:
-        raise SourceError(f"steadiness needs at least two frames of both videos, there are {frames}")
-    return meters, shape, frames, cuts
+        raise SourceError(
+            f"steadiness is of at least two frames, there {'is' if frames else 'are'} {frames or 'none'}"
+        )
+    return _Followed(meters, width, height, frames, cuts)
 
 
 def _error(earlier: Frame, later: Frame, motion: Motion | None) -> float | None:

@@ -99,17 +99,23 @@ def test_blur_is_found_out(evaluation: Evaluation) -> None:
 
 
 def test_sequences_can_be_compared_at_equal_sharpness(panning: Path, evaluation: Evaluation) -> None:
-    """The sharper ones are blurred, a finished video too; the source stays as it is."""
+    """The sharper ones are blurred, a finished video and the source too."""
     candidates = [Candidate("blurred", Blurred(12)), Candidate("flicker", Flickering(12))]
     equal = evaluate(panning, candidates, stylized=panning, equal_sharpness=True).rows
     least = equal["blurred"].sharpness
-    for name in ("flicker", panning.name):
+    for name in (IDENTITY, "flicker", panning.name):
         assert equal[name].sharpness == pytest.approx(least, rel=0.05)
         assert equal[name].softened > 1
     assert equal["blurred"].softened == 0
     assert equal["flicker"].warping_error == pytest.approx(equal["blurred"].warping_error, rel=0.3)
     assert (equal["flicker"].noise_gain or 9) < 0.3 * (evaluation.rows["flicker"].noise_gain or 0)
-    assert equal[IDENTITY] == evaluation.rows[IDENTITY]
+    assert equal[IDENTITY].warping_error == pytest.approx(equal[panning.name].warping_error, rel=1e-6)
+    assert 0 < (equal[IDENTITY].noise_gain or 0) < 0.3
+
+
+def test_a_source_that_is_less_sharp_stays_as_it_is(panning: Path, evaluation: Evaluation) -> None:
+    equal = evaluate(panning, [Candidate("flicker", Flickering(12))], equal_sharpness=True)
+    assert equal.rows[IDENTITY] == evaluation.rows[IDENTITY]
 
 
 def test_the_trace_has_one_point_for_each_frame(evaluation: Evaluation) -> None:
