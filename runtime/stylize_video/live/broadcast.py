@@ -61,7 +61,7 @@ class Broadcast:
     Args:
         controls: get the warnings.
         uplink: connected; closed too.
-        fps: frames a second at most; more are left out.
+        fps: of the source; None where it does not say. Frames beyond it, and beyond 60, are left out.
         bitrate: bits a second of the picture; None chooses by size and rate.
         microphone: gives the sound; not closed.
         clock: seconds; that of the pictures.
@@ -82,7 +82,7 @@ class Broadcast:
     ) -> None:
         check_bitrate(bitrate)
         self._controls, self._uplink, self._bitrate = controls, uplink, bitrate
-        self._fps = min(fps or USUAL_FPS, _MOST_FPS)
+        self._fps = max(1 / _STILL_SECONDS, min(fps or USUAL_FPS, _MOST_FPS))
         self._microphone, self._clock = microphone, clock
         self._queue: FrameQueue | None = None
         self._times = TimeLine()

@@ -142,12 +142,13 @@ def broadcasting(
     bitrate: int | None = None,
     patience: float = 10.0,
     microphone: Microphone | None = None,
+    fps: float | None = None,
     clock: Clock = time.perf_counter,
 ) -> Iterator[tuple[Show, Broadcast]]:
     controls = Controls(Settings(style="ink"), ["ink"], on_notice=lambda notice: notices.append(notice.text))
     with Uplink(url, patience=patience) as uplink:
         uplink.connect()
-        output = Broadcast(controls, uplink, bitrate=bitrate, microphone=microphone, clock=clock)
+        output = Broadcast(controls, uplink, fps=fps, bitrate=bitrate, microphone=microphone, clock=clock)
         try:
             yield Show(output, controls, draw), output
         finally:
@@ -215,6 +216,24 @@ def test_a_still_picture_goes_on(peer: Peer) -> None:
         times = [frame.time for frame in stream.decode(video=0)]
     assert len(times) > 5
     assert np.diff(times).max() < 0.6
+
+
+def test_a_source_slower_than_the_stream_makes_no_pauses(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stylize_video.live.frame_queue._QUEUED_FRAMES", 200)
+    clock = ManualClock()
+    statistics = Monitor(lambda: 0.0).report(0, 0.0, (0, 0), (0, 0))
+    image, settings = draw_picture(1, 160, 90), Settings(style="ink")
+    with broadcasting(peer.url, [], fps=0.25, clock=clock) as (_show, output):
+        for number in range(200):
+            at, clock.now = clock.now - 0.1, clock.now + 0.04
+            output.show(LivePicture(1 + number // 100, image, image, at, settings, "ink", "live", statistics))
+            if number == 0:
+                wait_until(lambda: bool(peer.files) and peer.files[0].stat().st_size > 0)
+    wait_until(lambda: is_over(peer.files[0]))
+    with av.open(str(peer.files[0])) as stream:
+        times = [frame.time for frame in stream.decode(video=0)]
+    assert times[-1] - times[0] == pytest.approx(8, abs=0.2)
+    assert np.diff(times).max() < 0.15
 
 
 def test_a_source_that_becomes_late_keeps_its_rate(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
