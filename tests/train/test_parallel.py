@@ -150,3 +150,36 @@ def test_a_photo_that_vanishes_ends_all_processes_with_one_sentence(tmp_path: Pa
     assert said[0] == said[1]
     assert said[0].startswith(f"the photo {tmp_path}/photos1/")
     assert load_checkpoint(tmp_path / "two.pth").step >= 2
+
+
+DIVERGING = """
+import json, sys, torch
+from dataclasses import replace
+from pathlib import Path
+from stylize_video_train import state, trainer
+from stylize_video_train.errors import TrainingDivergedError
+from stylize_video_train.parallel import process_group, process_index
+from stylize_video_train.recipe import Recipe
+
+torch.set_num_threads(1)
+folder = Path(sys.argv[1])
+recipe = replace(Recipe.from_dict(json.loads(sys.argv[2])), steps=40, batch=2)
+trainer.CHECKPOINT_EVERY = 2
+rate = state.learning_rate_factor
+state.learning_rate_factor = lambda done, recipe: rate(done, recipe) if done < 3 else 1e30
+with process_group("cpu"):
+    try:
+        trainer.train(recipe, style_picture=folder / "style.png", content=folder / "photos",
+                      output=folder / "two.pth", random_features=True)
+    except TrainingDivergedError as error:
+        (folder / f"error{process_index()}.txt").write_text(str(error))
+"""
+
+
+def test_all_processes_say_the_same_of_what_is_saved(tmp_path: Path) -> None:
+    make_pictures(tmp_path)
+    result = in_two_processes(DIVERGING, tmp_path, Recipe(**RECIPE))
+    assert result.returncode == 0, result.stderr
+    said = {(tmp_path / f"error{process}.txt").read_text() for process in range(2)}
+    assert len(said) == 1
+    assert "the checkpoint keeps the 4 steps before" in said.pop()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -633,6 +634,61 @@ def test_a_photo_that_vanishes_is_one_sentence_and_the_steps_before_are_kept(
     assert str(raised.value).endswith("is gone")
     assert "\n" not in str(raised.value)
     assert load_checkpoint(tmp_path / "a.pth").step >= 3
+
+
+def test_a_worker_that_is_killed_takes_no_step_along(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def kill(progress: Progress) -> None:
+        if progress.step == 5:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, signal.SIGKILL)  # type: ignore[arg-type]
+
+    whole, _ = run(pictures, tmp_path / "whole.pth", steps=24)
+    with pytest.raises(TrainingError, match="not enough memory"):
+        run(pictures, tmp_path / "a.pth", steps=24, on_progress=kill)
+    kept = load_checkpoint(tmp_path / "a.pth").step
+    assert 5 <= kept < 24, "the last checkpoint before was that of the first preview, after 3"
+    assert f"a.pth keeps the {kept} steps before" in caplog.text
+    resumed, _ = run(pictures, tmp_path / "a.pth", steps=24, resume=True)
+    assert resumed.weights_sha256() == whole.weights_sha256()
+
+
+def test_no_preview_is_left_of_a_training_that_cannot_go_on(pictures: Path, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def on_progress(progress: Progress) -> None:
+        if progress.step == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(pictures, tmp_path / "a.pth", steps=20, report=True, on_progress=on_progress)
+    assert (tmp_path / "a.preview.png").is_file()
+    assert load_checkpoint(tmp_path / "a.pth").step == 3
+
+
+def test_a_full_disk_in_the_midst_of_a_training_ends_nothing(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 2)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill_and_clear(progress: Progress) -> None:
+        full = progress.step in (2, 8)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1024 if full else limits[0], limits[1]))
+
+    output = tmp_path / "a.pth"
+    try:
+        run(pictures, output, steps=7, on_progress=fill_and_clear)
+        assert load_checkpoint(output).step == 7
+        with pytest.raises(CheckpointError, match=rf"^cannot write {tmp_path}/b\.pth: File too large$"):
+            run(pictures, tmp_path / "b.pth", steps=8, on_progress=fill_and_clear)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    sentence = f"cannot write {output}: File too large; the training goes on without"
+    assert caplog.messages.count(sentence) == 1
+    assert load_checkpoint(tmp_path / "b.pth").step == 6
 
 
 def test_a_training_is_kept_whatever_becomes_of_its_report(

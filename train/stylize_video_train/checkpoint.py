@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import warnings
@@ -64,7 +65,11 @@ class Checkpoint:
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
-        """Write the checkpoint; a file already at ``path`` is replaced only once this one is whole."""
+        """Write the checkpoint; a file already at ``path`` is replaced only once this one is whole.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
         content = {
             "format": FORMAT,
             "version": VERSION,
@@ -75,11 +80,13 @@ class Checkpoint:
             "step": self.step,
             "state": dict(self.state),
         }
+        whole = io.BytesIO()  # of a full disk torch would tell its own internals
+        torch.save(content, whole)
         try:
             with replacing(path) as temporary:
-                torch.save(content, temporary)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
-            raise CheckpointError(f"cannot write {path}: {error}") from error
+                temporary.write_bytes(whole.getbuffer())
+        except OSError as error:
+            raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -29,8 +29,8 @@ class TrainingInterrupted(Terminated):
         self.step = step
 
 
-_OUT_OF_MEMORY = ("can't allocate memory", "Insufficient memory", "killed by signal: Killed")
-"""What torch on a CPU, OpenCV, and a DataLoader whose worker was ended by the system say."""
+_OUT_OF_MEMORY = ("can't allocate memory", "Insufficient memory")
+"""What torch on a CPU and OpenCV say."""
 
 
 @contextmanager

@@ -61,6 +61,7 @@ class TrainingState:
         self._averaged = AveragedModel(self.network, multi_avg_fn=self._move_average)
         self.done = 0
         self.saved = 0
+        """The steps that a checkpoint was written after; kept by whoever writes it."""
         self.history: list[tuple[float, ...]] = []
         """A row of :data:`LOSS_NAMES` for every step."""
         self._seconds_before = 0.0
@@ -170,12 +171,14 @@ class TrainingState:
             rates += f" and --muon-learning-rate (now {self.recipe.muon_learning_rate:g})"
         raise TrainingDivergedError(f"the training diverged at step {step}: lower {rates}; {kept}")
 
-    def checkpoint(self, preview: Preview | None) -> Checkpoint:
-        """The training so far; with a preview, all that is needed to go on from here."""
-        self.saved = self.done
-        state: dict[str, Any] = {}
-        if preview is not None:
-            state = {
+    def result_checkpoint(self) -> Checkpoint:
+        """The network that comes out, and nothing to go on with."""
+        return self._checkpoint({})
+
+    def resumable_checkpoint(self, preview: Preview) -> Checkpoint:
+        """The training so far, with all that is needed to go on from here."""
+        return self._checkpoint(
+            {
                 "network": self.network.state_dict(),
                 "optimizer": self.optimizer.state_dict(),
                 "pools": self.loss.pools.state_dict(),
@@ -184,6 +187,9 @@ class TrainingState:
                 "seconds": self.seconds,
                 "data": self.data,
             }
+        )
+
+    def _checkpoint(self, state: Mapping[str, Any]) -> Checkpoint:
         weights = self.result.state_dict()
         return Checkpoint(self.recipe.network, weights, self.recipe.to_dict(), self.style, self.done, state)
 

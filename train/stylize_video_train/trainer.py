@@ -17,7 +17,7 @@ from stylize_video.errors import first_line
 from stylize_video.text import printable
 from stylize_video_train.batches import batches
 from stylize_video_train.calibration import calibrated_style_weight, perceptual_loss
-from stylize_video_train.checkpoint import Checkpoint, load_checkpoint
+from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from stylize_video_train.data import ContentFolder, DataError
 from stylize_video_train.errors import TrainingError, TrainingInterrupted, memory_as_sentence
 from stylize_video_train.interruption import stop_on_signals
@@ -106,7 +106,7 @@ def train(
             _take_steps(
                 state, folder, preview, output, reporter=reporter, board=board, on_progress=on_progress
             )
-    return state.checkpoint(None)
+    return state.result_checkpoint()
 
 
 def _photos(content: Path, recipe: Recipe) -> ContentFolder:
@@ -144,19 +144,24 @@ def _take_steps(
     ):
         while state.done < steps:
             parts, failure = _next_parts(parts_of_steps)
+            told = None if failure is None else str(failure) or repr(failure)
             # A process that went on alone would wait for the others without end.
-            if failure := first_of(failure, state.device):
-                if leads and state.done > state.saved:
-                    state.checkpoint(preview).save(output)
-                raise DataError(failure)
+            if reason := first_of(told, state.device):
+                if state.done > state.saved:
+                    _save(state, preview, output, is_last=False)
+                if leads and state.saved:
+                    _log.warning("%s keeps the %d steps before", output, state.saved)
+                raise failure or DataError(reason)
             progress = state.step(parts)
             on_progress(progress)
             finished, stopped_by = state.done == steps, largest(stop.signal_number, state.device)
             if has_preview := preview_due(state.done, steps):
                 preview.add(state.done, state.result, state.device)
-            # First of all: pages and pictures are worth less, and may fill the disk.
-            if leads and (finished or stopped_by or state.done % CHECKPOINT_EVERY == 0):
-                state.checkpoint(None if finished else preview).save(output)
+            # First of all: pages and pictures are worth less, and may fill the disk. No preview is left of a
+            # training that cannot go on.
+            is_first = has_preview and not state.saved
+            if finished or stopped_by or is_first or state.done % CHECKPOINT_EVERY == 0:
+                _save(state, preview, output, is_last=finished or stopped_by > 0)
             board.losses(progress)
             if has_preview:
                 board.preview(state.done, preview)
@@ -168,14 +173,39 @@ def _take_steps(
                 raise TrainingInterrupted(state.done, stopped_by)
 
 
-def _next_parts(parts_of_steps: Iterator[Sequence[Tensor]]) -> tuple[Sequence[Tensor], str | None]:
+def _save(state: TrainingState, preview: Preview, output: Path, *, is_last: bool) -> None:
+    """Write the checkpoint; where that fails, a training that has steps left goes on.
+
+    Raises:
+        CheckpointError: it cannot be written, and there is no later one.
+    """
+    problem = None
+    if process_index() == 0:
+        is_finished = state.done == state.recipe.steps
+        checkpoint = state.result_checkpoint() if is_finished else state.resumable_checkpoint(preview)
+        try:
+            checkpoint.save(output)
+        except CheckpointError as error:
+            problem = str(error)
+    problem = first_of(problem, state.device)
+    if problem is None:
+        state.saved = state.done
+    elif is_last:
+        raise CheckpointError(problem)
+    elif process_index() == 0:
+        _log.warning("%s; the training goes on without", problem)
+
+
+def _next_parts(parts_of_steps: Iterator[Sequence[Tensor]]) -> tuple[Sequence[Tensor], Exception | None]:
     """The photos of a step, or why there are none."""
     try:
-        return next(parts_of_steps), None
+        with memory_as_sentence():
+            return next(parts_of_steps), None
     except DataError as error:
-        error.__traceback__ = None  # its frames hold the workers
         # DataLoader puts the worker's traceback before our sentence.
-        return (), str(error).rpartition("DataError: ")[2].strip()
+        return (), DataError(str(error).rpartition("DataError: ")[2].strip())
+    except Exception as error:
+        return (), error
 
 
 def pick_device(name: str) -> str:
