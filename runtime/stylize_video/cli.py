@@ -242,7 +242,6 @@ def stylize_video(
     with errors_as_sentences(debug=debug):
         keep_numpy_from_spinning()
         from stylize_video.effects.look import Look
-        from stylize_video.effects.smoothing import check_smooth
         from stylize_video.jobs.batch import check_for_picture, plan_batch
         from stylize_video.jobs.options import Options
         from stylize_video.jobs.outputs import check_target
@@ -284,7 +283,7 @@ def stylize_video(
             check_target(target, Path(label_of(source)), encoding=encoding, overwrite=may_be_there)
         options = Options(
             look=Look(strength, keep_colors),
-            smooth=check_smooth(smooth),
+            smooth=smooth,
             working_size=WorkingSize.parse(style_scale),
             edit=Edit(
                 start=parse_time(start) if start else None,

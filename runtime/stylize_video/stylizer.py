@@ -9,6 +9,7 @@ from stylize_video.effects.smoothing import TemporalSmoother, check_smooth
 from stylize_video.frame import AnyFrame, Frame, as_frame
 from stylize_video.styles.network import Network, check_network
 from stylize_video.styles.working_size import WorkingSize, stylize_at
+from stylize_video.values import check_kind
 
 
 class Stylizer:
@@ -25,7 +26,7 @@ class Stylizer:
         working_size: where the network works: how large strokes are, and how much there is to do.
 
     Raises:
-        StylizeError: ``session`` is no network, or ``smooth`` is out of range.
+        StylizeError: ``session`` is no network, ``smooth`` is out of range, or a setting of another type.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class Stylizer:
         self._smoother = TemporalSmoother()
         self._cuts = CutDetector()
         check_network(session)
+        check_kind("look", look, Look)
+        check_kind("working_size", working_size, WorkingSize)
         self._session = session
         self.look = look
         self.smooth = smooth

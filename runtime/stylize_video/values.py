@@ -62,6 +62,12 @@ class Scale:
         return size
 
 
+def check_kind(name: str, value: object, kind: type) -> None:
+    """Raise StylizeError where ``value``, which callers know as ``name``, is something else than ``kind``."""
+    if not isinstance(value, kind):
+        raise StylizeError(f"{name} must be of the type {kind.__name__}, got {value!r}")
+
+
 def parse_size(text: str) -> tuple[int, int]:
     """Width and height of ``640x360``.
 

@@ -91,13 +91,17 @@ def test_sequences_are_of_frames_with_time_stamps(at_once: int, invert_style: Pa
         {"at_once": -1},
         {"at_once": 1.5},
         {"at_once": 2000},
+        {"at_once": "2"},
         {"threads": -1},
         {"threads": 20_000},
     ],
 )
 def test_numbers_out_of_range(numbers: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(StyleError, match=r"at_once is at least 1 and threads at least 0 .*at most 1024"):
+    with pytest.raises(
+        StyleError, match=r"at_once is at least 1 and threads at least 0 .*at most 1024"
+    ) as told:
         open_session("photo", device="cpu", **numbers)
+    assert repr(next(iter(numbers.values()))) in str(told.value)
     assert not caplog.text  # it is no variant's fault
 
 

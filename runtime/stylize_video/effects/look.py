@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 
 import cv2
 import numpy as np
@@ -23,8 +24,8 @@ class Look:
     keep_colors: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.strength <= 1:
-            raise StylizeError(f"strength must be between 0 and 1, got {self.strength:g}")
+        if not isinstance(self.strength, Real) or not 0 <= self.strength <= 1:
+            raise StylizeError(f"strength must be between 0 and 1, got {self.strength!r}")
 
     @property
     def needs_style(self) -> bool:

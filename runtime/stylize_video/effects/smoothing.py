@@ -7,6 +7,7 @@ new frame holds nearby. So what was uncovered, or changed its light, leaves no g
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import cv2
@@ -48,13 +49,13 @@ _FADING = 24
 
 
 def check_smooth(amount: float) -> float:
-    """Return ``amount``.
+    """``amount`` itself, if it is one of smoothing.
 
     Raises:
         StylizeError: it is not between 0 and 1.
     """
-    if not 0 <= amount <= 1:
-        raise StylizeError(f"smooth must be between 0 (off) and 1, got {amount:g}")
+    if not isinstance(amount, Real) or not 0 <= amount <= 1:
+        raise StylizeError(f"smooth must be between 0 (off) and 1, got {amount!r}")
     return amount
 
 

@@ -11,7 +11,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
-from numbers import Integral
 from pathlib import Path
 
 from stylize_video.effects.look import Look
@@ -35,6 +34,7 @@ from stylize_video.threads import (
     in_order,
     opencv_threads_for,
 )
+from stylize_video.values import check_kind
 from stylize_video.video.edit import Edit
 from stylize_video.video.encoding import Encoding
 from stylize_video.video.info import VideoInfo
@@ -208,6 +208,9 @@ def stylize_file(
         max_frames=max_frames,
         raw=raw,
     )
+    check_kind("hooks", hooks, Hooks)
+    if stop is not None and not callable(getattr(stop, "is_set", None)):
+        raise StylizeError(f"stop must be a threading.Event, got {stop!r}")
     parsed = parse_source(source) if isinstance(source, str) else source
     hooks = hooks.stopped_by(stop, JobStopped) if stop else hooks
     return stylize_source(parsed, Path(output), session, options, hooks=hooks)
@@ -276,8 +279,6 @@ def run_job(
     """
     edit, encoding, max_frames = options.edit, options.encoding, options.max_frames
     resume, overwrite = options.resume, options.overwrite
-    if max_frames is not None and (not isinstance(max_frames, Integral) or max_frames < 1):
-        raise SourceError(f"the number of frames must be at least 1, got {max_frames}")
     output = behind_links(output)
     with awaited_at_exit(), open_source(source, edit=edit, alpha=encoding.alpha, raw=options.raw) as video:
         check_target(output, video.info.path, encoding=encoding, overwrite=overwrite)

@@ -43,7 +43,7 @@ _sound_here: set[str] = set()
 """What passed in this process, which may have no folder to remember it in, and opens a file several times."""
 
 
-def try_out(path: Path) -> None:
+def try_out(path: str | Path) -> None:
     """Try a style file, unless it is bundled or known from before.
 
     The other process is the Python that :mod:`multiprocessing` starts, which
@@ -53,6 +53,7 @@ def try_out(path: Path) -> None:
         StyleError: it is no style, or crashes ONNX Runtime, or takes minutes for a small picture; or
             there is no Python to try it with, as in a frozen program.
     """
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_FILE_BYTES or path.parent in {s.path.parent for s in bundled_styles()}:
             return

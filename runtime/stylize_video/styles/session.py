@@ -299,7 +299,7 @@ def check_numbers(input_range: int | None, *, threads: int, at_once: int) -> Non
     if not whole or not (1 <= at_once <= _MOST_THREADS and 0 <= threads <= _MOST_THREADS):
         raise StyleError(
             f"at_once is at least 1 and threads at least 0 (for all), both at most {_MOST_THREADS},"
-            f" got {at_once} and {threads}"
+            f" got {at_once!r} and {threads!r}"
         )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -47,8 +49,8 @@ def test_kept_colours_of_a_grey_source_are_grey() -> None:
     assert np.ptp(kept, axis=2).max() <= 1
 
 
-@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan")])
-def test_strengths_out_of_range(strength: float) -> None:
+@pytest.mark.parametrize("strength", [-0.1, 1.1, float("nan"), None, "1"])
+def test_strengths_out_of_range(strength: Any) -> None:
     with pytest.raises(StylizeError, match="between 0 and 1"):
         Look(strength)
 

@@ -240,10 +240,36 @@ def test_what_is_no_session_or_number_is_told(clip: Path, invert: StyleSession, 
         stylize_frames([], "photo")  # type: ignore[arg-type]
     with pytest.raises(SourceError, match=r"the number of frames must be at least 1, got 1\.5"):
         stylize_file(clip, tmp_path / "o.mp4", invert, max_frames=1.5)  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match=r"the number of frames must be at least 1, got '2'$"):
+        stylize_file(clip, tmp_path / "o.mp4", invert, max_frames="2")  # type: ignore[arg-type]
     assert pickle.loads(pickle.dumps(Hooks())) == Hooks()
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"look": {"strength": 0.5}}, "look must be of the type Look, got {'strength': 0.5}"),
+        ({"smooth": None}, "smooth must be between 0 (off) and 1, got None"),
+        ({"working_size": 2}, "working_size must be of the type WorkingSize, got 2"),
+        ({"edit": (1, 2)}, "edit must be of the type Edit, got (1, 2)"),
+        ({"encoding": "hevc"}, "encoding must be of the type Encoding, got 'hevc'"),
+        ({"raw": "64x48"}, "raw must be of the type RawFormat, got '64x48'"),
+        ({"hooks": None}, "hooks must be of the type Hooks, got None"),
+        ({"stop": 3}, "stop must be a threading.Event, got 3"),
+    ],
+)
+def test_settings_of_another_type_are_told(
+    given: dict[str, Any], sentence: str, clip: Path, invert: StyleSession, tmp_path: Path
+) -> None:
+    with pytest.raises(StylizeError) as told:
+        stylize_file(clip, tmp_path / "o.mp4", invert, **given)
+    assert str(told.value) == sentence
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_arguments_are_told_before_the_first_frame(invert: StyleSession) -> None:
+    with pytest.raises(StylizeError, match="look must be of the type Look, got 0"):
+        stylize_frames([], invert, 0)  # type: ignore[arg-type]
     with pytest.raises(StylizeError, match="3"):
         stylize_frames([], invert, smooth=3)
 

@@ -154,6 +154,8 @@ def test_programs_in_python_may_try_styles_out(invert_style: Path, monkeypatch: 
     monkeypatch.setattr(subprocess, "run", lambda command, **how: run([command[0], "-c", abort], **how))
     with pytest.raises(StyleError, match=r"it crashes ONNX Runtime .SIGABRT"):
         open_session(invert_style, device="cpu", check=try_out)
+    with pytest.raises(StyleError, match=r"it crashes ONNX Runtime .SIGABRT"):
+        try_out(str(invert_style))
 
 
 @pytest.mark.parametrize(
