@@ -18,8 +18,8 @@ from stylize_video_train.checkpoint import (
     FORMAT,
     Checkpoint,
     CheckpointError,
+    checkpoint_of,
     is_plain,
-    load_checkpoint,
     read_torch_file,
 )
 from stylize_video_train.networks import build_network
@@ -39,7 +39,7 @@ def load_any_checkpoint(path: Path) -> Checkpoint:
     """
     content = read_torch_file(path)
     if isinstance(content, Mapping) and content.get("format") == FORMAT:
-        return load_checkpoint(path)
+        return checkpoint_of(content, path)
     if isinstance(content, Mapping):
         # Some save the state dict under a key of its own, beside the optimizer's.
         nested = {key: value for key, value in content.items() if isinstance(value, Mapping)}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from stylize_video_export.formats import load_any_checkpoint
-from stylize_video_train.checkpoint import CheckpointError
+from stylize_video_train.checkpoint import Checkpoint, CheckpointError
 from stylize_video_train.networks import build_network
 from stylize_video_train.recipe import NetworkConfig
 
@@ -44,6 +44,17 @@ def test_public_state_dicts_of_any_width(width: int, tmp_path: Path) -> None:
     with torch.inference_mode():
         expected = plain.eval()(pixels * 255) / 255
         np.testing.assert_allclose(checkpoint.build()(pixels), expected, atol=1e-5)
+
+
+def test_a_checkpoint_of_ours_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = NetworkConfig(width=4, blocks=1, head=4)
+    ours = Checkpoint(config, build_network(config).state_dict(), {}, {"name": "waves"}, 12)
+    ours.save(tmp_path / "a.pth")
+    read: list[Path] = []
+    load = torch.load
+    monkeypatch.setattr(torch, "load", lambda path, **how: (read.append(path), load(path, **how))[1])
+    assert load_any_checkpoint(tmp_path / "a.pth").weights_sha256() == ours.weights_sha256()
+    assert read == [tmp_path / "a.pth"]
 
 
 def test_the_public_key_names() -> None:

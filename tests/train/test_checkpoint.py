@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import resource
@@ -37,6 +38,21 @@ def test_everything_comes_back(tmp_path: Path) -> None:
 def test_the_hash_is_of_the_weights() -> None:
     assert checkpoint(0).weights_sha256() == checkpoint(0).weights_sha256()
     assert checkpoint(0).weights_sha256() != checkpoint(1).weights_sha256()
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_weights_may_be_of_any_precision(tmp_path: Path, kind: torch.dtype) -> None:
+    """Some halve a file so; the hash of those that we write is what it has always been."""
+    plain = checkpoint()
+    digest = hashlib.sha256()
+    for name, value in sorted(plain.weights.items()):
+        digest.update(f"{name}{tuple(value.shape)}{value.dtype}".encode() + value.numpy().tobytes())
+    assert plain.weights_sha256() == digest.hexdigest()
+    weights = {name: v.to(kind) if v.is_floating_point() else v for name, v in plain.weights.items()}
+    replace(plain, weights=weights).save(tmp_path / "a.pth")
+    loaded = load_checkpoint(tmp_path / "a.pth")
+    assert len(loaded.weights_sha256()) == 64
+    assert all(weight.dtype == torch.float32 for weight in loaded.build().parameters())
 
 
 def test_a_failed_save_keeps_the_old_file(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ class Checkpoint:
         for name in sorted(self.weights):
             tensor = self.weights[name].detach().cpu().contiguous()
             digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(tensor.numpy().tobytes())
+            # As bytes: NumPy knows no bfloat16.
+            digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()
 
     def save(self, path: Path) -> None:
@@ -95,7 +96,15 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, damaged, unsafe to load, or of another kind.
     """
-    content = read_torch_file(path)
+    return checkpoint_of(read_torch_file(path), path)
+
+
+def checkpoint_of(content: object, path: Path) -> Checkpoint:
+    """The checkpoint that ``content`` is, which :func:`read_torch_file` gave of ``path``.
+
+    Raises:
+        CheckpointError: it is none, or is damaged.
+    """
     if not isinstance(content, Mapping) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no stylize-video checkpoint; train-style writes one")
     if content.get("version") != VERSION:
