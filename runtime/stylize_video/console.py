@@ -65,20 +65,35 @@ def run_command(command: Callable[..., None]) -> None:
             run(command)
         except KeyboardInterrupt as interruption:  # before the command itself began
             fail("interrupted", interruption_code(interruption))
-        except (ImportError, OSError) as error:  # of --help and its like: a command tells its own
-            if "--debug" in sys.argv:
-                raise
-            fail(_sentence_on(error))
+        except Exception as error:  # of --help and its like: a command tells its own
+            _fail_because_of(error, debug="--debug" in sys.argv)
     except SystemExit as ending:
         _flush_output(told=bool(ending.code))
         atexit.register(stop_at_once)  # in the exit's own functions Ctrl-C would be a traceback
         raise
 
 
-def _sentence_on(error: ImportError | OSError) -> str:
+def _fail_because_of(error: Exception, *, debug: bool) -> NoReturn:
+    """End the command with a sentence on ``error``, which is raised again where there is none."""
+    sentence = None if debug else _sentence_on(error)
+    if sentence is None:
+        raise error
+    fail(sentence)
+
+
+def _sentence_on(error: Exception) -> str | None:
+    """What to tell of an error; None of one that no user can do anything about."""
+    if isinstance(error, StylizeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory; close other programs, or let the network work at a smaller size"
+    if isinstance(error, ModuleNotFoundError) and error.name in _OF_THE_TRAINING_SIDE:
+        return f"{error.name} is not installed, which this needs: pip install 'stylize-video[train]'"
     if isinstance(error, ImportError):
         return f"a package cannot be loaded ({first_line(error)}); stylize-doctor says what to install"
-    return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    return None
 
 
 def _flush_output(*, told: bool) -> None:
@@ -107,9 +122,10 @@ def _write_out_what_an_encoding_lacks(stream: TextIO | None) -> None:
 
 @contextmanager
 def errors_as_sentences(*, debug: bool) -> Iterator[None]:
-    """End the command with a sentence and exit code 2 on a :class:`StylizeError`, 130 on Ctrl-C.
+    """End the command with a sentence and exit code 2 on an error that users can understand.
 
-    ``debug`` lets every exception through, with its traceback.
+    Interruptions end it with a sentence and :func:`interruption_code`, a reader that left with exit code
+    2 alone. ``debug`` lets errors through with their tracebacks.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(_PrintableFormatter("%(levelname)s: %(message)s"))
@@ -117,32 +133,15 @@ def errors_as_sentences(*, debug: bool) -> Iterator[None]:
     try:
         with noted_interrupts() as interrupted:
             yield
-    except StylizeError as error:
-        if debug:
-            raise
-        fail(str(error))
     except KeyboardInterrupt as interruption:
         sentence, stopped_by = _what_interrupted(interruption)
         fail(sentence, interruption_code(stopped_by))
-    except (ImportError, SystemError) as error:
-        if interrupted.is_set():
-            fail("interrupted", EXIT_INTERRUPTED)
-        if debug or not isinstance(error, ImportError):
-            raise
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        if missing in _OF_THE_TRAINING_SIDE:
-            fail(f"{missing} is not installed, which this needs: pip install 'stylize-video[train]'")
-        fail(_sentence_on(error))
-    except MemoryError:
-        if debug:
-            raise
-        fail("there is not enough memory; close other programs, or let the network work at a smaller size")
     except BrokenPipeError:
         raise SystemExit(EXIT_ERROR) from None
-    except OSError as error:
-        if debug:
-            raise
-        fail(_sentence_on(error))
+    except Exception as error:
+        if interrupted.is_set() and isinstance(error, ImportError | SystemError):
+            fail("interrupted", EXIT_INTERRUPTED)
+        _fail_because_of(error, debug=debug)
 
 
 def _what_interrupted(interruption: KeyboardInterrupt) -> tuple[str, KeyboardInterrupt]:
