@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Collection, Iterator
 from fractions import Fraction
 from typing import Any, cast
 
 import av
+import av.error
 
 from stylize_video.video.joins import Joins
 from stylize_video.video.probe import TIMES_MAY_JUMP, all_packets
 
 _KEPT = ("audio", "subtitle")
+
+INTERLEAVE_SECONDS = 10
+"""By so much sound may come later than the pictures it belongs to; FFmpeg writes none later."""
 
 
 class SharedPackets:
@@ -24,6 +29,9 @@ class SharedPackets:
 
     def __init__(self, container: av.container.InputContainer) -> None:
         self.container = container
+        packets = all_packets(container)
+        is_broadcast = container.format.flags & TIMES_MAY_JUMP
+        self._packets = Joins().in_one_time(packets) if is_broadcast else packets
         self._waiting: deque[av.Packet[Any]] = deque()  # one thread appends, another takes
         self._wanted: Collection[int] | None = None
         self._start: Fraction | None = None
@@ -40,18 +48,32 @@ class SharedPackets:
 
     def demux(self, video: av.VideoStream) -> Iterator[av.Packet[av.VideoStream]]:
         """The packets of the pictures, up to an empty one at the end."""
-        packets = all_packets(self.container)
-        if self.container.format.flags & TIMES_MAY_JUMP:
-            packets = Joins().in_one_time(packets)
-        for packet in packets:
+        for packet in self._packets:
             if packet.stream.index == video.index:
                 yield cast("av.Packet[av.VideoStream]", packet)
-            elif packet.dts is not None and self._keeps(packet):
-                self._waiting.append(packet)
+            else:
+                self._keep(packet)
+
+    def read_until(self, end: Fraction) -> None:
+        """Once no more pictures are wanted: keep the sound up to this second, which comes behind them."""
+        silent = {stream.index for stream in self.container.streams.audio}
+        if self._wanted is not None:
+            silent &= set(self._wanted)
+        with contextlib.suppress(av.error.FFmpegError):
+            while silent and (packet := next(self._packets, None)) is not None:
+                self._keep(packet)
+                if packet.pts is not None and packet.pts * packet.time_base >= end:
+                    silent.discard(packet.stream.index)
+                    if packet.pts * packet.time_base >= end + INTERLEAVE_SECONDS:
+                        return
 
     def next(self) -> av.Packet[Any] | None:
         """The next of the others, None where none is there yet."""
         return self._waiting.popleft() if self._waiting else None
+
+    def _keep(self, packet: av.Packet[Any]) -> None:
+        if packet.stream.type != "video" and packet.dts is not None and self._keeps(packet):
+            self._waiting.append(packet)
 
     def _drop(self) -> None:
         kept = [packet for packet in self._waiting if self._keeps(packet)]

@@ -86,7 +86,7 @@ class VideoSource:
         """Open the reader; a ``live`` source has begun long before, and so begins at 0 here."""
         if alpha and not facts.alpha:
             _log.warning("%s has no transparency to keep", path)
-        self._name, self._facts, self._is_read_once = str(path), facts, shared is not None
+        self._name, self._facts, self._shared = str(path), facts, shared
         openers = _openers(self._name, facts, alpha=alpha and facts.alpha, shared=shared)
         self._open_by_pyav = openers[-1]
         opened = _first_that_decodes(openers)
@@ -125,6 +125,8 @@ class VideoSource:
         while (frame := self._next()) is not None:
             if end is not None and frame.pts * time_base >= end:
                 self.info.ending.seconds = end
+                if self._shared:
+                    self._shared.read_until(end)
                 return
             yield replace(frame, pts=frame.pts - self._shift)
 
@@ -174,7 +176,7 @@ class VideoSource:
         facts = self._facts
         if facts.frame_count and self._previous is not None:
             reached = (self._previous - facts.start_pts) * facts.time_base * facts.rate + 1
-            if reached < facts.frame_count * WHOLE and not self._is_read_once and breaks_off(self._name):
+            if reached < facts.frame_count * WHOLE and not self._shared and breaks_off(self._name):
                 _log.warning(
                     "%s breaks off: %d of its %d frames are there", self._name, reached, facts.frame_count
                 )
@@ -233,7 +235,7 @@ class VideoSource:
         """
         aims = [pts - round(seconds / self.info.time_base) for seconds in _SEEK_SECONDS]
         aims = [aim for aim in aims if aim > self._facts.start_pts]
-        if not aims or self._is_read_once or (self._facts.jumps and is_joined(self._name)):
+        if not aims or self._shared or (self._facts.jumps and is_joined(self._name)):
             return False
         found = self._reader.seek(aims[0])
         if isinstance(self._reader, OpenCvReader) and (found is None or found.pts > pts):
