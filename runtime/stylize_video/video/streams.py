@@ -26,7 +26,7 @@ from stylize_video.files import for_ffmpeg
 from stylize_video.video.info import Window
 from stylize_video.video.joins import Joins, is_joined
 from stylize_video.video.probe import TIMES_MAY_JUMP, all_packets, is_cover, video_stream
-from stylize_video.video.shared_packets import SharedPackets
+from stylize_video.video.shared_packets import INTERLEAVE_SECONDS, SharedPackets
 from stylize_video.video.side_data import FLAT, side_data_of, stereo_mode
 from stylize_video.video.sound_encoder import SoundEncoder, usual_layout
 from stylize_video.video.timecode import later
@@ -64,6 +64,9 @@ _LATE = Fraction(4, 100)
 
 _REACH = 30
 """Seconds by which a packet before a part may reach into it; of subtitles that began earlier none is kept."""
+
+_SURE = 20
+"""Packets in a row that are far behind a part; the time stamps of fewer may be damaged."""
 
 _CUT_BY_LIST = ("mp4", "mov")
 """Containers whose edit lists say what of a stream is not shown."""
@@ -389,9 +392,20 @@ class StreamCopier:
             packets = Joins().in_one_time(all_packets(self._source))
         else:
             packets = all_packets(self._source, *(self._source.streams[index] for index in self._streams))
+        beyond = 0
         for packet in packets:  # the demuxer ends with empty ones
             if packet.dts is not None and packet.stream.index in self._streams:
                 yield packet
+            beyond = beyond + 1 if self._is_far_behind(packet) else 0
+            if beyond == _SURE:
+                return
+
+    def _is_far_behind(self, packet: av.Packet[Any]) -> bool:
+        """Whether what comes in the file from here on is behind the part, if this time is no damaged one."""
+        end = self._window.end
+        if end is None or packet.pts is None:
+            return False
+        return packet.pts * packet.time_base >= end + INTERLEAVE_SECONDS
 
     def _seek(self, time: int) -> None:
         """Go on near this time; from the start where that is later than it or no seeking works."""

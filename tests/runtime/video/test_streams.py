@@ -21,6 +21,8 @@ from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
 from stylize_video.video.edit import Edit
+from stylize_video.video.info import Window
+from stylize_video.video.probe import probe
 from stylize_video.video.streams import StreamCopier
 from support import MakeClip, draw_picture
 
@@ -734,3 +736,19 @@ def test_where_no_seeking_works_all_is_read(clip: Path, tmp_path: Path) -> None:
         copier.close()
     assert unseekable.closed
     assert sound(tmp_path / "out.mkv")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
+def test_little_is_read_behind_a_part(suffix: str, make_clip: MakeClip, tmp_path: Path) -> None:
+    """Of a long recording the rest may be a hundred gigabytes."""
+    source = make_clip(tmp_path / f"in{suffix}", frames=31, pts=[*range(0, 901, 30)])
+    facts = probe(str(source))
+    start = facts.start_pts * facts.time_base
+    with av.open(str(tmp_path / "out.mkv"), "w") as target:
+        target.add_stream("libx264", rate=30)
+        copier = StreamCopier(source, target, window=Window(end=start + 1))
+        copier.copy_until(None)
+        behind = next(p for p in copier._source.demux(audio=0) if p.pts is not None)
+        copier.close()
+    assert behind.pts is not None
+    assert 11 < behind.pts * behind.time_base - start < 13
