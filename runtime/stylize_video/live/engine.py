@@ -22,6 +22,8 @@ from stylize_video.live.stylist import Stylist
 
 _TICK_SECONDS = 1 / 30
 """Without a new frame the outputs are called so often, so that windows stay alive."""
+_LOOKS_A_TICK = 3
+"""How often keys are looked for while no frame comes: of two in between one would be lost."""
 _STATISTICS_SECONDS = 0.25
 _AWAY_SECONDS = 2.0
 """A source that is back sooner is not reported to have been away."""
@@ -40,6 +42,7 @@ class Engine:
         outputs: where pictures go, in order; the engine closes them, the last one first.
         snapshots: saves single pictures; closed too.
         governor: chooses the working size; without one it is the frame's.
+        while_waiting: called every few milliseconds while no frame comes.
         stream: how the stream that goes out does; None where none does.
         statistics_file: gets a line a second.
         clock: seconds; that of the capture.
@@ -54,6 +57,7 @@ class Engine:
         outputs: Sequence[Output],
         snapshots: Snapshots,
         governor: Governor | None = None,
+        while_waiting: Callable[[], None] = lambda: None,
         stream: Callable[[], StreamState | None] = lambda: None,
         statistics_file: StatisticsFile | None = None,
         clock: Clock = time.perf_counter,
@@ -61,6 +65,7 @@ class Engine:
         self._capture, self._stylist, self._controls = capture, stylist, controls
         self._outputs, self._governor, self._statistics_file = outputs, governor, statistics_file
         self._snapshots, self._stream, self._clock = snapshots, stream, clock
+        self._while_waiting = while_waiting
         self._monitor = Monitor(clock)
         self._frame: CapturedFrame | None = None
         self._picture: LivePicture | None = None
@@ -87,13 +92,11 @@ class Engine:
 
     def _step(self) -> bool:
         """Show one picture, new or not; False at the end."""
+        frame = self._next_frame()
         settings = self._controls.settings
-        frame = self._capture.newest(after=self._frame.index if self._frame else 0, timeout=_TICK_SECONDS)
         self._report_source()
-        if frame is None and self._capture.state == "ended":
-            if not settings.freeze:
-                return False
-            time.sleep(_TICK_SECONDS)  # there is no frame left to wait for
+        if frame is None and self._capture.state == "ended" and not settings.freeze:
+            return False
         start = self._clock()
         fresh = frame is not None and not (settings.freeze and self._picture)
         if fresh or self._frame is None:
@@ -109,6 +112,20 @@ class Engine:
             output.show(picture)
         self._note(picture, start, fresh=fresh)
         return self._obey(picture)
+
+    def _next_frame(self) -> CapturedFrame | None:
+        """A new frame as soon as there is one; None after a tick without, or where none is to be expected."""
+        after, seconds = self._frame.index if self._frame else 0, _TICK_SECONDS / _LOOKS_A_TICK
+        for _ in range(_LOOKS_A_TICK):
+            frame = self._capture.newest(after=after, timeout=seconds)
+            if frame is not None:
+                return frame
+            if self._capture.state == "ended":
+                if not self._controls.settings.freeze:
+                    return None
+                time.sleep(seconds)  # there is no frame left to wait for
+            self._while_waiting()
+        return None
 
     def _report_source(self) -> None:
         now = self._clock()

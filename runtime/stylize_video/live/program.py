@@ -151,6 +151,7 @@ class Program:
                 outputs=outputs,
                 snapshots=Snapshots(controls, self.folder),
                 governor=governor,
+                while_waiting=_keys_of(outputs),
                 stream=partial(_stream_state, outputs),
                 statistics_file=statistics_file,
                 clock=clock,
@@ -284,6 +285,11 @@ class Program:
 def _address_of(page: PageServer) -> Notice:
     secret = page.url.removeprefix(page.address)
     return Notice(f"the page is at {page.address}", is_essential=True, secret=secret)
+
+
+def _keys_of(outputs: list[Output]) -> Callable[[], None]:
+    """What has the keys of the window obeyed."""
+    return next((output.obey for output in outputs if isinstance(output, Window)), lambda: None)
 
 
 def _stream_state(outputs: list[Output]) -> StreamState | None:

@@ -16,7 +16,7 @@ from stylize_video.quiet import quiet_stderr
 
 TITLE = "stylize-camera"
 
-_KEYS_A_FRAME = 8
+_KEYS_AT_ONCE = 8
 _FIRST_HEIGHTS = (540, 720)
 _LARGEST_FIRST_WIDTH = 1280
 _SMALLEST_FIRST_SIDE = 240
@@ -51,15 +51,17 @@ class Window:
         self._painter = Painter(controls, clock=clock)
         self._full_screen = False
         self._drawn: object = None
-        self._open = False
+        self._open = self._was_closed = False
 
     def show(self, picture: LivePicture) -> None:
-        """Draw the picture if anything changed, and obey the keys.
+        """Draw the picture if anything changed, and do what was pressed.
 
         Raises:
             SinkError: the display has gone.
         """
         self._require_display()
+        if self._was_closed:
+            return
         if not self._open:
             self._create(picture)
         self._turn_full_screen(picture.settings.full_screen)
@@ -69,7 +71,25 @@ class Window:
         if drawn != self._drawn or self._painter.has_words:
             cv2.imshow(TITLE, self._painter.paint(picture, width, height))
             self._drawn = drawn
-        self._obey()
+        self.obey()
+
+    def obey(self) -> None:
+        """Do what was pressed; of keys since the last call the toolkit keeps the last, so call it often.
+
+        Raises:
+            SinkError: the display has gone.
+        """
+        if not self._open:
+            return
+        for _ in range(_KEYS_AT_ONCE):
+            self._require_display()
+            code = cv2.waitKeyEx(1)
+            if code == -1:
+                break
+            self._press(key_name(code))
+        if _is_gone():
+            self._open, self._was_closed = False, True
+            self._controls.press("quit")
 
     def close(self) -> None:
         if self._open:
@@ -100,17 +120,6 @@ class Window:
             self._full_screen = wanted
             full = cv2.WINDOW_FULLSCREEN if wanted else cv2.WINDOW_NORMAL
             cv2.setWindowProperty(TITLE, cv2.WND_PROP_FULLSCREEN, full)
-
-    def _obey(self) -> None:
-        for _ in range(_KEYS_A_FRAME):
-            self._require_display()
-            code = cv2.waitKeyEx(1)
-            if code == -1:
-                break
-            self._press(key_name(code))
-        if _is_gone():
-            self._open = False
-            self._controls.press("quit")
 
     def _require_display(self) -> None:
         """Before the toolkit notices, which would end the process."""

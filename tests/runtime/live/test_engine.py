@@ -84,6 +84,7 @@ class Stage:
         self,
         *,
         governor: Governor | None = None,
+        while_waiting: Callable[[], None] = lambda: None,
         outputs: Sequence[Output] = (),
         statistics_file: StatisticsFile | None = None,
     ) -> Statistics:
@@ -105,6 +106,7 @@ class Stage:
                 outputs=[*outputs, self.seen],
                 snapshots=Snapshots(self.controls, self.folder),
                 governor=governor,
+                while_waiting=while_waiting,
                 statistics_file=statistics_file,
                 clock=self.clock,
             )
@@ -112,6 +114,31 @@ class Stage:
                 return engine.run()
             finally:
                 self.reader.close()
+
+
+@pytest.mark.parametrize("freeze", [False, True])
+def test_keys_are_looked_for_more_often_than_outputs_are_called(
+    freeze: bool, invert: StyleSession, tmp_path: Path
+) -> None:
+    """While a source gives nothing, and behind its end, where a frozen picture stays."""
+    looks: list[int] = []  # how many pictures had been shown at each
+    more = threading.Event()
+
+    def look() -> None:
+        looks.append(stage.seen.calls)
+        if looks[-1] and looks.count(looks[-1]) > 2:
+            stage.controls.set("freeze", False)
+            more.set()
+
+    def wait_after_the_first() -> None:
+        if stage.seen.calls and not freeze:
+            more.wait(20)
+
+    stage = Stage(
+        [numbered_frame(60)], {"invert": invert}, tmp_path, on_read=wait_after_the_first, freeze=freeze
+    )
+    stage.run(while_waiting=look)
+    assert more.is_set()
 
 
 @pytest.mark.parametrize(

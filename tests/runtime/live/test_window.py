@@ -200,7 +200,7 @@ def test_a_strip_opens_a_window_that_fits_on_a_screen(
         assert process.wait(20) == 0
 
 
-DISPLAY_THAT_GOES = """
+ONE_PICTURE = """
 import os, signal, sys, time
 from live_support import numbered_frame
 from stylize_video.errors import SinkError
@@ -214,8 +214,12 @@ settings = Settings(style="ink")
 frame = numbered_frame(60)
 statistics = Monitor(time.perf_counter).report(1, 30.0, (64, 48), (64, 48))
 picture = LivePicture(1, frame, frame, 0.0, settings, "ink", "live", statistics)
-window = Window(Controls(settings, ["ink"]))
+controls = Controls(settings, ["ink"])
+window = Window(controls)
 window.show(picture)
+"""
+
+DISPLAY_THAT_GOES = """
 watch = DisplayWatch()
 assert not watch.is_gone
 os.kill(int(sys.argv[1]), signal.SIGKILL)
@@ -233,7 +237,7 @@ except SinkError as error:
 def test_a_display_that_goes_is_an_error_and_not_the_end(desktop: Desktop) -> None:
     """Recordings are finished then: the toolkit would end the process."""
     done = subprocess.run(
-        [sys.executable, "-c", DISPLAY_THAT_GOES, str(desktop.process)],
+        [sys.executable, "-c", ONE_PICTURE + DISPLAY_THAT_GOES, str(desktop.process)],
         env={**desktop.environment, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -241,6 +245,41 @@ def test_a_display_that_goes_is_an_error_and_not_the_end(desktop: Desktop) -> No
         check=False,
     )
     assert done.stdout == "the display has gone, and the window with it\n", done.stderr
+
+
+KEYS_WITHOUT_PICTURES = """
+print("shown", flush=True)
+while controls.settings.strength == 1:
+    window.obey()
+print("weaker", flush=True)
+while "quit" not in controls.take_pressed():
+    window.obey()
+window.show(picture)  # which the loop had begun with
+print("open" if window._open else "closed", flush=True)
+window.close()
+"""
+
+
+@needs_x
+def test_keys_are_obeyed_without_a_new_picture(desktop: Desktop) -> None:
+    """And a window that was closed meanwhile does not come back."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ONE_PICTURE + KEYS_WITHOUT_PICTURES],
+        env={**desktop.environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            assert process.stdout.readline() == "shown\n"
+            desktop.wait_for_window(TITLE)
+            desktop.press("minus")
+            assert process.stdout.readline() == "weaker\n"
+            desktop.do("windowactivate", "--sync", desktop.window)
+            desktop.do("key", "alt+F4")
+            assert process.stdout.readline() == "closed\n"
+        finally:
+            process.kill()
 
 
 @needs_x
