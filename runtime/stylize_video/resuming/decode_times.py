@@ -12,12 +12,15 @@ class DecodeTimes:
     Encoders choose decoding times that suit their own run; where runs meet they could
     go backwards. With ``d`` the deepest reordering, the time of the packet ``d`` places
     earlier in order of presentation is always late enough and never too late.
+
+    Attributes:
+        shown: the presentation times in order.
     """
 
     def __init__(self, pts: Iterator[int]) -> None:
         decoded = array("q", pts)
-        self._shown = array("q", sorted(decoded))
-        ranks = {value: rank for rank, value in enumerate(self._shown)}
+        self.shown = array("q", sorted(decoded))
+        ranks = {value: rank for rank, value in enumerate(self.shown)}
         self._depth = max((index - ranks[value] for index, value in enumerate(decoded)), default=0)
         self._index = 0
 
@@ -25,6 +28,6 @@ class DecodeTimes:
         index = self._index - self._depth
         self._index += 1
         if index >= 0:
-            return min(pts, self._shown[index])
-        step = self._shown[1] - self._shown[0] if len(self._shown) > 1 else 1
-        return self._shown[0] + index * max(1, step)
+            return min(pts, self.shown[index])
+        step = self.shown[1] - self.shown[0] if len(self.shown) > 1 else 1
+        return self.shown[0] + index * max(1, step)

@@ -45,6 +45,7 @@ from stylize_video.resuming.journal_format import (
     parse,
     read_contents,
 )
+from stylize_video.video.durations import PacketDurations
 
 _log = logging.getLogger(__name__)
 
@@ -181,9 +182,19 @@ class Journal:
         self._file.seek(0)
         return self._file.readall()
 
-    def packets(self) -> Iterator[av.Packet[Any]]:
-        """All packets of all runs, in decoding order, with decoding times that fit together."""
+    def packets(
+        self, end: int | None = None, *, usual: int = 1, adds_up: bool = False
+    ) -> Iterator[av.Packet[Any]]:
+        """All packets of all runs, in decoding order, with decoding times and durations that fit together.
+
+        For the arguments see :class:`~stylize_video.video.durations.PacketDurations`.
+        """
         order = DecodeTimes(r.pts for r in self._records(contents=False) if r.kind == PACKET)
+        durations = PacketDurations(usual, order.shown)
+        yield from durations.ready(self._stored_packets(order))
+        yield from durations.finish(end, adds_up=adds_up)
+
+    def _stored_packets(self, order: DecodeTimes) -> Iterator[av.Packet[Any]]:
         sides: list[PacketSideData] = []
         for record in self._records():
             if record.kind == SIDE:

@@ -61,7 +61,7 @@ class ResumableSink(VideoSink):
         """Remove the file; the journal stays, and gets the frames inside the encoder too."""
         if self._has_begun:
             with contextlib.suppress(*FAILURES):  # the disk may be full, the encoder what failed
-                self._add_packets(None)
+                self._add_packets()
         super().discard()
 
     def _make_temporary(self) -> Path:
@@ -100,17 +100,21 @@ class ResumableSink(VideoSink):
 
     def _flush(self, end: Fraction | None) -> None:
         """Write what all runs encoded, with the sound in step."""
-        self._add_packets(end)
-        for packet in self._journal.packets():
-            if self._track and packet.pts is not None:
-                self._track.copy_until(packet.pts * self._info.time_base)
-            packet.stream = self._encoder.stream
-            self._container.mux(packet)
+        self._add_packets()
+        usual = round(1 / self._info.rate / self._info.time_base)
+        packets = self._journal.packets(self._ticks(end), usual=usual, adds_up=self._adds_up())
+        for index, packet in enumerate(packets):
+            if packet.pts is not None:
+                if not index:
+                    self._begin_at(packet.pts)
+                if self._track:
+                    self._track.copy_until(packet.pts * self._info.time_base)
+            self._mux([packet])
 
-    def _add_packets(self, end: Fraction | None) -> None:
+    def _add_packets(self) -> None:
         if not self._is_flushed:
             self._is_flushed = True
-            for packet in self._encoder.flush(end):
+            for packet in self._encoder.flush():
                 self._journal.add_packet(packet)
 
     def _after_finish(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -56,7 +55,6 @@ class VideoEncoder:
         bitrate: int | None = None,
     ) -> None:
         self.frames = 0
-        self._last_pts: int | None = None
         self._info, self._codec = info, codec
         self._format = av.VideoFormat(codec.pixels)
         self._reformatter = VideoReformatter()  # kept, or every frame would start threads and fill tables
@@ -82,16 +80,11 @@ class VideoEncoder:
         if key:
             picture.pict_type = PictureType.I
         self.frames += 1
-        self._last_pts = frame.pts
         return self.stream.encode(picture)
 
-    def flush(self, end: Fraction | None = None) -> list[av.Packet[av.VideoStream]]:
-        """The last packets; the last frame is shown until ``end`` seconds, by default as long as others."""
+    def flush(self) -> list[av.Packet[av.VideoStream]]:
+        """The last packets."""
         last = self.stream.encode(None)
-        for packet in last:
-            if end is not None and packet.pts is not None and packet.pts == self._last_pts:
-                rest = round(end / packet.time_base) - packet.pts
-                packet.duration = rest if rest > 0 else packet.duration
         if self.frames <= len(last) <= 2:
             # x265 leaves decode times uninitialised in videos shorter than its reordering.
             for packet in last:

@@ -178,7 +178,7 @@ def _end(
 ) -> int | None:
     """When the last frame is over, as the header says: half a file has the header of all of it."""
     if stream.duration is None:
-        return None
+        return _end_of_last(container, stream) if seekable and "matroska" in container.format.name else None
     end = start + stream.duration
     if not seekable:
         return end
@@ -189,6 +189,16 @@ def _end(
             if packet.pts is not None:
                 reached = max(reached, (packet.pts + (packet.duration or 0)) * packet.time_base)
     return end if reached >= end * (stream.time_base or 1) - _SHORT else None
+
+
+def _end_of_last(container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
+    """When the last frame is over, as its packet says."""
+    last: tuple[int, int] | None = None
+    with contextlib.suppress(av.error.FFmpegError):
+        container.seek(container.duration or 0)
+        packets = (p for p in all_packets(container, stream) if p.pts is not None)
+        last = max(((p.pts or 0, p.duration or 0) for p in packets), default=None)
+    return sum(last) if last and last[1] else None
 
 
 def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:

@@ -11,13 +11,13 @@ import contextlib
 import os
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import partial
 from numbers import Integral
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import av
 import av.error
@@ -26,6 +26,7 @@ from stylize_video.errors import SinkError, reason
 from stylize_video.files import LONGEST_NAME, for_ffmpeg, put_in_place, temporary_beside
 from stylize_video.frame import TimedFrame, as_frame, as_timed_frame
 from stylize_video.interrupts import at_sudden_end, uninterrupted
+from stylize_video.video.durations import PacketDurations
 from stylize_video.video.encoder import VideoEncoder
 from stylize_video.video.encoding import Codec, Encoding
 from stylize_video.video.info import VideoInfo
@@ -40,6 +41,9 @@ _MUXING = {".mp4": _MOV, ".mov": _MOV, ".gif": {"loop": "0"}, ".webp": {"loop": 
 
 _WITH_CLOCK = (".ts",)
 """Broadcasts go on with the clock of what they are made of, so that parts of one stay parts of one."""
+
+_ADDING_UP = ("mp4", "mov")
+"""Containers that store the times between one packet's decoding and the next one's."""
 
 _PTS_LIMIT = 2**62
 """Of time stamps either way: what containers hold, with room for other time bases."""
@@ -88,6 +92,7 @@ class VideoSink:
         of_file = info.path if info.path.is_file() else None
         self._copied = (others or of_file) if copy_streams else None
         self._last_pts: deque[int] = deque(maxlen=2)
+        self._durations = PacketDurations(round(1 / info.rate / info.time_base))
         check_output(self.output, info.path, overwrite=overwrite)
         codec, options = encoding.resolved(self.output)
         try:
@@ -214,13 +219,17 @@ class VideoSink:
         return StreamCopier(self._copied, self._container, window=self._info.window)
 
     def _write(self, frame: TimedFrame) -> None:
-        self._container.mux(self._encoder.encode(frame))
+        if not self.frames:
+            self._begin_at(frame.pts)
+        self._durations.add(frame.pts)
+        self._mux(self._durations.ready(self._encoder.encode(frame)))
         if self._track:
             self._track.copy_until(frame.pts * self._info.time_base)
 
     def _flush(self, end: Fraction | None) -> None:
         """Write all packets that are left; the last frame is shown until ``end``, in seconds."""
-        self._container.mux(self._encoder.flush(end))
+        self._mux(self._durations.ready(self._encoder.flush()))
+        self._mux(self._durations.finish(self._ticks(end), adds_up=self._adds_up()))
 
     def _after_finish(self) -> None:
         """The file is in its place."""
@@ -237,6 +246,23 @@ class VideoSink:
         return "; nothing was kept"
 
     # What all of them do alike
+
+    def _begin_at(self, pts: int) -> None:
+        """Move all of the file where its first frame, at ``pts``, is before 0: MP4 would hide it."""
+        if pts < 0:
+            offset = f"{float(-pts * self._info.time_base):.6f}"
+            self._container.options.setdefault("output_ts_offset", offset)
+
+    def _mux(self, packets: Iterable[av.Packet[Any]]) -> None:
+        for packet in packets:
+            packet.stream = self._encoder.stream
+            self._container.mux(packet)
+
+    def _ticks(self, seconds: Fraction | None) -> int | None:
+        return None if seconds is None else round(seconds / self._info.time_base)
+
+    def _adds_up(self) -> bool:
+        return self._container.format.name in _ADDING_UP
 
     def _check(self, frame: TimedFrame) -> None:
         self._check_unfinished()

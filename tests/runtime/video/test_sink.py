@@ -26,7 +26,7 @@ from stylize_video.jobs.pipeline import Hooks, stylize_file
 from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
-from stylize_video.video.info import VideoInfo
+from stylize_video.video.info import VideoInfo, Window
 from stylize_video.video.sink import VideoSink
 from stylize_video.video.source import VideoSource
 from support import ROOT, MakeClip, draw_picture, file_size_limit
@@ -129,6 +129,26 @@ def test_sound_of_a_part_ends_with_its_last_frame(make_clip: MakeClip, tmp_path:
             if p.pts is not None
         ]
     assert max(sound) == pytest.approx(1.0, abs=0.05)
+
+
+def test_pictures_and_sound_before_0_are_in_an_mp4(make_clip: MakeClip, tmp_path: Path) -> None:
+    """All begins later by as much."""
+    source = make_clip(tmp_path / "in.mp4", frames=30)
+    with VideoSource(source) as video:
+        before, length = Fraction(1, 2), video.info.end
+        early = replace(video.info, window=Window(shift=before))
+        with VideoSink(tmp_path / "out.mp4", early) as sink:
+            for frame in video:
+                sink.write(replace(frame, pts=frame.pts - round(before / early.time_base)))
+    assert length is not None
+    assert times_of(tmp_path / "out.mp4") == pytest.approx(times_of(source))
+    with av.open(str(tmp_path / "out.mp4")) as container, av.open(str(source)) as original:
+        heard, known = (
+            [float(p.pts * p.time_base) for p in file.demux(audio=0) if p.pts is not None]
+            for file in (container, original)
+        )
+        assert heard == pytest.approx(known, abs=1e-3)
+        assert container.duration == original.duration
 
 
 def test_another_name_of_the_source_is_the_source(clip: Path, tmp_path: Path) -> None:

@@ -1,0 +1,116 @@
+"""What several runs made is one video: as long, and at the same times, as if one had made it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from stylize_video.errors import JobInterrupted
+from stylize_video.frame import TimedFrame
+from stylize_video.jobs.pipeline import Hooks, stylize_file
+from stylize_video.resuming.journal import Journal, journal_path
+from stylize_video.resuming.resumable_sink import ResumableSink
+from stylize_video.styles.session import StyleSession
+from stylize_video.styles.style import Style
+from stylize_video.video.encoding import Encoding
+from stylize_video.video.info import Ending, VideoInfo
+from stylize_video.video.sink import VideoSink
+from support import draw_picture
+
+VARIABLE = [0, 40, 80, 120, 160, 1000, 2000, 2040, 2080, 2120, 3000, 3040, 3080]
+END = Fraction(608, 100)
+
+
+def info_of(folder: Path) -> VideoInfo:
+    info = VideoInfo(folder, 64, 48, Fraction(1, 1000), start_pts=0, rate=Fraction(25))
+    info.ending.seconds = END
+    return info
+
+
+def frame_at(pts: int) -> TimedFrame:
+    return TimedFrame(pts, draw_picture(0, 64, 48))
+
+
+def packets_of(path: Path) -> list[tuple[int | None, int | None, int | None, bytes]]:
+    """Times, durations and contents of all packets."""
+    with av.open(str(path)) as container:
+        return [(p.pts, p.dts, p.duration, bytes(p)) for p in container.demux()]
+
+
+def length_of(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return (container.duration or 0) / av.time_base
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
+@pytest.mark.parametrize("cuts", [[13], [7, 13], [13, 13]])
+def test_the_last_frame_stays_whoever_encoded_it(
+    cuts: list[int], codec: str, suffix: str, tmp_path: Path
+) -> None:
+    """An earlier run, or another machine, knows nothing of the end of the video."""
+    output, encoding = tmp_path / f"out{suffix}", Encoding(codec)
+    with Journal(journal_path(output), {}, time_base=Fraction(1, 1000)) as journal:
+        sink = ResumableSink(output, info_of(tmp_path), journal, encoding=encoding)
+        for first, last in zip([0, *cuts], cuts, strict=False):
+            if first == last:
+                continue
+            part = tmp_path / f"part{suffix}"
+            with Journal(journal_path(part), {}, time_base=Fraction(1, 1000), replace=True) as run:
+                there = ResumableSink(part, info_of(tmp_path), run, encoding=encoding)
+                for pts in VARIABLE[first:last]:
+                    there.write(frame_at(pts))
+                there.discard()
+                sink.add_run(run.content())
+        sink.finish()
+    assert length_of(output) == pytest.approx(float(END), abs=0.001)
+
+
+def interrupted(source: Path, output: Path, session: StyleSession, *, after: int) -> None:
+    left = after
+
+    def press() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+
+    with pytest.raises(JobInterrupted):
+        stylize_file(source, output, session, hooks=Hooks(on_frame=press))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts", ".avi", ".webm"])
+@pytest.mark.parametrize("kind", [".mp4", ".ts"])
+@pytest.mark.parametrize("after", [5, 13])
+def test_a_resumed_video_is_as_one_that_was_not_interrupted(
+    after: int, kind: str, suffix: str, invert_style: Path, tmp_path: Path
+) -> None:
+    session = StyleSession(Style.load(invert_style), "cpu")
+    info = VideoInfo(tmp_path, 64, 48, Fraction(1, 1000), 0, Fraction(25), ending=Ending(END))
+    start = 20_000_000 if kind == ".ts" else 0
+    with VideoSink(tmp_path / f"in{kind}", info) as sink:
+        for pts in VARIABLE:
+            sink.write(frame_at(start + pts))
+    whole, output = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
+    stylize_file(tmp_path / f"in{kind}", whole, session)
+    interrupted(tmp_path / f"in{kind}", output, session, after=after)
+    stylize_file(tmp_path / f"in{kind}", output, session, resume=True)
+    assert length_of(output) == length_of(whole)
+    shown = [sorted(times for times, *_ in packets_of(path) if times is not None) for path in (output, whole)]
+    assert shown[0] == shown[1]
+
+
+def test_frames_before_0_are_shown(tmp_path: Path) -> None:
+    """MP4 shows nothing that is before 0."""
+    output = tmp_path / "out.mp4"
+    with Journal(journal_path(output), {}, time_base=Fraction(1, 1000)) as journal:
+        sink = ResumableSink(output, info_of(tmp_path), journal)
+        for pts in VARIABLE:
+            sink.write(frame_at(pts - 2500))
+        sink.finish(whole=False)
+    with av.open(str(output)) as container:
+        shown = [frame.time for frame in container.decode(video=0)]
+    assert shown == pytest.approx([pts / 1000 for pts in VARIABLE])
