@@ -753,6 +753,14 @@ def test_a_training_among_its_photos_goes_on(pictures: Path, tmp_path: Path) -> 
     assert run(here, output, steps=6, report=True, resume=True)[0].step == 6
 
 
+@pytest.mark.parametrize(("width", "height"), [(1000, 2), (2, 1000)])
+def test_a_report_shows_a_strip_too(pictures: Path, tmp_path: Path, width: int, height: int) -> None:
+    cv2.imwrite(str(tmp_path / "style.png"), draw_picture(0, width, height))
+    (tmp_path / "photos").symlink_to(pictures / "photos")
+    run(tmp_path, tmp_path / "a.pth", steps=1, style_size=32, report=True)
+    assert "the style picture" in (tmp_path / "a.report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

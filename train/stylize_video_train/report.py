@@ -28,6 +28,7 @@ _log = logging.getLogger(__name__)
 
 _CURVES = {"content": "#0a6", "style": "#c30", "steadiness": "#06c"}
 _POINTS = 300
+_STYLE_SIDE = 240
 _LOST_CONTENT = 0.85
 
 
@@ -70,8 +71,7 @@ class TrainingReport:
             *(f"<p><b>{html.escape(advice)}</b></p>" for advice in advices(losses, recipe)),
         ]
         if style is not None:
-            small = cv2.resize(style, (240, round(240 * style.shape[0] / style.shape[1])))
-            parts.append(f"<h2>Style</h2>{_image(np.asarray(small, np.uint8), 'the style picture')}")
+            parts.append(f"<h2>Style</h2>{_image(_fitted(style), 'the style picture')}")
         parts += [
             f"<h2>{'Photos that were not trained on' if preview.unseen else 'Some of the photos'}</h2>",
             _image(preview.strip(), "photos across steps"),
@@ -211,6 +211,13 @@ def _table(recipe: Recipe) -> str:
         for name, value in sorted(rows.items())
     )
     return f"<table>{cells}</table>"
+
+
+def _fitted(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``picture`` ``[H, W, 3]`` scaled to fit into a square of 240 pixels; a strip has one pixel at least."""
+    factor = _STYLE_SIDE / max(picture.shape[:2])
+    width, height = (max(1, round(side * factor)) for side in (picture.shape[1], picture.shape[0]))
+    return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _image(picture: NDArray[np.uint8], description: str) -> str:
