@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -19,16 +19,20 @@ from stylize_video.console import ProgressLine, errors_as_sentences, fail, run_c
 from stylize_video.errors import SinkError, SourceError, StylizeError
 from stylize_video.interrupts import interrupt_on_termination
 from stylize_video.pause import PauseKey
+from stylize_video.text import counted
 from stylize_video.usage import with_value
 
 if TYPE_CHECKING:
     from stylize_video.jobs.batch import Batch
     from stylize_video.jobs.options import Options
+    from stylize_video.jobs.pipeline import Result
+    from stylize_video.styles.contract import Precision
     from stylize_video.styles.session import StyleSession
     from stylize_video.video.info import VideoInfo
     from stylize_video.video.inputs import Source
     from stylize_video_assets.catalog import BundledStyle
 
+    _Outcome: TypeAlias = tuple[Source, Result | StylizeError]
 
 _LOOK, _EDIT, _ENCODING, _DEVICE = "Look", "Part, rate and size", "Encoding", "Device"
 _PIPES = "Pipes"
@@ -242,45 +246,20 @@ def stylize_video(
     with errors_as_sentences(debug=debug):
         keep_numpy_from_spinning()
         from stylize_video.effects.look import Look
-        from stylize_video.jobs.batch import check_for_picture, plan_batch
+        from stylize_video.jobs.batch import check_batch, plan_batch
         from stylize_video.jobs.options import Options
-        from stylize_video.jobs.outputs import check_target
-        from stylize_video.machine import most_at_once
-        from stylize_video.styles.device import resolve_device
-        from stylize_video.styles.guard import try_out
         from stylize_video.styles.style import find_style, style_name
-        from stylize_video.styles.variants import open_session, parse_precision
+        from stylize_video.styles.variants import parse_precision
         from stylize_video.styles.working_size import WorkingSize
         from stylize_video.values import parse_bitrate, parse_rate, parse_scale, parse_time
         from stylize_video.video.edit import Edit
         from stylize_video.video.encoding import Encoding
-        from stylize_video.video.inputs import is_picture, label_of
-        from stylize_video.video.pipes import STANDARD, raw_format_of
+        from stylize_video.video.pipes import raw_format_of
 
         # What can be wrong is found before a model is loaded.
         style_path = find_style(style)
         batch = plan_batch(inputs, style_name(style_path), output)
-        source, target = batch.files[0]
-        if pipe_format and all(str(place) != STANDARD for _, place in batch.files):
-            raise SinkError("--pipe-format is for standard output; pass -o - too, or leave it out")
-        if raw_size and not any(isinstance(one, str) for one, _ in batch.files):
-            raise SourceError("--raw-size is for standard input; name - as the input, or leave it out")
-        if not raw_size and (raw_fps or raw_format):
-            raise SourceError("--raw-fps and --raw-format are of raw frames, which need --raw-size too")
-        encoding = Encoding(
-            codec,
-            crf,
-            preset,
-            parse_bitrate(bitrate) if bitrate else None,
-            alpha=alpha,
-            encoder=encoder,
-            pipe=pipe_format or Encoding.pipe,
-        )
-        if batch.new_folder and not batch.many and not is_picture(source):
-            encoding.resolved(target)
-        elif not batch.many and not is_picture(source):
-            may_be_there = overwrite or resume  # then it is what an interrupted run finished
-            check_target(target, Path(label_of(source)), encoding=encoding, overwrite=may_be_there)
+        _check_pipes(batch, pipe_format=pipe_format, raw_size=raw_size, raw_details=raw_fps or raw_format)
         options = Options(
             look=Look(strength, keep_colors),
             smooth=smooth,
@@ -291,53 +270,113 @@ def stylize_video(
                 fps=parse_rate(fps) if fps else None,
                 scale=parse_scale(scale) if scale else None,
             ),
-            encoding=encoding,
+            encoding=Encoding(
+                codec,
+                crf,
+                preset,
+                parse_bitrate(bitrate) if bitrate else None,
+                alpha=alpha,
+                encoder=encoder,
+                pipe=pipe_format or Encoding.pipe,
+            ),
             overwrite=overwrite,
             resume=resume,
             max_frames=max_frames,
             raw=raw_format_of(raw_size, raw_fps, raw_format) if raw_size else None,
         )
-        if not batch.many and isinstance(source, Path) and is_picture(source):
-            check_for_picture(source, options)
-        if batch.left_out and not quiet:
-            found = batch.left_out + len(batch.files)
-            say(f"left out, since made of other inputs: {batch.left_out} of {found}")
-        if resume and not overwrite:
-            batch = replace(batch, files=_without_finished(batch.files, quiet=quiet))
-            if not batch.files:
-                return
-        if resolve_device(device).kind == "cpu":
+        check_batch(batch, options)
+        of_session = _SessionChoice(style_path, device, parse_precision(precision), input_range)
+        _stylize(batch, options, of_session, ray=ray, quiet=quiet, debug=debug)
+
+
+@dataclass(frozen=True)
+class _SessionChoice:
+    """A style, and how it is to be run."""
+
+    path: Path
+    device: str
+    precision: Precision | Literal["auto"]
+    input_range: int | None
+
+    def open(self, *, at_once: int) -> StyleSession:
+        from stylize_video.styles.device import resolve_device
+        from stylize_video.styles.guard import try_out
+        from stylize_video.styles.variants import open_session
+
+        if resolve_device(self.device).kind == "cpu":
             limit_memory()
-        session = open_session(
-            style_path,
-            device=device,
-            precision=parse_precision(precision),
-            input_range=input_range,
-            at_once=1 if all(is_picture(one) for one, _ in batch.files) else most_at_once(),
+        return open_session(
+            self.path,
+            device=self.device,
+            precision=self.precision,
+            input_range=self.input_range,
+            at_once=at_once,
             check=try_out,
         )
-        batch.make_folder()
-        interrupt_on_termination()
-        if ray is not None and not _is_for_this_machine(batch.files, options, quiet=quiet):
-            _stylize_on_cluster(batch.files, session, options, ray, quiet=quiet)
-        else:
-            _stylize_here(batch, session, options, quiet=quiet, debug=debug)
 
 
-def _stylize_here(batch: Batch, session: StyleSession, options: Options, *, quiet: bool, debug: bool) -> None:
+def _check_pipes(
+    batch: Batch, *, pipe_format: str | None, raw_size: str | None, raw_details: str | None
+) -> None:
+    """Raise StylizeError where options of pipes are given without the pipe that they are for."""
+    from stylize_video.video.pipes import STANDARD
+
+    if pipe_format and all(str(place) != STANDARD for _, place in batch.files):
+        raise SinkError("--pipe-format is for standard output; pass -o - too, or leave it out")
+    if raw_size and not any(isinstance(one, str) for one, _ in batch.files):
+        raise SourceError("--raw-size is for standard input; name - as the input, or leave it out")
+    if raw_details and not raw_size:
+        raise SourceError("--raw-fps and --raw-format are of raw frames, which need --raw-size too")
+
+
+def _stylize(
+    batch: Batch, options: Options, of_session: _SessionChoice, *, ray: str | None, quiet: bool, debug: bool
+) -> None:
+    """Do what a command line asks for, which makes sense."""
+    from stylize_video.machine import most_at_once
+    from stylize_video.video.inputs import is_picture
+
+    if batch.left_out and not quiet:
+        found = batch.left_out + len(batch.files)
+        say(f"left out, since made of other inputs: {batch.left_out} of {found}")
+    if options.resume and not options.overwrite:
+        batch = replace(batch, files=_without_finished(batch.files, quiet=quiet))
+        if not batch.files:
+            return
+    session = of_session.open(at_once=1 if all(is_picture(one) for one, _ in batch.files) else most_at_once())
+    batch.make_folder()
+    interrupt_on_termination()
+    if ray is not None and not _is_for_this_machine(batch.files, options, quiet=quiet):
+        outcomes: Iterable[_Outcome] = _stylize_on_cluster(batch.files, session, options, ray, quiet=quiet)
+    else:
+        outcomes = _stylize_here(batch.files, session, options, quiet=quiet)
+    _tell_failures(outcomes, batch, debug=debug)
+
+
+def _tell_failures(outcomes: Iterable[_Outcome], batch: Batch, *, debug: bool) -> None:
+    """Go on past the files of a batch that fail, and end the command with their names."""
     from stylize_video.video.inputs import label_of
 
-    failures = []
-    for source, target in batch.files:
-        try:
-            _stylize_one(source, target, session, options, quiet=quiet)
-        except StylizeError as error:
+    failed = []
+    for source, outcome in outcomes:
+        if isinstance(outcome, StylizeError):
             if debug or not batch.many:
-                raise
-            failures.append(Path(label_of(source)).name)
-            say(f"failed: {error}")
-    if failures:
-        fail(f"{len(failures)} of {len(batch.files)} files failed: {', '.join(failures)}")
+                raise outcome
+            failed.append(Path(label_of(source)).name)
+            say(f"failed: {outcome}")
+    if failed:
+        fail(f"{len(failed)} of {len(batch.files)} files failed: {', '.join(failed)}")
+
+
+def _stylize_here(
+    files: list[tuple[Source, Path]], session: StyleSession, options: Options, *, quiet: bool
+) -> Iterator[_Outcome]:
+    for source, target in files:
+        try:
+            outcome: Result | StylizeError = _stylize_one(source, target, session, options, quiet=quiet)
+        except StylizeError as error:
+            outcome = error
+        yield source, outcome
 
 
 def _without_finished(files: list[tuple[Source, Path]], *, quiet: bool) -> list[tuple[Source, Path]]:
@@ -366,10 +405,9 @@ def _is_for_this_machine(files: list[tuple[Source, Path]], options: Options, *, 
 
 def _stylize_on_cluster(
     files: list[tuple[Source, Path]], session: StyleSession, options: Options, address: str, *, quiet: bool
-) -> None:
+) -> list[_Outcome]:
     from stylize_video.jobs.cluster import Cluster
     from stylize_video.jobs.pipeline import Hooks
-    from stylize_video.video.inputs import label_of
 
     label = files[0][1].name if len(files) == 1 else f"{len(files)} files"
     progress = ProgressLine(label, quiet=quiet)
@@ -387,24 +425,16 @@ def _stylize_on_cluster(
             say(f"{label} in the style {how}, {cluster.workers} at a time")
         with progress:
             results = cluster.stylize_all(files, session, options, hooks=hooks)
-    failures = []
-    for (source, _), result in zip(files, results, strict=True):
-        if isinstance(result, StylizeError):
-            if len(files) == 1:
-                raise result
-            failures.append(Path(label_of(source)).name)
-            say(f"failed: {result}")
-    if not quiet:
-        frames = sum(result.frames for result in results if not isinstance(result, StylizeError))
+    done = [result.frames for result in results if not isinstance(result, StylizeError)]
+    if done and not quiet:
         took = f"{progress.seconds:.1f} s, {progress.rate:.1f} fps"
-        say(f"{frames} frames of {len(files) - len(failures)} files in {took}")
-    if failures:
-        fail(f"{len(failures)} of {len(files)} files failed: {', '.join(failures)}")
+        say(f"{counted(sum(done), 'frame')} of {counted(len(done), 'file')} in {took}")
+    return [(source, result) for (source, _), result in zip(files, results, strict=True)]
 
 
 def _stylize_one(
     source: Source, target: Path, session: StyleSession, options: Options, *, quiet: bool
-) -> None:
+) -> Result:
     from stylize_video.jobs.batch import stylize_any
     from stylize_video.jobs.pipeline import Hooks
     from stylize_video.video.inputs import is_picture, label_of
@@ -422,7 +452,7 @@ def _stylize_one(
 
     def on_resume(frames: int) -> None:
         progress.resume(frames)
-        progress.tell(f"going on after {frames} frames of an interrupted run")
+        progress.tell(f"going on after {counted(frames, 'frame')} of an interrupted run")
 
     def on_frame() -> None:
         progress.advance()
@@ -434,10 +464,9 @@ def _stylize_one(
     if not quiet and is_picture(source):
         say(f"{label}: one picture {how}")
     elif not quiet:
-        fps = progress.rate
-        plural = "" if result.frames == 1 else "s"
-        took = f"{result.frames} frame{plural} in {progress.seconds:.1f} s, {fps:.1f} fps on {session.device}"
-        say(f"{label}: {took}")
+        took = f"{progress.seconds:.1f} s, {progress.rate:.1f} fps on {session.device}"
+        say(f"{label}: {counted(result.frames, 'frame')} in {took}")
+    return result
 
 
 def _frames_ahead(frame_count: int | None, max_frames: int | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Text that comes out of files, made fit for terminals."""
+"""Text for terminals: what comes out of files made fit for them, and numbers of things."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     the terminal's title, or turn the direction of what follows.
     """
     return "".join(c if _shows(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 frame``, ``2 frames``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _shows(character: str) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from stylize_video.errors import SinkError, SourceError, reason
 from stylize_video.jobs.options import Options
+from stylize_video.jobs.outputs import check_target
 from stylize_video.jobs.picture import stylize_picture
 from stylize_video.jobs.pipeline import Hooks, Result, stylize_source
 from stylize_video.styles.session import StyleSession
@@ -201,8 +202,26 @@ def leave_out_results(sources: Sequence[Source], style: str, folder: Path | None
     return [source for source in sources if not is_result(source)]
 
 
-def check_for_picture(source: Path, options: Options) -> None:
-    """Raise SourceError where more is asked for than the result of one picture has."""
+def check_batch(batch: Batch, options: Options) -> None:
+    """Look at what is asked for before a style is opened; in a batch of many each file is on its own.
+
+    Raises:
+        SourceError: more is asked for than the result of one picture has.
+        SinkError: the one result must not or cannot be written.
+    """
+    if batch.many:
+        return
+    [(source, target)] = batch.files
+    if isinstance(source, Path) and is_picture(source):
+        _check_for_picture(source, options)
+    elif batch.new_folder:
+        options.encoding.resolved(target)
+    else:
+        may_be_there = options.overwrite or options.resume  # then it is what an interrupted run finished
+        check_target(target, Path(label_of(source)), encoding=options.encoding, overwrite=may_be_there)
+
+
+def _check_for_picture(source: Path, options: Options) -> None:
     edit = options.edit
     given = {
         "--start": edit.start is not None,

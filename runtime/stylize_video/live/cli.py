@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import re
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +17,7 @@ from stylize_video.console import errors_as_sentences, interruption_code, run_co
 from stylize_video.errors import StylizeError
 from stylize_video.interrupts import interrupt_on_termination
 from stylize_video.live.address import DEFAULT_ADDRESS
-from stylize_video.text import printable
+from stylize_video.text import counted, printable
 from stylize_video.usage import with_value
 from stylize_video.values import parse_size
 
@@ -195,7 +197,7 @@ def stylize_camera(
         def report_end(statistics: Statistics) -> None:
             ended.append(statistics)
             rate = statistics.shown / statistics.seconds if statistics.seconds else 0
-            frames = f"{statistics.shown} frames in {statistics.seconds:.1f} s, {rate:.1f} fps"
+            frames = f"{counted(statistics.shown, 'frame')} in {statistics.seconds:.1f} s, {rate:.1f} fps"
             delay = f"{statistics.latency_p50_ms:.0f} ms (95 %: {statistics.latency_p95_ms:.0f} ms)"
             report(Notice(f"{frames}, delay {delay}"))
 
@@ -240,4 +242,19 @@ def _is_address(word: str) -> bool:
 def main() -> None:
     """Entry point of ``stylize-camera``."""
     sys.argv[1:] = with_address(sys.argv[1:])
-    run_command(stylize_camera)
+    before = set(threading.enumerate())
+    try:
+        run_command(stylize_camera)
+    except SystemExit as ending:
+        left = [thread for thread in threading.enumerate() if thread.daemon and thread not in before]
+        atexit.register(_leave_to_the_system, left, int(ending.code or 0))
+        raise
+
+
+def _leave_to_the_system(threads: list[threading.Thread], code: int) -> None:
+    """End the process here where one still waits for a source that hangs, beyond what closing it waited.
+
+    FFmpeg asks Python now and then whether to wait on: at the interpreter's end that is a crash.
+    """
+    if any(thread.is_alive() for thread in threads):
+        os._exit(code)
