@@ -141,7 +141,7 @@ def test_frames_of_ones_own_have_a_size(size: tuple[Any, Any]) -> None:
 def test_threads_share_a_session(clip: Path, invert_style: Path, tmp_path: Path) -> None:
     """Jobs in threads give the same frames, and errors stay in the thread that made them."""
     session = open_session(invert_style, device="cpu")
-    # x264's AVX-512 code makes other bytes of the same frames once in some hundred runs.
+    # x264's AVX-512 code makes other bytes of the same frames: of these few once in some hundred runs.
     lossless = Encoding("ffv1")
 
     def job(number: int) -> bytes | str:

@@ -1,4 +1,4 @@
-"""The way of a frame: decoded, stylized and encoded in three threads at once."""
+"""Jobs: frames of anything, or a file into a file, decoded, stylized and encoded in threads of their own."""
 
 from __future__ import annotations
 
