@@ -22,7 +22,7 @@ State = Literal["live", "lost", "ended"]
 _RETRY_SECONDS = 1.0
 _CATCH_UP_SECONDS = 1.0
 _CLOSE_SECONDS = 2.0
-"""A thread that waits longer for a source that hangs is left to itself, and ends with that wait."""
+"""A thread that waits longer for a source that hangs is left to itself, and ends with the process at last."""
 _FAR_LESS = 0.75
 """Part of the promised rate; a machine that is busy may take a little less than what there is."""
 _SLOWEST_FPS = 0.5

@@ -247,14 +247,14 @@ def main() -> None:
         run_command(stylize_camera)
     except SystemExit as ending:
         left = [thread for thread in threading.enumerate() if thread.daemon and thread not in before]
-        atexit.register(_leave_to_the_system, left, int(ending.code or 0))
+        atexit.register(_leave, left, int(ending.code or 0))
         raise
 
 
-def _leave_to_the_system(threads: list[threading.Thread], code: int) -> None:
-    """End the process here where one still waits for a source that hangs, beyond what closing it waited.
+def _leave(threads: list[threading.Thread], code: int) -> None:
+    """End the process here if one of these threads still waits for a source that hangs.
 
-    FFmpeg asks Python now and then whether to wait on: at the interpreter's end that is a crash.
+    FFmpeg asks Python every moment whether to wait on, which is a crash once the interpreter is gone.
     """
     if any(thread.is_alive() for thread in threads):
         os._exit(code)

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -131,6 +132,40 @@ def test_stopping_finishes_the_recording(name: str, invert_style: Path, tmp_path
     assert "Traceback" not in errors
     assert frames_of(tmp_path / "live.mp4") >= 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["live.mp4", "stats.jsonl"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no signals to other processes")
+def test_a_thread_that_waits_for_a_stalled_stream_ends_with_the_command(
+    invert_style: Path, tmp_path: Path
+) -> None:
+    """The interpreter is not taken down beneath it, which now and then ended in a crash."""
+    program = (
+        "import os\n"
+        "class Noticing:\n"
+        "    def __del__(self, write=os.write): write(1, b'taken down')\n"
+        "noticing = Noticing()\n"
+        "from stylize_video.live.cli import main; main()"
+    )
+    with serving(MjpegServer(fps=30)) as server:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-c", program, server.url, "-s", str(invert_style), "--no-window"),
+                *("--record", "live.mp4", "--stats", "stats.jsonl", "--device", "cpu"),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        stats = tmp_path / "stats.jsonl"
+        wait_until(lambda: stats.exists() and stats.stat().st_size > 0, seconds=60)
+        server.pause.set()
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (130, "")
+    assert "recorded live.mp4" in errors
+    assert errors.splitlines()[-1].endswith("ms)")
+    assert frames_of(tmp_path / "live.mp4") >= 1
 
 
 def test_what_fails_while_a_signal_waits_has_its_sentence(
