@@ -16,6 +16,9 @@ from stylize_video.video.probe import all_packets, video_stream
 WHOLE = Fraction(9, 10)
 """Share of the announced length below which a file counts as cut off; headers are a little wrong."""
 
+_MOST_IN_DECODER = 32
+"""Frames that a decoder holds back: FFmpeg has up to 16 threads, and codecs that many more to sort."""
+
 
 @dataclass
 class Damage:
@@ -24,6 +27,14 @@ class Damage:
     refused: int = 0
     read: int = 0
     frames: int = 0
+
+    @property
+    def is_in_last_frames(self) -> bool:
+        """Whether, at the end, threads that decode a frame each may have lost some behind a damaged one.
+
+        Of a video in which fields have packets of their own many more are without a frame.
+        """
+        return self.refused > 0 or 0 < self.read - self.frames <= _MOST_IN_DECODER
 
     @property
     def lost(self) -> int:
@@ -45,7 +56,7 @@ def frames_past_damage(
             return
         if packet is None:
             return
-        damage.read += packet.size > 0
+        damage.read += packet.size > 0 and not packet.is_discard
         try:
             frames = decoder.decode(packet if packet.size else None) if decoder else packet.decode()
         except av.error.FFmpegError:

@@ -168,6 +168,7 @@ class PyAvReader:
             self._container.seek(pts, stream=self._stream)
         except av.error.FFmpegError:
             return None
+        self.damage = Damage()
         self._pictures = self._decode()
         return self.read()
 

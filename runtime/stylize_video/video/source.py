@@ -26,7 +26,7 @@ from stylize_video.errors import SourceError
 from stylize_video.frame import Alpha, Frame, TimedFrame
 from stylize_video.quiet import quiet_stderr
 from stylize_video.video.colors import BT709
-from stylize_video.video.damage import WHOLE, breaks_off, goes_on_after
+from stylize_video.video.damage import WHOLE, Damage, breaks_off, goes_on_after
 from stylize_video.video.decoding import OpenCvReader, PyAvReader, Reader
 from stylize_video.video.edit import Edit
 from stylize_video.video.filters import Filter, ten_bits, tone_mapping
@@ -64,6 +64,9 @@ class VideoSource:
     """
 
     _is_closed = False
+    _threaded: Damage | None = None
+    """What a reader with threads found, where another one reads its last frames again."""
+    _read_twice: int | None = None
 
     def __init__(self, path: str | Path, *, edit: Edit = Edit(), alpha: bool = False) -> None:
         path = Path(path)
@@ -154,24 +157,38 @@ class VideoSource:
         return TimedFrame(pts, *_of_size((self.info.width, self.info.height), frame.image, frame.alpha))
 
     def _past_damage(self) -> TimedFrame | None:
-        """OpenCV ends at what it cannot decode or convert; PyAV goes on behind it."""
-        done = self._previous
-        if done is None or not self._goes_on_after(done):
-            self._tell_damage()
-            return None
-        self._reopen_by_pyav()
-        self._skip_past(done)
-        return self._ahead.popleft() if self._ahead else None
+        """What a reader at its end left out: OpenCV ends at what it cannot decode or convert, PyAV does not,
+        but threads that decode a frame each lose those behind a damaged one at the end."""
+        done, reader = self._previous, self._reader
+        if done is not None and isinstance(reader, OpenCvReader):
+            if reader.gave_up or goes_on_after(self._name, done):
+                self._reopen_by_pyav()
+                self._skip_past(done)
+                return self._ahead.popleft() if self._ahead else None
+        elif done is not None and isinstance(reader, PyAvReader) and self._may_have_lost_frames(reader):
+            self._threaded = reader.damage
+            self._open_by_pyav = partial(self._open_by_pyav, low_delay=True)
+            self._reopen_by_pyav()
+            self._skip_past(done)
+            self._read_twice = self._damage().frames - len(self._ahead)
+            return self._ahead.popleft() if self._ahead else None
+        self._tell_damage()
+        return None
 
-    def _goes_on_after(self, pts: int) -> bool:
-        """Whether there are frames after this time that OpenCV, at its end, did not give."""
-        reader = self._reader
-        return isinstance(reader, OpenCvReader) and (reader.gave_up or goes_on_after(self._name, pts))
+    def _may_have_lost_frames(self, reader: PyAvReader) -> bool:
+        return self._threaded is None and not self._shared and reader.damage.is_in_last_frames
+
+    def _damage(self) -> Damage:
+        return self._reader.damage if isinstance(self._reader, PyAvReader) else Damage()
 
     def _tell_damage(self) -> None:
-        if isinstance(self._reader, PyAvReader) and (lost := self._reader.damage.lost):
+        damage = self._damage()
+        if before := self._threaded:
+            new = 0 if self._read_twice is None else damage.frames - self._read_twice
+            damage = Damage(min(before.refused + damage.refused, 1), before.read, before.frames + new)
+        if damage.lost:
             _log.warning(
-                "%s is damaged: %d of its frames cannot be decoded and are left out", self._name, lost
+                "%s is damaged: %d of its frames cannot be decoded and are left out", self._name, damage.lost
             )
         facts = self._facts
         if facts.frame_count and self._previous is not None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.error
 import pytest
 
+from media import Coding, write_video
 from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
@@ -16,7 +19,7 @@ from stylize_video.video.damage import goes_on_after
 from stylize_video.video.edit import Edit
 from stylize_video.video.probe import probe
 from stylize_video.video.source import VideoSource
-from support import MakeClip, half_of
+from support import MakeClip, draw_picture, half_of
 
 FRAMES = 120
 BROKEN = (40, 41, 60, 61, 62)
@@ -73,6 +76,44 @@ def test_a_file_that_breaks_off(
     assert FRAMES // 4 < result.frames < FRAMES
     assert times_of(tmp_path / "o.mp4") == times_of(whole)[: result.frames]
     assert f"{cut} breaks off: {result.frames} of its {FRAMES} frames are there" in caplog.messages
+
+
+def times_by_one_thread(path: Path) -> list[int]:
+    """Of all frames that FFmpeg decodes."""
+    times: list[int] = []
+    with av.open(str(path)) as container:
+        container.streams.video[0].thread_type = "SLICE"
+        for packet in container.demux(video=0):
+            with suppress(av.error.InvalidDataError):
+                times += [frame.pts for frame in packet.decode() if frame.pts is not None]
+    return times
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le"])  # the second is read by PyAV from the start
+@pytest.mark.parametrize("lost", ["end", "two packets", "the last packet"])
+def test_a_damaged_end_takes_no_frame_along(
+    lost: str, pixels: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever decodes several at once holds some when it meets the damage."""
+    drawn = [draw_picture(index, 160, 96) / 255 for index in range(60)]
+    coding = Coding(pixels=pixels, options={"crf": "4", "bf": "3", "b-adapt": "0", "threads": "1"})
+    whole = write_video(tmp_path / "whole.mp4", drawn, coding)
+    damaged, packets = tmp_path / "damaged.mp4", packets_of(whole)
+    if lost == "end":
+        half_of(whole, damaged)
+    else:
+        data = bytearray(whole.read_bytes())
+        for index in (-3, -2) if lost == "two packets" else (-1,):
+            position, size = packets[index]
+            data[position + 4 : position + size] = bytes(size - 4)
+        damaged.write_bytes(data)
+    wanted = times_by_one_thread(damaged)
+    assert len(wanted) < 60
+    assert times_of(damaged) == wanted
+    assert len([m for m in caplog.messages if "damaged:" in m]) <= 1
+    if lost != "end":
+        told = f"damaged: {60 - len(wanted)} of its frames cannot be decoded and are left out"
+        assert any(told in message for message in caplog.messages)
 
 
 def test_the_last_frame_of_what_breaks_off_is_not_held(
