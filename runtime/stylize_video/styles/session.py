@@ -50,6 +50,9 @@ _MOST_THREADS = 1024
 MAX_WHOLE_PIXELS = 2_200_000
 """Larger frames than that are stylized at a smaller size by networks that cannot be tiled."""
 
+_MULTIPLES = (2, 4, 8, 16, 32)
+"""What networks of other makers may need a frame's sides to be multiples of."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -75,8 +78,6 @@ class StyleSession:
         StyleError: ONNX Runtime cannot run the graph, or a number is out of range.
     """
 
-    at_once: int = 1
-
     def __init__(
         self,
         style: Style,
@@ -95,21 +96,22 @@ class StyleSession:
         self._process = os.getpid()
         self._told: set[tuple[int, int]] = set()
         self._not_in_tiles: set[tuple[int, int, int]] = set()
+        self._multiple = 1
         self.device = resolve_device(device)
         with _memory_for(style):
             self.input_range = input_range or (1 if style.metadata else probe_range(style))
         if not threads and (at_once > 1 or granted_cores()):
             threads = max(1, cores() // at_once)
         self._threads = threads
-        self._opening = threading.Lock()
+        self._runner_lock = threading.Lock()
         self._runner: _Runner | None = None
         try:
-            self._opened()
+            self._runner_or_new()
         except (DeviceError, OutOfMemoryError):
             if device != "auto" or self.device.kind == "cpu":
                 raise
             self.device = Device("cpu")
-            self._opened()
+            self._runner_or_new()
         # A GPU computes one frame after the other: its buffers are there once.
         self.at_once = at_once if self.device.kind == "cpu" else 1
         self._max_pixels = MAX_PIXELS[self.device.kind]
@@ -125,17 +127,18 @@ class StyleSession:
         """The arithmetic of the style that runs."""
         return self.style.precision
 
-    def _opened(self) -> _Runner:
-        with self._opening, _memory_for(self.style):
+    def _runner_or_new(self) -> _Runner:
+        with self._runner_lock, _memory_for(self.style):
             if self._runner is None:
-                self._runner = _open(self.style, self.device, self.input_range, self._threads)
+                self._runner = _create_runner(self.style, self.device, self.input_range, self._threads)
             return self._runner
 
     def stylize(self, frame: AnyFrame) -> Frame:
         """Return ``frame`` in the style: uint8 ``[H, W, 3]`` BGR in, the same shape out.
 
         A graph that insists on one size gets the frame resized to it and its result
-        brought back; frames above :data:`MAX_PIXELS` are stylized in tiles. Where memory
+        brought back; one of another maker that fails on a size gets the frame padded to multiples of
+        2 to 32, as far as it needs them; frames above :data:`MAX_PIXELS` are stylized in tiles. Where memory
         does not suffice nevertheless, fewer frames at a time, smaller tiles, and at last the
         CPU (unless a device was insisted on) are tried, each told in one line.
 
@@ -159,7 +162,7 @@ class StyleSession:
         """
         if step.tile_divisor > 1 and not self._can_be_tiled():
             return False
-        with self._opening:
+        with self._runner_lock:
             self._runner = None
             if step.on_cpu:
                 self.device = Device("cpu")
@@ -234,14 +237,46 @@ class StyleSession:
         return found or (ReceptiveField(*told) if told else None)
 
     def _run(self, frame: Frame) -> Frame:
+        """What the network makes of a frame, or of a padded one where it takes only some sizes."""
         if os.getpid() != self._process and self._threads != 1:  # it would wait for threads for ever
             raise StyleError(
                 "this session was opened before its process was forked; open one in each process"
                 " (multiprocessing.get_context('spawn'))"
             )
+        try:
+            return self._run_padded(frame, self._multiple)
+        except OutOfMemoryError:
+            raise
+        except StyleError as error:
+            if self.style.metadata or self.style.fixed_size:  # ours take every size
+                raise
+            failure = error
+        for multiple in _MULTIPLES:
+            if multiple > self._multiple and any(side % multiple for side in frame.shape[:2]):
+                try:
+                    stylized = self._run_padded(frame, multiple)
+                except OutOfMemoryError:
+                    raise
+                except StyleError:
+                    continue
+                self._multiple = multiple
+                return stylized
+        raise failure
+
+    def _run_padded(self, frame: Frame, multiple: int) -> Frame:
+        """Run a frame that is mirrored at its end to sides that are multiples, and cut that off again."""
+        height, width = frame.shape[:2]
+        bottom, right = -height % multiple, -width % multiple
+        if not (bottom or right):
+            return self._run_as_it_is(frame)
+        padded = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REFLECT_101)
+        stylized = self._run_as_it_is(np.asarray(padded, np.uint8))
+        return resized(stylized, height + bottom, width + right)[:height, :width]
+
+    def _run_as_it_is(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]
         try:
-            runner = self._opened()
+            runner = self._runner_or_new()
         except (StyleError, DeviceError) as error:  # it could be opened before: what is missing is memory
             raise OutOfMemoryError(first_line(error)) from error
         try:
@@ -294,7 +329,7 @@ def check_numbers(input_range: int | None, *, threads: int, at_once: int) -> Non
         StyleError: a number is out of range, or no whole one.
     """
     if input_range not in (None, 1, 255):
-        raise StyleError(f"the input range is 1 or 255, got {input_range}")
+        raise StyleError(f"the input range is 1 or 255, got {input_range!r}")
     whole = isinstance(at_once, Integral) and isinstance(threads, Integral)
     if not whole or not (1 <= at_once <= _MOST_THREADS and 0 <= threads <= _MOST_THREADS):
         raise StyleError(
@@ -375,7 +410,7 @@ _MAX_GROWN = 64
 """Times the pixels that a foreign graph was given, which it may return: a superresolution of 8x8."""
 
 
-def _open(style: Style, device: Device, input_range: int, threads: int) -> _Runner:
+def _create_runner(style: Style, device: Device, input_range: int, threads: int) -> _Runner:
     """What runs frames, tried out where it is on a GPU."""
     if device.kind == "cpu":
         on_rgb = style.rgb_model() if input_range == 1 else None

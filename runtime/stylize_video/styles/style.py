@@ -199,7 +199,10 @@ def check_is_style(model: onnx.ModelProto, path: Path) -> tuple[int, int] | None
         return StyleError(f"{path} is no style: {reason}; a style reads one picture and returns one")
 
     if len(inputs) != 1 or len(outputs) != 1:
-        raise refused(f"it has {len(inputs)} inputs and {len(outputs)} outputs")
+        counts = (
+            f"{len(v)} {kind}{'s' * (len(v) != 1)}" for v, kind in ((inputs, "input"), (outputs, "output"))
+        )
+        raise refused(f"it has {' and '.join(counts)}")
     for role, value in (("input", inputs[0]), ("output", outputs[0])):
         tensor = value.type.tensor_type
         if tensor.elem_type != onnx.TensorProto.FLOAT:
@@ -209,9 +212,9 @@ def check_is_style(model: onnx.ModelProto, path: Path) -> tuple[int, int] | None
         dims = list(tensor.shape.dim)
         if role == "output" and not tensor.HasField("shape"):
             continue  # old exporters leave it out; the first frame will tell
-        channels = dims[1].dim_value if len(dims) == 4 else 0
-        # Some exporters leave the output's channels open; the input's must be there.
-        if len(dims) != 4 or (channels != 3 and (role == "input" or channels)) or dims[0].dim_value > 1:
+        # Some exporters leave the channels open; whether three are right shows where the graph runs.
+        channels, last = (dims[1].dim_value, dims[3].dim_value) if len(dims) == 4 else (0, 0)
+        if len(dims) != 4 or channels not in (0, 3) or (not channels and last == 3) or dims[0].dim_value > 1:
             shape = ", ".join(str(d.dim_param or d.dim_value or "?") for d in dims)
             raise refused(f"its {role} {value.name!r} has shape [{shape}], not [N, 3, H, W]")
     height, width = (d.dim_value for d in list(inputs[0].type.tensor_type.shape.dim)[2:])

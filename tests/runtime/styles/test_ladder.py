@@ -209,12 +209,12 @@ class FullGpu:
 
 
 def gpus_that_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = session_module._open
+    opened = session_module._create_runner
 
     def open_(style: Style, device: Device, input_range: int, threads: int) -> object:
         return FullGpu() if device.kind == "cuda" else opened(style, device, input_range, threads)
 
-    monkeypatch.setattr(session_module, "_open", open_)
+    monkeypatch.setattr(session_module, "_create_runner", open_)
     monkeypatch.setattr(
         session_module, "resolve_device", lambda text: Device("cpu" if text == "cpu" else "cuda")
     )
@@ -249,7 +249,7 @@ class Memory:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, full: str, refusal: Exception) -> None:
         self.full, self.refusals = full, 0
-        opened = session_module._open
+        opened = session_module._create_runner
 
         def open_(style: Style, device: Device, input_range: int, threads: int) -> object:
             if self.refusals:
@@ -257,7 +257,7 @@ class Memory:
                 raise refusal
             return FullGpu() if device.kind == self.full else opened(style, device, input_range, threads)
 
-        monkeypatch.setattr(session_module, "_open", open_)
+        monkeypatch.setattr(session_module, "_create_runner", open_)
 
 
 REFUSALS = [
@@ -298,7 +298,7 @@ def test_a_session_that_had_no_memory_for_anything_goes_on_when_it_is_back(
 
 
 @pytest.mark.parametrize("refusal", REFUSALS[:2], ids=lambda error: type(error).__name__)
-@pytest.mark.parametrize("during", ["_open", "probe_range"])
+@pytest.mark.parametrize("during", ["_create_runner", "probe_range"])
 def test_too_little_memory_to_open_a_style_is_a_sentence(
     refusal: Exception, during: str, invert_style: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -335,6 +335,48 @@ def identity_kernel(side: int) -> np.ndarray:
     return kernel
 
 
+def shuffled(path: Path) -> Path:
+    """It takes sides that are multiples of eight."""
+    nodes = [
+        helper.make_node("SpaceToDepth", ["x"], ["a"], blocksize=8),
+        helper.make_node("DepthToSpace", ["a"], ["y"], blocksize=8),
+    ]
+    return sized_style(path, nodes)
+
+
+def skipping(path: Path) -> Path:
+    """A quarter of the size and back, added to the picture: other sides than multiples of four do not fit."""
+    nodes = [
+        helper.make_node("AveragePool", ["x"], ["a"], kernel_shape=[4, 4], strides=[4, 4]),
+        helper.make_node("Resize", ["a", "", "four"], ["b"], mode="nearest"),
+        helper.make_node("Add", ["x", "b"], ["c"]),
+        helper.make_node("Mul", ["c", "half"], ["y"]),
+    ]
+    return sized_style(path, nodes, four=np.array([1, 1, 4, 4], np.float32), half=np.array(0.5, np.float32))
+
+
+@pytest.mark.parametrize("make", [shuffled, skipping])
+def test_frames_are_padded_for_networks_that_take_some_sizes_only(
+    make: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    session = StyleSession(Style.load(make(tmp_path / "some.onnx")), "cpu", input_range=1)
+    picture = frame(96, 128)
+    whole = session.stylize(picture)
+    for height, width in ((93, 128), (96, 121), (17, 35), (93, 121)):
+        stylized = session.stylize(picture[:height, :width])
+        assert stylized.shape == (height, width, 3)
+        inside = height // 8 * 8, width // 8 * 8
+        np.testing.assert_array_equal(stylized[: inside[0], : inside[1]], whole[: inside[0], : inside[1]])
+
+
+def test_a_network_that_fails_on_every_size_is_told_of_the_frames_own(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    style = sized_style(tmp_path / "odd.onnx", nodes, shape=np.array([1, 3, 64, 64], np.int64))
+    session = StyleSession(Style.load(style), "cpu", input_range=1)
+    with pytest.raises(StyleError, match=r"odd\.onnx failed on a 131x50 frame"):
+        session.stylize(frame(50, 131))
+
+
 def unpadded(path: Path) -> Path:
     """Some pixels smaller, as convolutions without padding make it."""
     return sized_style(path, [helper.make_node("Conv", ["x", "w"], ["y"])], w=identity_kernel(9))

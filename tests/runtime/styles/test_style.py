@@ -117,10 +117,11 @@ F = TensorProto.FLOAT
 @pytest.mark.parametrize(
     ("inputs", "outputs", "reason"),
     [
-        ([("a", F, PICTURE), ("b", F, PICTURE)], [("y", F, PICTURE)], "2 inputs"),
-        ([("a", F, PICTURE)], [("y", F, PICTURE), ("z", F, PICTURE)], "2 outputs"),
+        ([("a", F, PICTURE), ("b", F, PICTURE)], [("y", F, PICTURE)], "it has 2 inputs and 1 output;"),
+        ([("a", F, PICTURE)], [("y", F, PICTURE), ("z", F, PICTURE)], "it has 1 input and 2 outputs;"),
         ([("a", F, [1, 1, "H", "W"])], [("y", F, [1, 1, "H", "W"])], r"\[1, 1, H, W\]"),
         ([("a", F, PICTURE)], [("y", F, [1, 1000])], r"\[1, 1000\]"),
+        ([("a", F, ["N", "H", "W", 3])], [("y", F, ["N", "H", "W", 3])], r"\[N, H, W, 3\], not \[N, 3,"),
         ([("a", TensorProto.UINT8, PICTURE)], [("y", TensorProto.UINT8, PICTURE)], "UINT8"),
         ([("a", 29, PICTURE)], [("y", F, PICTURE)], "of no known type"),
         ([("a", F, [8, 3, "H", "W"])], [("y", F, [8, 3, "H", "W"])], r"\[8, 3, H, W\]"),
@@ -151,6 +152,23 @@ def test_sides_below_one_are_free(free: int, batch: int | str, tmp_path: Path) -
     assert session.style.fixed_size is None
     picture = draw_picture(0, 40, 24)
     np.testing.assert_array_equal(session.stylize(picture), picture)
+
+
+@pytest.mark.parametrize("channels", [3, 1])
+def test_channels_that_are_open_show_where_the_graph_runs(channels: int, tmp_path: Path) -> None:
+    """Many converters say nothing of sides."""
+    model = make_model([("a", F, [None] * 4)], [("y", F, [None] * 4)])
+    kernel = np.eye(channels, dtype=np.float32)[..., None, None]
+    model.graph.initializer.append(onnx.numpy_helper.from_array(kernel, "w"))
+    model.graph.node[0].CopyFrom(helper.make_node("Conv", ["a", "w"], ["y"]))
+    (tmp_path / "open.onnx").write_bytes(model.SerializeToString())
+    style = Style.load(tmp_path / "open.onnx")
+    if channels == 1:
+        with pytest.raises(StyleError, match=r"open\.onnx cannot run"):
+            StyleSession(style, "cpu")
+        return
+    picture = draw_picture(0, 40, 24)
+    np.testing.assert_array_equal(StyleSession(style, "cpu").stylize(picture), picture)
 
 
 def test_a_style_that_changes_nothing(tmp_path: Path) -> None:
