@@ -91,7 +91,7 @@ class VideoSource:
             _log.warning("%s has no transparency to keep", path)
         self._name, self._facts, self._shared = str(path), facts, shared
         openers = _openers(self._name, facts, alpha=alpha and facts.alpha, shared=shared)
-        self._open_by_pyav = openers[-1]
+        self._open_by_pyav: Callable[..., Reader] = openers[-1]
         opened = _first_that_decodes(openers)
         if opened is None:
             raise SourceError(self._why_no_frames())
