@@ -119,6 +119,28 @@ def write_text(target: Path, text: str) -> None:
         raise SinkError(f"cannot write {target}: {error.strerror}") from error
 
 
+def check_result(
+    target: Path, inputs: Iterable[Path] = (), *, overwrite: bool = True, named_by: str = ""
+) -> None:
+    """Look at where a result goes; ``named_by`` is the option that says so.
+
+    Raises:
+        SinkError: it would take the place of an input, or without ``overwrite`` of any file; it is a folder,
+            or its folder is missing.
+    """
+    option = f" with {named_by}" if named_by else ""
+    if "\0" in str(target):
+        raise SinkError(f"no file can be called {str(target)!r}")
+    if target.is_dir():
+        raise SinkError(f"{target} is a folder; name a file{option}")
+    if not target.parent.is_dir():
+        raise SinkError(f"cannot write {target}: the folder {target.parent} does not exist")
+    if target.exists() and any(_are_same(target, path) for path in inputs):
+        raise SinkError(f"{target} is one of the inputs; name another file{option}")
+    if target.exists() and not overwrite:
+        raise SinkError(f"{target} already exists; pass -y to replace it, or name another file{option}")
+
+
 def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | None] = ()) -> None:
     """Look at where results go before there is any work that could be lost.
 
@@ -127,22 +149,17 @@ def check_outputs(outputs: Mapping[str, Path | None], inputs: Iterable[Path | No
         inputs: the files that are read; None and those that are missing do not matter.
 
     Raises:
-        SinkError: a result would take the place of an input or of another result, is a folder, or its
-            folder is missing or cannot be written.
+        SinkError: as :func:`check_result`; or a result would take another's place, or its folder cannot be
+            written.
     """
     read = [path for path in inputs if path is not None]
     checked: dict[str, Path] = {}
     for option, target in outputs.items():
         if target is None:
             continue
-        if target.is_dir():
-            raise SinkError(f"{target} is a folder; name a file with {option}")
-        if any(_are_same(target, path) for path in read):
-            raise SinkError(f"{target} is one of the inputs; name another file with {option}")
+        check_result(target, read, named_by=option)
         if other := next((o for o, path in checked.items() if _are_same(target, path)), None):
             raise SinkError(f"{other} and {option} both name {target}; name two files")
-        if not target.parent.is_dir():
-            raise SinkError(f"cannot write {target}: the folder {target.parent} does not exist")
         try:
             _try_writing(target)
         except OSError as error:

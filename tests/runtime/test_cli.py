@@ -101,7 +101,7 @@ def test_listing_styles_and_the_version(command_here: Command) -> None:
         (["IN", "--precision", "int4"], "unknown precision 'int4'"),
         (["IN", "--max-frames", "0"], "at least 1"),
         (["IN", "-o", "nowhere/out.mp4"], "nowhere does not exist"),
-        (["IN", "-o", "IN", "-y"], "is the source itself"),
+        (["IN", "-o", "IN", "-y"], "is one of the inputs; name another file"),
         (["IN", "-o", "out.xyz"], "cannot write out.xyz"),
         (["IN", "-o", "/proc/out.mp4"], "cannot write /proc/out.mp4"),
         (["IN", "--start", "soon"], "a time is written as 90"),

@@ -177,6 +177,7 @@ def test_where_results_cannot_be_written_is_told_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert refusal({"-o": tmp_path}) == f"{tmp_path} is a folder; name a file with -o"
+    assert refusal({"-o": Path("a\0b")}) == "no file can be called 'a\\x00b'"
     assert "the folder" in refusal({"-o": tmp_path / "missing" / "x"})
     monkeypatch.setattr("stylize_video.files.tempfile.mkstemp", _refuse)
     assert refusal({"-o": tmp_path / "x"}) == f"cannot write {tmp_path / 'x'}: Permission denied"

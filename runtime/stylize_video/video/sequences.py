@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from stylize_video.errors import SinkError, SourceError, reason
+from stylize_video.files import check_result
 from stylize_video.frame import TimedFrame
 from stylize_video.video.edit import Edit
 from stylize_video.video.info import Ending, VideoInfo, Window
@@ -195,8 +196,7 @@ class SequenceSink:
         except OSError as error:
             raise SinkError(f"cannot write {pattern}: {reason(error)}") from error
         first = numbered_name(pattern, self._number + 1)
-        if first.exists() and not overwrite:
-            raise SinkError(f"{first} already exists; pass -y to replace it or -o to write elsewhere")
+        check_result(first, overwrite=overwrite)
 
     def write(self, frame: TimedFrame) -> None:
         """Write one picture.
@@ -207,8 +207,7 @@ class SequenceSink:
         self._number = self._number_of(frame)
         path = numbered_name(self.output, self._number)
         self._check_no_source(path)
-        if path.exists() and not self._overwrite:
-            raise SinkError(f"{path} already exists; pass -y to replace it or -o to write elsewhere")
+        check_result(path, overwrite=self._overwrite)
         write_picture(path, frame.image, frame.alpha, profile=self._info.color_profile)
         self.frames += 1
 
@@ -223,7 +222,7 @@ class SequenceSink:
 
     def _check_no_source(self, path: Path) -> None:
         if _identity_of(path) in self._sources:
-            raise SinkError(f"{path} is one of the sources; choose another output with -o")
+            raise SinkError(f"{path} is one of the inputs; name another file")
 
     def _number_of(self, frame: TimedFrame) -> int:
         if self._info.first_number is None:

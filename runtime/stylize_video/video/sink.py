@@ -23,7 +23,7 @@ import av
 import av.error
 
 from stylize_video.errors import SinkError, reason
-from stylize_video.files import LONGEST_NAME, for_ffmpeg, put_in_place, temporary_beside
+from stylize_video.files import LONGEST_NAME, check_result, for_ffmpeg, put_in_place, temporary_beside
 from stylize_video.frame import TimedFrame, as_frame, as_timed_frame
 from stylize_video.interrupts import at_sudden_end, uninterrupted
 from stylize_video.video.durations import PacketDurations
@@ -336,18 +336,9 @@ def _remove(temporary: Path, process: int) -> None:
 
 def check_output(output: Path, source: Path, *, overwrite: bool) -> None:
     """Raise SinkError where ``output`` must not or cannot be written."""
-    if "\0" in str(output):
-        raise SinkError(f"no file can be called {str(output)!r}")
-    if output.is_dir():
-        raise SinkError(f"{output} is a folder; name a file")
-    if not output.parent.is_dir():
-        raise SinkError(f"cannot write {output}: the folder {output.parent} does not exist")
-    if output.exists() and not output.is_file():
-        raise SinkError(f"{output} is no ordinary file; choose another output")
-    if output.exists() and source.exists() and output.samefile(source):
-        raise SinkError(f"{output} is the source itself; choose another output")
-    if output.exists() and not overwrite:
-        raise SinkError(f"{output} already exists; pass -y to replace it, or name another file")
+    if output.exists() and not (output.is_file() or output.is_dir()):
+        raise SinkError(f"{output} is no ordinary file; name another file")
+    check_result(output, [source], overwrite=overwrite)
 
 
 def free_name(output: Path, word: str) -> Path:

@@ -359,7 +359,7 @@ def test_a_run_that_was_to_replace_a_result_is_not_forgotten(
 def test_the_source_is_no_result_that_is_done(command: Command, clip: Path, invert_style: Path) -> None:
     refused = command("stylize-video", clip, "-s", invert_style, "-o", clip, "--resume")
     assert refused.returncode == 2
-    assert "is the source itself" in refused.stderr
+    assert "is one of the inputs" in refused.stderr
 
 
 # --- what is noticed ---------------------------------------------------------------------------

@@ -344,7 +344,7 @@ def test_outputs_that_must_not_be_written(clip: Path, tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="already exists; pass -y"):
         check_output(existing, clip, overwrite=False)
     check_output(existing, clip, overwrite=True)
-    with pytest.raises(SinkError, match="is the source itself"):
+    with pytest.raises(SinkError, match="is one of the inputs"):
         check_output(clip, clip, overwrite=True)
     with pytest.raises(SinkError, match="is a folder"):
         check_output(tmp_path, clip, overwrite=True)

@@ -224,7 +224,7 @@ def test_a_terminal_that_is_gone_ends_no_recording(
         (["IN", "--target-fps", "-1"], "0 or more"),
         (["IN", "--seconds", "0"], "above 0"),
         (["IN", "--folder", "nowhere"], "the folder nowhere"),
-        (["IN", "--record", "IN", "-y"], "is the source itself"),
+        (["IN", "--record", "IN", "-y"], "is one of the inputs"),
         (["IN", "--record", "out.xyz"], "cannot write out.xyz"),
         (["IN", "--stats", "nowhere/s"], "cannot write the statistics"),
     ],

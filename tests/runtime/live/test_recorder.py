@@ -358,7 +358,7 @@ def test_a_recording_is_finished_whatever_other_outputs_do(controls: Controls, t
     ("name", "sentence"),
     [
         ("there.mp4", r"there\.mp4 already exists"),
-        ("in.mp4", r"in\.mp4 is the source itself"),
+        ("in.mp4", r"in\.mp4 is one of the inputs"),
         ("live.xyz", r"recordings end in \.mp4, \.mov, \.mkv, \.webm, \.avi, \.ts, \.gif$"),
         ("%05d.png", r"recordings end in \.mp4"),
         ("live.webp", "WebP is in memory to its end"),
