@@ -35,7 +35,7 @@ class Read(NamedTuple):
     Attributes:
         image: upright, with square pixels.
         due: when it is to be shown, in seconds from the first frame on; None: at once.
-        age: seconds since it came, and by which it was late then, as far as its time stamps say.
+        age: seconds since its capture, as far as its time stamps tell; else since it came.
         frames: how many the source gave since the last one: this one, and those left out.
     """
 
@@ -71,7 +71,7 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class CapturedFrame:
-    """A frame, its number from 1 on, and when it was there, in seconds of the capture's clock.
+    """A frame, its number from 1 on, and when it was captured, in seconds of the capture's clock.
 
     Those that were left out undecoded have numbers too.
     """

@@ -27,6 +27,7 @@ Clock = Callable[[], float]
 _RATE_SECONDS = 2.0
 _LATENCY_SECONDS = 10.0
 _STYLIZE_SECONDS = 2.0
+_LINE_SECONDS = 1.0
 
 _STANDARD_OUTPUT = Path("/dev/stdout")
 """Opened by its name, so that not to wait for the reader concerns nobody else who writes to it; some systems
@@ -34,10 +35,10 @@ have no such name, and sockets cannot be opened by it."""
 
 
 class Rate:
-    """Events a second, over the last ``seconds``."""
+    """Events a second, over the last two seconds."""
 
-    def __init__(self, clock: Clock, *, seconds: float = _RATE_SECONDS) -> None:
-        self._clock, self._seconds = clock, seconds
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._times: deque[float] = deque()
         self._lock = threading.Lock()
         self.count = 0
@@ -65,7 +66,7 @@ class Rate:
             return 1 / period if period > 0 else 0.0
 
     def _forget(self, now: float) -> None:
-        while self._times and self._times[0] < now - self._seconds:
+        while self._times and self._times[0] < now - _RATE_SECONDS:
             self._times.popleft()
 
 
@@ -217,7 +218,6 @@ class StatisticsFile:
             that leaves.
         clock: seconds.
         on_failure: called once.
-        seconds: between two lines.
 
     Raises:
         SinkError: the file cannot be opened, or is a pipe that nobody reads.
@@ -229,10 +229,9 @@ class StatisticsFile:
         clock: Clock,
         *,
         on_failure: Callable[[str], None] = lambda _: None,
-        seconds: float = 1.0,
     ) -> None:
-        self._path, self._clock, self._on_failure, self._seconds = path, clock, on_failure, seconds
-        self._due = clock() + seconds
+        self._path, self._clock, self._on_failure = path, clock, on_failure
+        self._due = clock() + _LINE_SECONDS
         self._failure: SinkError | None = None
         self._file = _opened(path)
 
@@ -249,7 +248,7 @@ class StatisticsFile:
             raise self._failure
 
     def _write(self, statistics: Statistics, now: float) -> None:
-        self._due = now + self._seconds
+        self._due = now + _LINE_SECONDS
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), **asdict(statistics)}
         try:
             self._file.write(json.dumps(line) + "\n")

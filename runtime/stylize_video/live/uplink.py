@@ -248,7 +248,7 @@ def _send(url: str, unit: int, patience: float) -> None:
 
 
 def main() -> None:
-    """Send standard input, whose first lines are the address and the unit; for the other process."""
+    """Send standard input, behind two lines: the address, and unit and patience; for the other process."""
     given = sys.stdin.buffer
     url = given.readline().decode().strip()
     unit, patience = given.readline().split()
