@@ -15,6 +15,7 @@ from stylize_video.styles.working_size import WorkingSize
 from stylize_video.stylizer import Stylizer
 from stylize_video.values import Scale
 from stylize_video.video.pictures import (
+    GIF,
     PICTURES,
     color_profile,
     exif_for_result,
@@ -54,8 +55,8 @@ def stylize_picture(
         SinkError: ``output`` exists, or cannot be written.
     """
     source, output = Path(source), Path(output)
-    if output.suffix.lower() not in PICTURES:
-        raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(PICTURES)})")
+    if output.suffix.lower() not in (endings := PICTURES | {GIF}):
+        raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(endings)})")
     check_output(output, source, overwrite=overwrite)
     output = behind_links(output)
     frame, alpha = read_picture(source)

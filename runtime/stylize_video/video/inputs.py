@@ -11,7 +11,7 @@ from stylize_video.errors import SourceError
 from stylize_video.frame import TimedFrame
 from stylize_video.video.edit import Edit
 from stylize_video.video.info import VideoInfo
-from stylize_video.video.pictures import PICTURES, is_animation
+from stylize_video.video.pictures import GIF, PICTURES, is_animation, is_still_gif
 from stylize_video.video.pipes import STANDARD, RawFormat, StreamSource, is_url
 from stylize_video.video.sequences import PictureSequence, SequenceSource, is_pattern
 from stylize_video.video.source import VideoSource
@@ -70,10 +70,13 @@ def open_source(
 
 
 def is_picture(source: Source) -> bool:
-    """Whether a source is one picture, by its ending; a PNG that moves is a video."""
-    if not isinstance(source, Path) or not is_named_as_picture(source):
+    """Whether a source is one picture, by its ending; a PNG or GIF that moves is a video."""
+    if not isinstance(source, Path):
         return False
-    return source.suffix.lower() != ".png" or not is_animation(source)
+    suffix = source.suffix.lower()
+    if suffix == GIF:
+        return is_still_gif(source)
+    return is_named_as_picture(source) and (suffix != ".png" or not is_animation(source))
 
 
 def is_named_as_picture(source: Path) -> bool:

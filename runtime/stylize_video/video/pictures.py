@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -25,6 +25,9 @@ _log = logging.getLogger(__name__)
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 """The endings of picture files, in small letters."""
 
+GIF = ".gif"
+"""The ending of a file that is a picture or a video, by what is in it."""
+
 _MOST_BYTES = 2**31 - 1
 """OpenCV decodes no longer files: 16 bits of RGBA for as many pixels as a picture may have."""
 
@@ -38,7 +41,10 @@ _HEAD = 2**16
 
 _WEBP_FLAGS, _WEBP_ANIMATION = 20, 0x02
 
-_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff")
+_WITH_ALPHA = (".png", ".webp", ".tif", ".tiff", GIF)
+
+_GIF_DITHER = 3
+"""OpenCV's way to 256 colours that are chosen for the picture; its usual ones are the same for all."""
 
 _WITH_METADATA = (".jpg", ".jpeg", ".png", ".webp")
 """Endings of pictures in which OpenCV reads and writes colour profiles and EXIF data."""
@@ -73,6 +79,8 @@ def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     """
     content = _content_of(path)
     picture = _decoded(path, content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR)
+    if path.suffix.lower() == GIF and picture.ndim == 3 and picture[..., 3:].all():
+        picture = picture[..., :3]  # of a GIF every picture has transparency to OpenCV
     if picture.dtype not in (np.uint8, np.uint16):
         raise SourceError(f"{path} has {picture.dtype} pixels; save it with 8 or 16 bits a colour first")
     if is_animation(path):
@@ -128,6 +136,32 @@ def is_animation(path: Path) -> bool:
     return is_webp and bool(head[_WEBP_FLAGS] & _WEBP_ANIMATION)
 
 
+def is_still_gif(path: Path) -> bool:
+    """Whether a file is a GIF of one picture (GIF89a, 17 to 27)."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(13)
+            if head[:4] != b"GIF8" or len(head) < 13:
+                return False
+            _skip_gif_colors(file, head[10])
+            pictures = 0
+            while pictures < 2 and (kind := file.read(1)) in (b",", b"!"):
+                if kind == b",":
+                    pictures += 1
+                    _skip_gif_colors(file, file.read(9)[8])
+                file.read(1)  # what kind of block it is, or how its pixels are coded
+                while length := file.read(1)[0]:
+                    file.read(length)
+            return pictures == 1
+    except (OSError, IndexError):  # not there, or its end is missing
+        return False
+
+
+def _skip_gif_colors(file: BinaryIO, flags: int) -> None:
+    if flags & 0x80:
+        file.read(3 << (flags & 7) + 1)
+
+
 def holds_alpha(path: Path) -> bool:
     """Whether pictures with this ending have transparency."""
     return path.suffix.lower() in _WITH_ALPHA
@@ -166,6 +200,8 @@ def write_picture(
             held[cv2.IMAGE_METADATA_ICCP] = np.frombuffer(profile, np.uint8)
         if exif and _holds(path, exif, _LONGEST_EXIF_IN_JPEG):
             held[cv2.IMAGE_METADATA_EXIF] = np.frombuffer(exif, np.uint8)
+        if path.suffix.lower() == GIF:
+            parameters = (cv2.IMWRITE_GIF_DITHER, _GIF_DITHER)
         encoded, data = cv2.imencodeWithMetadata(path.suffix, image, [*held], [*held.values()], parameters)
         if not encoded:
             raise SinkError(f"cannot write {path}: {path.suffix} files hold no picture of this size")

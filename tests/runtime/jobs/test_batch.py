@@ -32,7 +32,7 @@ from stylize_video.styles.style import Style
 from stylize_video.values import Scale
 from stylize_video.video.edit import Edit
 from stylize_video.video.exif import of_result
-from stylize_video.video.pictures import color_profile, read_picture
+from stylize_video.video.pictures import color_profile, is_still_gif, read_picture, write_picture
 from stylize_video.video.source import VideoSource
 from support import Command, draw_picture
 
@@ -365,6 +365,18 @@ def test_a_picture_of_another_size(invert: StyleSession, tmp_path: Path) -> None
     expected = 255 - cv2.resize(picture, (80, 60), interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(got[..., :3], expected)
     assert np.unique(got[..., 3]).tolist() == [77]
+
+
+def test_a_gif_of_one_picture_gives_one(command_here: Command, invert_style: Path, tmp_path: Path) -> None:
+    """As a video it would be over after a hundredth of a second."""
+    write_picture(tmp_path / "in.gif", draw_picture(0, 64, 48))
+    for output in ((), ("-o", tmp_path / "out.png")):
+        done = command_here("stylize-video", tmp_path / "in.gif", "--style", invert_style, *output)
+        assert done.returncode == 0, done.stderr
+    shown = read_picture(tmp_path / "in.gif")[0]
+    np.testing.assert_array_equal(read_picture(tmp_path / "out.png")[0], 255 - shown)
+    (result,) = tmp_path.glob("in.*.gif")
+    assert is_still_gif(result)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -18,7 +19,15 @@ import stylize_video_export
 import stylize_video_train
 from media import exif_of, write_apng
 from stylize_video.errors import SourceError
-from stylize_video.video.pictures import is_animation, read_picture, read_pixels, write_picture
+from stylize_video.frame import psnr
+from stylize_video.video.inputs import is_picture
+from stylize_video.video.pictures import (
+    is_animation,
+    is_still_gif,
+    read_picture,
+    read_pixels,
+    write_picture,
+)
 from support import draw_picture
 
 
@@ -31,6 +40,18 @@ def write_animated_webp(path: Path) -> Path:
     content = b"WEBP" + chunk(b"VP8X", b"\x02\0\0\0" + size) + chunk(b"ANIM", bytes(6))
     content += chunk(b"ANMF", frame) * 2
     path.write_bytes(b"RIFF" + struct.pack("<I", len(content)) + content)
+    return path
+
+
+def write_gif(path: Path, count: int) -> Path:
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("gif", rate=10)
+        assert isinstance(stream, av.VideoStream)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "rgb8"
+        for index in range(count):
+            picture = av.VideoFrame.from_ndarray(draw_picture(index, 64, 48), format="rgb24")
+            container.mux(stream.encode(picture.reformat(format="rgb8")))
+        container.mux(stream.encode(None))
     return path
 
 
@@ -170,3 +191,34 @@ def test_other_numbers_than_of_8_or_16_bits_are_refused(
     cv2.imwrite(str(path), np.ones((8, 8, channels), kind))
     with pytest.raises(SourceError, match=rf"in\.tif has {np.dtype(kind)} pixels; save it with 8 or 16 bits"):
         read_picture(path)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_gif_of_one_picture_is_a_picture(count: int, tmp_path: Path) -> None:
+    path = write_gif(tmp_path / "in.gif", count)
+    assert is_still_gif(path) == is_picture(path) == (count == 1)
+    image, alpha = read_picture(path)
+    assert image.shape == (48, 64, 3)
+    assert alpha is None
+    whole = path.read_bytes()
+    first = whole.index(b",")
+    for size in range(0, len(whole) - 1, 7):
+        path.write_bytes(whole[:size])
+        assert not (is_still_gif(path) and size <= first)
+    assert not is_still_gif(tmp_path / "none.gif")
+
+
+def test_a_picture_becomes_a_gif_of_colours_of_its_own(tmp_path: Path) -> None:
+    picture = draw_picture(3, 160, 120)
+    alpha = np.full((120, 160), 255, np.uint8)
+    alpha[:40] = 0
+    write_picture(tmp_path / "opaque.gif", picture)
+    write_picture(tmp_path / "clear.gif", picture, alpha)
+    assert is_still_gif(tmp_path / "opaque.gif")
+    image, without = read_picture(tmp_path / "opaque.gif")
+    assert without is None
+    assert psnr(image, picture) > 30
+    image, kept = read_picture(tmp_path / "clear.gif")
+    assert kept is not None
+    np.testing.assert_array_equal(kept, alpha)
+    assert psnr(image[40:], picture[40:]) > 30
