@@ -53,7 +53,7 @@ class StoppingSession(StyleSession):
     """Stylizes some frames, then fails as a driver may."""
 
     def __init__(self, session: StyleSession, *, after: int) -> None:
-        self.style, self.input_range = session.style, session.input_range
+        self.style, self.input_range, self.at_once = session.style, session.input_range, 1
         self._inner, self._left = session, after
 
     def stylize(self, frame: Frame) -> Frame:

@@ -358,7 +358,7 @@ class FailingSession(StyleSession):
     def __init__(self, error: BaseException, *, after: int) -> None:
         self._error, self._left = error, after
         self.failed = False
-        self.style, self.input_range = Style.load("photo"), 1
+        self.style, self.input_range, self.at_once = Style.load("photo"), 1, 1
 
     def stylize(self, frame: np.ndarray) -> np.ndarray:
         self._left -= 1
