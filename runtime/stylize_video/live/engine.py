@@ -244,10 +244,11 @@ class Engine:
     def _close(self) -> None:
         """Close every output, whatever one of them raises."""
         failed: BaseException | None = None
+        last = self.report()  # of the picture: finishing a long file takes a while
         endings: list[Callable[[], None]] = [output.close for output in reversed(self._outputs)]
         endings.append(self._snapshots.close)
         if file := self._statistics_file:
-            endings.append(lambda: file.write(self.report(), last=True))
+            endings.append(lambda: file.write(last, last=True))
         for end in endings:
             try:
                 end()

@@ -423,6 +423,27 @@ def test_ten_minutes_keep_their_memory_and_their_delay(invert: StyleSession, tmp
     assert len(list(tmp_path.glob("camera-*.mp4"))) == 3
 
 
+def test_the_last_line_of_statistics_is_of_the_picture_not_of_finishing_files(
+    invert: StyleSession, tmp_path: Path
+) -> None:
+    clock = ManualClock()
+
+    class Slow(Collector):
+        def close(self) -> None:
+            clock.now += 9
+
+    def tick() -> None:
+        clock.now += 0.1
+
+    path = tmp_path / "stats.jsonl"
+    stage = Stage([numbered_frame(1)] * 30, {"invert": invert}, tmp_path, clock=clock, on_read=tick)
+    with StatisticsFile(path, clock) as file:
+        stage.run(outputs=[Slow()], statistics_file=file)
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert last["display_fps"] == pytest.approx(10, abs=1)
+    assert last["seconds"] == pytest.approx(3, abs=0.2)
+
+
 class LiveReader(SteppedReader):
     """One that may return once it is lost."""
 
