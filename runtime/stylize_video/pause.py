@@ -14,6 +14,10 @@ from typing import Any
 
 from stylize_video.interrupts import at_sudden_end
 
+with contextlib.suppress(ImportError):  # Windows
+    import termios
+    import tty
+
 _POLL_SECONDS = 0.1
 
 
@@ -58,37 +62,52 @@ class _Terminal:
     """A POSIX terminal that hands over keys without waiting for a line's end."""
 
     def __init__(self, descriptor: int) -> None:
-        import termios
-        import tty
-
         self._descriptor = descriptor
         self._ended = False
-        self._gone = OSError, termios.error
         try:
             self._before = termios.tcgetattr(descriptor)
         except termios.error as error:
             raise OSError(*error.args) from error
-        self._restore = termios.tcsetattr, termios.TCSADRAIN
-        at_sudden_end(self, partial(termios.tcsetattr, descriptor, termios.TCSANOW, self._before))
+        self._restore = partial(_restore, descriptor, self._before)
+        at_sudden_end(self, self._restore)
         tty.setcbreak(descriptor)
 
     def read(self, seconds: float) -> str:
         """The next key, or nothing after ``seconds``."""
-        if self._ended or not select.select([self._descriptor], [], [], seconds)[0]:
-            return " " if self._ended and seconds else ""
+        if self._ended:
+            return " " if seconds else ""
         try:
+            if not _is_in_front(self._descriptor):
+                time.sleep(seconds)
+                return ""
+            self._take_keys()
+            if not select.select([self._descriptor], [], [], seconds)[0]:
+                return ""
             key = os.read(self._descriptor, 1)
-        except OSError:
+        except (OSError, termios.error):
             key = b""
         self._ended = not key  # then nobody can press a key any more: a pause must not last for ever
         return key.decode(errors="replace")
 
     def close(self) -> None:
-        restore, when = self._restore
-        with contextlib.suppress(*self._gone):
-            # In the background it is the shell's, and whoever changes it is stopped.
-            if os.tcgetpgrp(self._descriptor) == os.getpgrp():
-                restore(self._descriptor, when, self._before)
+        with contextlib.suppress(OSError, termios.error):
+            self._restore()
+
+    def _take_keys(self) -> None:
+        """Have keys at once again where a shell took the terminal back meanwhile (Ctrl-Z, fg)."""
+        _, _, _, local, *_ = termios.tcgetattr(self._descriptor)
+        if local & termios.ICANON:
+            tty.setcbreak(self._descriptor, termios.TCSANOW)
+
+
+def _restore(descriptor: int, attributes: list[Any]) -> None:
+    if _is_in_front(descriptor):
+        termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
+
+
+def _is_in_front(descriptor: int) -> bool:
+    """Whether a terminal is this process's: one in the background that reads or changes it is stopped."""
+    return os.tcgetpgrp(descriptor) == os.getpgrp()
 
 
 class _Console:
@@ -117,7 +136,7 @@ def _open_keys() -> _Terminal | _Console | None:
             import msvcrt
 
             return _Console(msvcrt)
-        if os.tcgetpgrp(descriptor) != os.getpgrp():
+        if not _is_in_front(descriptor):
             return None
         return _Terminal(descriptor)
     except (AttributeError, OSError, ValueError):  # no stdin, or one that is no file

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from stylize_video.interrupts import _last_acts
 from stylize_video.pause import PauseKey
 from stylize_video.video.source import VideoSource
 from support import MakeClip, command_line
@@ -141,6 +142,28 @@ def test_ctrl_c_in_a_pause(make_clip: MakeClip, tmp_path: Path) -> None:
         assert termios.tcgetattr(terminal.theirs) == terminal.before
 
 
+def test_space_pauses_after_a_shell_had_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-Z and fg: shells give jobs the terminal as it is before a command, which hands over lines."""
+    master, terminal = os.openpty()
+    told: list[str] = []
+    with os.fdopen(terminal) as keys:
+        monkeypatch.setattr(sys, "stdin", keys)
+        in_front = [os.getpgrp()]
+        monkeypatch.setattr("os.tcgetpgrp", lambda _: in_front[0])
+        lines = termios.tcgetattr(terminal)
+        with PauseKey(told.append) as pause:
+            termios.tcsetattr(terminal, termios.TCSANOW, lines)
+            in_front[0] += 1
+            os.write(master, b"  ")
+            assert pause.wait() == 0  # a job in the background that reads is stopped
+            assert termios.tcgetattr(terminal) == lines
+            in_front[0] -= 1
+            assert pause.wait() > 0
+        assert told == ["paused: space goes on, Ctrl-C stops", "going on"]
+        assert termios.tcgetattr(terminal) == lines
+    os.close(master)
+
+
 def test_a_terminal_that_is_gone_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     master, terminal = os.openpty()
     with os.fdopen(terminal) as keys:
@@ -165,6 +188,8 @@ def test_the_terminal_of_another_job_is_left_alone(monkeypatch: pytest.MonkeyPat
             changed = termios.tcgetattr(terminal)
             assert changed != before
             in_front[0] += 1
+            for act in list(_last_acts.values()):
+                act()
         assert termios.tcgetattr(terminal) == changed
     os.close(master)
 
