@@ -83,6 +83,27 @@ def test_a_cut_hidden_by_a_flash_is_found_after_it() -> None:
     assert cuts_in([A, A, np.full_like(A, 255), B, B]) == [3]
 
 
+def test_a_cut_hidden_by_the_second_of_two_flashes_is_found_too() -> None:
+    white = np.full_like(A, 255)
+    assert cuts_in([A, white, white, A, white, white, B]) == [6]
+
+
+@pytest.mark.parametrize(("blank", "found"), [(3, [4]), (4, [])])
+def test_what_was_before_black_is_remembered_for_three_frames(blank: int, found: list[int]) -> None:
+    assert cuts_in([A, *[A * 0] * blank, B]) == found
+
+
+def test_a_cut_under_a_subtitle_that_stays_is_found() -> None:
+    """Faint pictures below letters in black and white: what has most contrast is not all that there is."""
+    letters = np.random.default_rng(0).integers(0, 2, (3, 20), np.uint8).repeat(6, axis=0).repeat(6, axis=1)
+    frames = []
+    for shot in (A, A, B, B):
+        frame = lit(shot, 0.2, 90)
+        frame[96:114, 20:140] = 255 * letters[..., None]
+        frames.append(frame)
+    assert cuts_in(frames) == [2]
+
+
 def test_a_cut_in_another_light_is_still_one() -> None:
     assert cuts_in([A, A, lit(B, 0.4), lit(B, 0.4)]) == [2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -44,6 +45,15 @@ def test_a_camera_is_followed_behind_something_that_moves_by_itself(
     assert found is not None
     assert found.dtype == np.float32
     assert np.abs(found - true).max() < 0.15
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (WIDTH, 0), (0, HEIGHT), (WIDTH, HEIGHT)], ids=str)
+def test_a_zoom_into_a_corner_is_no_rest(corner: tuple[int, int]) -> None:
+    motion = np.array([[0.02, 0, 0.02 * (WIDTH / 2 - corner[0])], [0, 0.02, 0.02 * (HEIGHT / 2 - corner[1])]])
+    true = affine(motion.astype(np.float32))
+    found = fit_global_motion(true, TEXTURED)
+    assert found is not None
+    assert np.abs(found - true).max() < 0.05
 
 
 def test_two_motions_are_no_cameras() -> None:

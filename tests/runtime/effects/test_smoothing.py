@@ -91,6 +91,16 @@ def test_where_nothing_flickers_nothing_changes() -> None:
         np.testing.assert_array_equal(result, 255 - frame)
 
 
+def test_what_comes_into_view_gets_no_dark_border() -> None:
+    """It has no past: what lies beyond the border is unknown, not black."""
+    sources = [TEXTURE.at(-6 * i, 0) for i in range(10)]
+    results = list(smoothed(sources, sources, 1.0))
+    entered = [
+        result[:, :6].astype(float) - source[:, :6] for result, source in zip(results, sources, strict=True)
+    ]
+    assert abs(np.mean(entered[1:])) < 1
+
+
 def test_a_switched_light_is_followed_at_once() -> None:
     bright = TEXTURE.at(0, 0) // 2 + 127
     dark = bright // 3
