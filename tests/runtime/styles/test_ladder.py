@@ -194,6 +194,32 @@ def test_a_session_in_a_small_memory_gives_the_same_frame(
     ]
 
 
+class CrowdedDevice(SmallDevice):
+    """One that has memory for one frame at a time; each waits a little for another to come in."""
+
+    both = threading.Barrier(2)
+
+    def run(self, outputs: list[str], feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            self.both.wait(0.3)
+        except threading.BrokenBarrierError:
+            self.both.reset()
+            return super().run(outputs, feeds)
+        raise RuntimeError(BFC_ARENA)
+
+
+def test_where_memory_suffices_for_one_frame_they_take_turns(
+    invert_style: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = session_module._create_session
+    monkeypatch.setattr(session_module, "_create_session", lambda *a: CrowdedDevice(create(*a), 10**6))
+    session = StyleSession(Style.load(invert_style), "cpu", input_range=1, at_once=2)
+    with ThreadPoolExecutor(2) as pool:
+        for stylized in pool.map(session.stylize, [FRAME] * 2):
+            np.testing.assert_array_equal(stylized, 255 - FRAME)
+    assert caplog.messages == ["not enough memory for a frame of 48x32: going on with one frame at a time"]
+
+
 def test_a_device_that_fails_for_good_is_told(invert_style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small_devices(monkeypatch, 0)
     session = StyleSession(Style.load(invert_style), "cpu", input_range=1)
@@ -234,6 +260,25 @@ def test_a_full_gpu_ends_on_the_cpu(
         "in tiles of a sixty-fourth of the size",
         "on the CPU",
     ]
+
+
+def test_on_the_cpu_tiles_are_those_of_the_cpu(invert_style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU's are eight times as large."""
+    gpus_that_are_full(monkeypatch)
+    monkeypatch.setitem(session_module.MAX_PIXELS, "cpu", 40_000)
+    session = StyleSession(Style.load(invert_style), "auto", input_range=1)
+    frame = np.random.default_rng(0).integers(0, 256, (200, 400, 3), np.uint8)
+    np.testing.assert_array_equal(session.stylize(frame), 255 - frame)
+    seen: list[int] = []
+    run = session._run
+
+    def recording(part: Frame) -> Frame:
+        seen.append(part.shape[0] * part.shape[1])
+        return run(part)
+
+    monkeypatch.setattr(session, "_run", recording)
+    session.stylize(frame)
+    assert max(seen) <= 40_000
 
 
 def test_a_gpu_that_was_insisted_on_is_not_left(invert_style: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -304,6 +304,13 @@ def test_normalising_networks_do_not_hide_their_range(tmp_path: Path) -> None:
     assert open_session(tmp_path / "norm.onnx", device="cpu").input_range == 255
 
 
+def test_a_network_that_takes_0_to_1_for_black_tells_its_range(tmp_path: Path) -> None:
+    """Nothing in its output is above 1: it is flat, where 0 to 255 gives a picture."""
+    nodes = [helper.make_node("Sub", ["x", "dark"], ["a"]), helper.make_node("Relu", ["a"], ["y"])]
+    path = sized_style(tmp_path / "s.onnx", nodes, dark=np.array(50, np.float32))
+    assert open_session(path, device="cpu").input_range == 255
+
+
 def test_foreign_outputs_of_another_size_are_brought_back(tmp_path: Path) -> None:
     """Public networks round sizes up to a multiple of four: nothing may be sheared."""
     nodes = [helper.make_node("Pad", ["x", "pads"], ["y"], mode="edge")]
@@ -411,6 +418,36 @@ def test_large_frames_of_a_network_that_changes_sizes(
     session = StyleSession(Style.load(unpadded(tmp_path / "sized.onnx")), "cpu", input_range=1)
     assert session.stylize(frame(301, 403)).shape == (301, 403, 3)
     assert "sized.onnx changes the size of its pictures, so 403x301 is stylized at 231x172" in caplog.text
+
+
+def test_tiles_that_do_not_meet_are_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else every frame of a video costs a tile more."""
+    monkeypatch.setitem(MAX_PIXELS, "cpu", 50_000)
+    session = StyleSession(Style.load(unpadded(tmp_path / "sized.onnx")), "cpu", input_range=1)
+    sizes: list[tuple[int, ...]] = []
+    run = session._run
+
+    def recording(part: np.ndarray) -> np.ndarray:
+        sizes.append(part.shape)
+        return run(part)
+
+    monkeypatch.setattr(session, "_run", recording)
+    for _ in range(3):
+        session.stylize(frame(301, 403))
+    assert [size == (301, 403, 3) for size in sizes] == [False, True, True, True]
+
+
+@pytest.mark.parametrize("most", [50_000, MAX_PIXELS["cpu"]], ids=["in tiles", "whole"])
+def test_a_style_of_ours_that_changes_sizes_is_told(
+    most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = onnx.load_model(str(unpadded(tmp_path / "sized.onnx")))
+    helper.set_model_props(model, {p.key: p.value for p in PHOTO.style.model.metadata_props})
+    (tmp_path / "sized.onnx").write_bytes(model.SerializeToString())
+    monkeypatch.setitem(MAX_PIXELS, "cpu", most)
+    session = StyleSession(Style.load(tmp_path / "sized.onnx"), "cpu")
+    with pytest.raises(StyleError, match=r"sized\.onnx turned a \d+x\d+ frame into \d+x\d+; export it again"):
+        session.stylize(frame(301, 403))
 
 
 def test_a_graph_that_cannot_run_is_a_sentence(tmp_path: Path, invert_style: Path) -> None:
