@@ -132,6 +132,16 @@ def test_a_failed_job_goes_on(name: str, make_clip: MakeClip, invert: StyleSessi
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["in.mp4", output.name, whole.name])
 
 
+def test_a_resumed_run_of_so_many_frames_has_no_more(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    source, output = make_clip(tmp_path / "in.mp4", frames=20), tmp_path / "out.mp4"
+    with pytest.raises(StyleError, match="driver is gone"):
+        stylize_file(source, output, StoppingSession(invert, after=3), max_frames=7)
+    assert stylize_file(source, output, invert, resume=True, max_frames=7).frames == 7
+    assert len(video_times(output)) == 7
+
+
 def test_frames_that_avi_shows_late_are_in_a_resumed_run(
     make_clip: MakeClip, invert: StyleSession, tmp_path: Path
 ) -> None:
@@ -205,6 +215,20 @@ def test_a_run_at_another_rate_stylizes_little_again(
     interrupted_run(source, tmp_path / "out.mkv", invert, after=40, **how)
     stylize_file(source, tmp_path / "out.mkv", StoppingSession(invert, after=12), resume=True, **how)
     assert len(video_times(tmp_path / "out.mkv")) == 50
+
+
+def test_a_still_in_avi_is_as_long_in_a_resumed_run(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    """Longer than what is read again."""
+    pts = [*range(6), *range(600, 606)]
+    source = make_clip(tmp_path / "in.mp4", frames=12, pts=pts, sound=False)
+    whole, output = tmp_path / "whole.avi", tmp_path / "out.avi"
+    edit = Edit(fps=Fraction(5))
+    stylize_file(source, whole, invert, edit=edit)
+    interrupted_run(source, output, invert, after=80, edit=edit)
+    stylize_file(source, output, invert, edit=edit, resume=True)
+    assert video_times(output) == video_times(whole)
 
 
 def test_transparency_is_in_every_run(invert: StyleSession, tmp_path: Path) -> None:
@@ -681,6 +705,56 @@ def test_what_comes_from_elsewhere_is_whole_and_gone_on_with(tmp_path: Path) -> 
         journal.add_run(content)
         assert (journal.frames, journal.last_pts) == (3, 2)
         journal.remove()
+
+
+def test_packets_come_back_as_they_went_in(tmp_path: Path) -> None:
+    """Players seek by the flag of keyframes, and some containers store nothing else of it."""
+    packets = [(0, True), (2, False), (3, True)]
+    with Journal(tmp_path / "j", {}, time_base=Fraction(1, 25)) as journal:
+        journal.begin_run(None)
+        for pts, is_keyframe in packets:
+            packet: av.Packet[Any] = av.Packet(b"x" * (1 + pts))
+            packet.pts = packet.dts = 10 * pts
+            packet.time_base, packet.is_keyframe = Fraction(1, 250), is_keyframe
+            journal.add_frame(pts)
+            journal.add_packet(packet)
+        found = [(p.pts, p.dts, p.is_keyframe, bytes(p)) for p in journal.packets()]
+    assert found == [(pts, pts, is_key, b"x" * (1 + pts)) for pts, is_key in packets]
+
+
+def test_a_job_that_is_done_removes_no_journal_but_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "j"
+    done = journal_of_frames(path, 3)
+    path.unlink()
+    with journal_of_frames(path, 2):
+        done.remove()
+        assert path.exists()
+
+
+def test_runs_of_two_versions_of_an_encoder_are_not_joined(tmp_path: Path) -> None:
+    """Players read the packets of both by the header of one."""
+    with journal_of_frames(tmp_path / "a", 3) as run:
+        content = run.content()
+    with Journal(tmp_path / "j", {}, time_base=Fraction(1, 25)) as journal:
+        journal.begin_run(b"header")
+        journal.add_frame(0)
+        with pytest.raises(StaleJournalError, match="another machine encoded with another version"):
+            journal.add_run(content)
+    with Journal(tmp_path / "j", {}, time_base=Fraction(1, 25), resume=True) as journal:
+        journal.begin_run(b"header")
+        with pytest.raises(StaleJournalError, match="another version of the encoder; pass -y to start again"):
+            journal.begin_run(b"other header")
+
+
+def test_the_part_of_another_job_stays(tmp_path: Path) -> None:
+    """What is in it is not in the result."""
+    part = tmp_path / "out.part.mp4"
+    part.write_bytes(b"of another style")
+    with journal_of_frames(tmp_path / "j", 3) as journal:
+        journal.add_part(part)
+    with Journal(tmp_path / "j", {"source": "b"}, time_base=Fraction(1, 25), replace=True) as journal:
+        journal.remove_parts()
+    assert part.exists()
 
 
 def test_a_journal_is_private_and_never_a_link(tmp_path: Path) -> None:
