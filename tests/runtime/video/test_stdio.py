@@ -71,6 +71,17 @@ def test_a_source_that_stalls(
     assert b"interrupted" in told(process.stderr, b"interrupted")
 
 
+def test_a_source_that_stalls_once_all_that_came_is_read(start: Start, tmp_path: Path) -> None:
+    """With nothing else to do, a thread waits for more."""
+    process = start("-", "-o", tmp_path / "out.mp4", stdin=subprocess.PIPE)
+    assert process.stdin
+    process.stdin.write(b"YUV4MPEG2 W96 H64 F25:1\n" + 4 * (b"FRAME\n" + bytes(96 * 64 * 3 // 2)))
+    process.stdin.flush()
+    told(process.stderr, b"in the style")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 130
+
+
 @pytest.mark.parametrize("frames", [12, 400])
 @pytest.mark.parametrize(("number", "code"), STOPPING)
 def test_a_reader_that_stalls(
