@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from fractions import Fraction
 from inspect import GEN_RUNNING, getgeneratorstate
@@ -73,6 +74,8 @@ class OpenCvReader:
         self._sample: bytes | None = None
         self._second: TimedFrame | None = None
         self.gave_up = False
+        # What OpenCV's FFmpeg says of damage goes to the program's stderr, unless the first file finds this.
+        os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         with quiet_stderr():  # a decoder that is missing complains there
             self._capture = cv2.VideoCapture(for_ffmpeg(name), cv2.CAP_FFMPEG)
         self.is_turned = self._capture.get(cv2.CAP_PROP_ORIENTATION_META) in (90, 270)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
@@ -175,3 +178,15 @@ def test_sound_that_is_longer_than_the_pictures_is_no_damage(
                     container.mux(packet)
     assert len(times_of(source)) == 20
     assert not caplog.messages
+
+
+def test_damage_is_no_noise_in_a_program(whole: Path, tmp_path: Path) -> None:
+    """What OpenCV's FFmpeg would print is told in a sentence."""
+    cut = half_of(whole, tmp_path / "cut.mp4")
+    count = "import sys, stylize_video as s; print(len(list(s.VideoSource(sys.argv[1]))))"
+    environment = {key: value for key, value in os.environ.items() if key != "OPENCV_FFMPEG_LOGLEVEL"}
+    command = [sys.executable, "-c", count, str(cut)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert 0 < int(done.stdout) < FRAMES
+    assert "breaks off" in done.stderr.splitlines()[-1]
+    assert all(line.startswith(str(cut)) for line in done.stderr.splitlines())
