@@ -30,7 +30,7 @@ from stylize_video.machine import cores, granted_cores
 from stylize_video.quiet import quiet_stderr
 from stylize_video.styles.adapter import FRAMES, STYLIZED
 from stylize_video.styles.contract import MIN_SIDE, Precision
-from stylize_video.styles.cuda import RECORD_AFTER, CudaRunner, provider_options
+from stylize_video.styles.cuda import CAPTURE_AFTER, CudaRunner, provider_options
 from stylize_video.styles.device import PROVIDERS, Device, resolve_device
 from stylize_video.styles.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory, steps_for
 from stylize_video.styles.receptive_field import ReceptiveField, find_receptive_field
@@ -292,7 +292,7 @@ class StyleSession:
         return result
 
     def prepare(self, height: int, width: int) -> None:
-        """Warm up for frames of this size (on a GPU: record the CUDA graph), so that the first is not slow.
+        """Warm up for frames of this size (on a GPU: capture the CUDA graph), so that the first is not slow.
 
         On a GPU that takes as long as a hundred frames.
 
@@ -301,7 +301,7 @@ class StyleSession:
         """
         if min(height, width) < MIN_SIDE:
             raise _too_small(height, width)
-        for _ in range(RECORD_AFTER if self.device.kind == "cuda" else 1):
+        for _ in range(CAPTURE_AFTER if self.device.kind == "cuda" else 1):
             self.stylize(np.zeros((height, width, 3), np.uint8))
 
     def measure(self, height: int, width: int, *, runs: int = 5) -> float:
@@ -420,11 +420,11 @@ def _create_runner(style: Style, device: Device, input_range: int, threads: int)
         return _CpuRunner(_create_session(style, model, device, threads))
     session = _create_session(style, style.bgr_model(pixel_range=input_range), device, threads)
 
-    def open_recording(height: int, width: int) -> ort.InferenceSession:
+    def open_capturing(height: int, width: int) -> ort.InferenceSession:
         model = style.bgr_model(pixel_range=input_range, size=(height, width))
         return _create_session(style, model, device, threads, graphs=True)
 
-    runner = CudaRunner(session, device.index, open_recording=open_recording)
+    runner = CudaRunner(session, device.index, open_capturing=open_capturing)
     try:
         runner.run(np.zeros((1, *(style.fixed_size or TRIAL_SIZE), 3), np.uint8))
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own

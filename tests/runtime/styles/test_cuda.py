@@ -56,7 +56,7 @@ class Binding:
 
 
 class Session:
-    """Inverts on the GPU. Records and replays graphs as ONNX Runtime does: addresses are recorded."""
+    """Inverts on the GPU. Captures and replays graphs as ONNX Runtime does: addresses are captured."""
 
     def __init__(self, *, forgetful: bool = False, other: bool = False, breaks_after: int = 10**9) -> None:
         self.graph: tuple[Value, Value] | None = None
@@ -71,7 +71,7 @@ class Session:
         if self.runs > self._breaks_after:
             raise RuntimeError("operation would make the legacy stream depend on a capturing stream")
         source, result = binding.bound[FRAMES], binding.bound[STYLIZED]
-        if self._records(options):
+        if self._captures(options):
             if self._forgetful and self.graph:
                 return
             self.graph = self.graph or (source, result)
@@ -79,7 +79,7 @@ class Session:
         result.data[...] = source.data // 2 if self._other else 255 - source.data
 
     @staticmethod
-    def _records(options: ort.RunOptions) -> bool:
+    def _captures(options: ort.RunOptions) -> bool:
         try:
             return bool(options.get_run_config_entry("gpu_graph_id") == "0")
         except Exception:
@@ -87,15 +87,17 @@ class Session:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_on_the_gpu() -> None:
+def _nothing_on_the_gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     Value.made = []
+    if not request.node.get_closest_marker("cuda"):
+        monkeypatch.setattr(ort.OrtValue, "ortvalue_from_shape_and_type", Value)
 
 
 def frames(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (1, height, width, 3), np.uint8)
 
 
-class Recordings:
+class Capturing:
     """Opens a session for a size, and remembers which."""
 
     def __init__(self, **kinds: Any) -> None:
@@ -107,17 +109,17 @@ class Recordings:
         return Session(**self._kinds)
 
 
-def runner(open_recording: Any = None) -> CudaRunner:
-    return CudaRunner(Session(), 1, open_recording=open_recording, new_value=Value)
+def runner(open_capturing: Any = None) -> CudaRunner:
+    return CudaRunner(Session(), 1, open_capturing=open_capturing)
 
 
 def run_right(on_gpu: CudaRunner, source: np.ndarray) -> None:
     np.testing.assert_array_equal(on_gpu.run(source), 255 - source)
 
 
-@pytest.mark.parametrize("recording", [True, False])
-def test_every_frame_comes_out_as_its_own(recording: bool) -> None:
-    run = runner(Recordings() if recording else None).run
+@pytest.mark.parametrize("captured", [True, False])
+def test_every_frame_comes_out_as_its_own(captured: bool) -> None:
+    run = runner(Capturing() if captured else None).run
     results = []
     for seed in range(40):
         source = frames(20 + seed % 2, 30, seed)
@@ -138,66 +140,66 @@ def test_buffers_are_made_once_a_size_and_bytes_cross_once_each_way() -> None:
     assert len(Value.made) == 4
 
 
-def test_a_size_that_keeps_coming_is_recorded() -> None:
-    recordings = Recordings()
-    on_gpu = runner(recordings)
+def test_a_size_that_keeps_coming_is_captured() -> None:
+    capturing = Capturing()
+    on_gpu = runner(capturing)
     run_right(on_gpu, frames(24, 30))
     for seed in range(20):
         run_right(on_gpu, frames(20, 30, seed))
-    assert recordings.opened == [(20, 30)]
-    assert on_gpu.recorded == [(1, 20, 30, 3)]
+    assert capturing.opened == [(20, 30)]
+    assert on_gpu.captured == [(1, 20, 30, 3)]
 
 
-def test_sizes_without_end_keep_memory_and_recordings_bounded() -> None:
-    recordings = Recordings()
-    on_gpu = runner(recordings)
+def test_sizes_without_end_keep_memory_and_graphs_bounded() -> None:
+    capturing = Capturing()
+    on_gpu = runner(capturing)
     for height in range(16, 80):
         for seed in range(9):
             run_right(on_gpu, frames(height, 20, seed))
-            assert len(on_gpu.recorded) <= 4
+            assert len(on_gpu.captured) <= 4
     run_right(on_gpu, frames(16, 20))  # was let go, comes again
-    assert len(on_gpu._bound) <= 12
-    assert on_gpu.recorded[-1][1] > 60, "old recordings make room for new sizes"
+    assert len(on_gpu._bindings) <= 12
+    assert on_gpu.captured[-1][1] > 60, "old graphs make room for new sizes"
 
 
-def test_more_sizes_in_turn_than_there_is_room_for_are_not_recorded_over_and_over() -> None:
-    recordings = Recordings()
-    on_gpu = runner(recordings)
+def test_more_sizes_in_turn_than_there_is_room_for_are_not_captured_over_and_over() -> None:
+    capturing = Capturing()
+    on_gpu = runner(capturing)
     for seed in range(50):  # as the tiles of a large frame do
         for height in range(20, 26):
             run_right(on_gpu, frames(height, 20, seed))
-    assert len(recordings.opened) == 4
+    assert len(capturing.opened) == 4
 
 
 @pytest.mark.parametrize("kinds", [{"forgetful": True}, {"other": True}, {"breaks_after": 0}])
-def test_a_recording_that_is_not_right_is_not_used(kinds: dict[str, Any]) -> None:
-    recordings = Recordings(**kinds)
-    on_gpu = runner(recordings)
+def test_a_graph_that_is_not_right_is_not_used(kinds: dict[str, Any]) -> None:
+    capturing = Capturing(**kinds)
+    on_gpu = runner(capturing)
     for height in (20, 24):
         for seed in range(20):
             run_right(on_gpu, frames(height, 30, seed))
-    assert len(recordings.opened) == 1, "what does not work is not tried for every size"
-    assert on_gpu.recorded == []
+    assert len(capturing.opened) == 1, "what does not work is not tried for every size"
+    assert on_gpu.captured == []
 
 
-def test_a_recording_that_breaks_is_left() -> None:
-    recordings = Recordings(breaks_after=6)  # three of them try it out
-    on_gpu = runner(recordings)
+def test_a_graph_that_breaks_is_left() -> None:
+    capturing = Capturing(breaks_after=6)  # three of them try it out
+    on_gpu = runner(capturing)
     for seed in range(40):
         run_right(on_gpu, frames(20, 30, seed))
-    assert on_gpu.recorded == []
-    assert len(recordings.opened) == 1
+    assert on_gpu.captured == []
+    assert len(capturing.opened) == 1
 
 
 def test_a_session_that_fails_is_told() -> None:
-    on_gpu = CudaRunner(Session(breaks_after=1), 1, new_value=Value)
+    on_gpu = CudaRunner(Session(breaks_after=1), 1)
     on_gpu.run(frames(20, 30))
     with pytest.raises(RuntimeError, match="capturing stream"):
         on_gpu.run(frames(20, 30))
 
 
 def test_threads_take_turns() -> None:
-    run = runner(Recordings()).run
+    run = runner(Capturing()).run
     wrong: list[int] = []
 
     def work(seed: int) -> None:
@@ -232,8 +234,8 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch, *, graphs_work: bool = True) -> tu
         sizes.append([d.dim_value for d in dimensions] if graphs else None)
         return Session()
 
-    def make_runner(session: Any, index: int, *, open_recording: Any) -> CudaRunner:
-        return CudaRunner(session, index, open_recording=open_recording, new_value=Value)
+    def make_runner(session: Any, index: int, *, open_capturing: Any) -> CudaRunner:
+        return CudaRunner(session, index, open_capturing=open_capturing)
 
     monkeypatch.setattr(session_module, "_create_session", create)
     monkeypatch.setattr(session_module, "CudaRunner", make_runner)
@@ -251,7 +253,7 @@ def test_a_gpu_without_graphs_is_still_a_gpu(graphs_work: bool, monkeypatch: pyt
     assert sizes == ([None, [1, 48, 64, 3]] if graphs_work else [None])
 
 
-def test_sizes_can_be_recorded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_can_be_captured_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     session, sizes = on_a_gpu(monkeypatch)
     for height in (24, 20):
         session.stylize(draw_picture(0, 32, height))
@@ -273,7 +275,7 @@ def test_a_gpu_that_does_not_work_is_told(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_graph_for_one_size_computes_nothing_from_the_size(tmp_path: Path) -> None:
-    """What depends on the size would run on the CPU, and keep the GPU from recording the rest."""
+    """What depends on the size would run on the CPU, and keep the GPU from capturing the rest."""
     for name in ("photo.onnx", "photo.fp16.onnx"):
         style = Style.load(find_style("photo").with_name(name))
         options = ort.SessionOptions()
@@ -299,7 +301,7 @@ def test_the_same_picture_as_on_the_cpu_with_graphs_too(precision: str) -> None:
 
 @pytest.mark.cuda
 @needs_cuda
-def test_recordings_work_on_every_size_and_from_every_thread() -> None:
+def test_graphs_work_on_every_size_and_from_every_thread() -> None:
     session = open_session("photo", device="cuda")
     runner = session._runner
     assert isinstance(runner, CudaRunner)
@@ -307,7 +309,7 @@ def test_recordings_work_on_every_size_and_from_every_thread() -> None:
     plain = [session.stylize(picture) for picture in pictures]
     for height in (96, 99):
         session.prepare(height, 160)
-    assert {shape[1] for shape in runner.recorded} >= {96, 99}
+    assert {shape[1] for shape in runner.captured} >= {96, 99}
     wrong = []
 
     def work() -> None:
