@@ -14,8 +14,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from stylize_video import quiet
+from stylize_video.video.pictures import read_pixels
 from stylize_video_train import data
-from stylize_video_train.data import ContentFolder, DataError, read_picture, resize_short_side
+from stylize_video_train.data import (
+    ContentFolder,
+    DataError,
+    read_picture,
+    read_resized,
+    resize_short_side,
+)
 from support import draw_picture
 
 
@@ -37,6 +44,44 @@ def test_a_picture_is_rgb_in_0_to_1(tmp_path: Path) -> None:
     assert picture.shape == (1, 3, 60, 80)
     expected = torch.from_numpy(draw_picture(0, 80, 60)).permute(2, 0, 1)[None] / 255
     torch.testing.assert_close(picture, expected)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_what_is_transparent_is_white(tmp_path: Path, depth: type, caplog: pytest.LogCaptureFixture) -> None:
+    most = np.iinfo(depth).max
+    hidden: np.ndarray = np.zeros((40, 60, 4), depth)
+    hidden[..., :3] = (most, 0, most)  # as editors leave behind what they make transparent
+    hidden[:, :20] = (0, most, 0, most)
+    hidden[:, 20:40, 3] = most // 2
+    cv2.imwrite(str(tmp_path / "logo.png"), hidden)
+    picture = read_picture(tmp_path / "logo.png")[0, :, 0]
+    assert picture[:, 0].tolist() == [0, 1, 0]
+    assert picture[:, 30].tolist() == pytest.approx([1, 0.5, 1], abs=0.01)
+    assert picture[:, 50].tolist() == [1, 1, 1]
+    assert caplog.messages == [f"{tmp_path / 'logo.png'} is transparent in places: they are taken as white"]
+    hidden[..., 3] = most
+    cv2.imwrite(str(tmp_path / "opaque.png"), hidden)
+    assert read_picture(tmp_path / "opaque.png")[0, :, 0, 50].tolist() == [1, 0, 1]
+    assert len(caplog.messages) == 1
+
+
+def test_a_huge_picture_is_made_smaller_before_it_takes_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_large(tmp_path / "a.jpg", 400, 300)
+    exact = read_resized(path, 60)
+    assert torch.equal(exact, resize_short_side(read_picture(path), 60))
+    monkeypatch.setattr(data, "_MANY_PIXELS", 100 * 100)
+    sizes: list[torch.Size] = []
+
+    def watched(picture: torch.Tensor, size: int) -> torch.Tensor:
+        sizes.append(picture.shape)
+        return resize_short_side(picture, size)
+
+    monkeypatch.setattr(data, "resize_short_side", watched)
+    small = read_resized(path, 60)
+    assert sizes == [(1, 3, 120, 160)]
+    assert (small - exact).abs().mean() < 0.01
 
 
 @pytest.mark.parametrize("kind", ["missing", "text"])
@@ -170,6 +215,54 @@ def test_contrast_and_brightness_change_within_their_limits(photos: Path) -> Non
         assert moved.abs().max() <= 0.1 + 1e-3
     assert torch.equal(lit.untouched()[0], plain[0])
     assert lit.contrast == (0.5, 0.8), "the folder itself stays as it is"
+
+
+def save_large(path: Path, width: int, height: int) -> Path:
+    """A JPEG of smooth shapes, as photos are at their full size."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = cv2.resize(draw_picture(0, 48, 36), (width, height), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(path), picture)
+    return path
+
+
+def test_large_jpegs_are_decoded_at_a_part_of_their_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_large(tmp_path / "p" / "a.jpg", 1203, 901)
+    flags: list[int] = []
+
+    def watched(path: Path, kind: int) -> np.ndarray:
+        flags.append(kind)
+        return read_pixels(path, kind)
+
+    monkeypatch.setattr(data, "read_pixels", watched)
+    folder = ContentFolder(tmp_path / "p", size=64, zoom=(1.0, 16.0))
+    assert flags == [cv2.IMREAD_REDUCED_COLOR_8]
+    fast = [folder[k] for k in range(24)]
+    assert set(flags) == {*data._REDUCED.values()}
+    monkeypatch.setattr(data, "_reduction", lambda *_: 1)
+    for k in range(24):
+        assert (folder[k] - fast[k]).abs().mean() < 0.01
+
+
+def test_photos_that_are_not_made_half_as_large_are_decoded_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_large(tmp_path / "p" / "a.jpg", 160, 127)
+    save_large(tmp_path / "p" / "b.png", 640, 480)
+    folder = ContentFolder(tmp_path / "p", size=64, zoom=(1.0, 4.0))
+    crops = [folder[k] for k in range(12)]
+    monkeypatch.setattr(data, "_reduction", lambda *_: 1)
+    assert all(torch.equal(folder[k], crop) for k, crop in enumerate(crops))
+
+
+@pytest.mark.parametrize("side", [31, 32, 33, 71, 72, 73])
+def test_the_sides_of_small_jpegs_are_exact(tmp_path: Path, side: int) -> None:
+    save(tmp_path / "a.png", width=90, height=80)
+    save(tmp_path / "b.jpg", width=side, height=side + 40)
+    folder = ContentFolder(tmp_path, size=72)
+    assert (len(folder), folder.skipped) == ((1, 1) if side < 32 else (2, 0))
+    assert folder.small() == (32 <= side < 72)
 
 
 def test_small_pictures_are_enlarged(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from stylize_video_train.data import ContentFolder, read_picture, resize_short_side
+from stylize_video_train.data import ContentFolder, read_rgb, resized
 from stylize_video_train.errors import TrainingError
 from stylize_video_train.features import FeatureError, FeatureModel
 from stylize_video_train.losses import PerceptualLoss, window_side
@@ -19,6 +20,12 @@ _CALIBRATION_PICTURES = 8
 
 _LEAST_DISTANCE = 0.05
 """A picture whose style is that of photos already must not get a boundless weight."""
+
+
+_MOST_ENLARGED = 2
+"""A style picture that is enlarged more often shows interpolation in place of strokes."""
+
+_log = logging.getLogger(__name__)
 
 
 def calibrated_style_weight(
@@ -33,7 +40,9 @@ def calibrated_style_weight(
     photos = folder.untouched()
     crops = torch.stack([photos[k] for k in range(_CALIBRATION_PICTURES)])
     crops = crops[..., : recipe.image_size, : recipe.image_size].to(device, memory_format=torch.channels_last)
-    distance = _without_trace(loss, crops, recipe, device)[1].item()
+    with torch.no_grad(), feature_precision(recipe.precision, device):
+        distance = loss(crops, crops, torch.Generator().manual_seed(recipe.seed))[1].item()
+    loss.forget()
     return float(f"{recipe.style_balance / max(distance, _LEAST_DISTANCE):.4g}")
 
 
@@ -51,7 +60,14 @@ def perceptual_loss(
         TrainingError: the picture or the crops are too small for the layers.
         StylizeError: the picture or the feature model cannot be used.
     """
-    picture = resize_short_side(read_picture(style_picture), recipe.style_size)
+    pixels = read_rgb(style_picture)
+    enlarged = recipe.style_size / min(pixels.shape[:2])
+    if enlarged > _MOST_ENLARGED:
+        _log.warning(
+            "%s is small: enlarged %.1f times to --style-size %d, it has no fine strokes",
+            *(style_picture, enlarged, recipe.style_size),
+        )
+    picture = resized(pixels, recipe.style_size)
     torch.manual_seed(recipe.seed)
     model = FeatureModel(
         recipe.features,
@@ -91,15 +107,3 @@ def _check_sizes(model: FeatureModel, recipe: Recipe, picture: Tensor) -> None:
                     f" ({error}): raise --image-size, --style-size, --style-scales or --window,"
                     " or choose other layers"
                 ) from error
-
-
-def _without_trace(
-    loss: PerceptualLoss, pictures: Tensor, recipe: Recipe, device: str
-) -> tuple[Tensor, Tensor]:
-    """What ``pictures`` cost against themselves, (content, style), without a memory of it in the pools."""
-    pools = {name: value.clone() for name, value in loss.pools.state_dict().items()}
-    with torch.no_grad(), feature_precision(recipe.precision, device):
-        place = torch.Generator().manual_seed(recipe.seed)
-        content, style = loss(pictures, pictures, place)
-    loss.pools.load_state_dict(pools)
-    return content, style

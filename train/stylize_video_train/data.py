@@ -14,11 +14,14 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -26,6 +29,7 @@ from stylize_video.errors import SourceError, StylizeError
 from stylize_video.machine import cores
 from stylize_video.quiet import quiet_stderr
 from stylize_video.video.pictures import PICTURES, read_pixels
+from stylize_video.video.pictures import read_picture as read_frame
 from stylize_video_train.outputs import PREVIEW_ENDING
 from stylize_video_train.recipe import SHARP_ZOOM
 
@@ -40,6 +44,17 @@ _UNREAD = frozenset(
 _MOST_PIXELS = 2**25
 """A photo that would have more of them when scaled is a strip: only the part around its crop is scaled."""
 
+_MANY_PIXELS = 2**24
+"""A picture that has more is made smaller as bytes first."""
+
+_REDUCED = {
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    1: cv2.IMREAD_COLOR,
+}
+"""How OpenCV decodes JPEGs at a part of their size, in a fraction of the time; sides are rounded up."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -48,15 +63,43 @@ class DataError(StylizeError):
 
 
 def read_picture(path: Path) -> Tensor:
-    """Read a picture as RGB ``[1, 3, H, W]`` in 0..1, upright as its EXIF says.
+    """Read a picture as RGB ``[1, 3, H, W]`` in 0..1, as :func:`read_rgb`."""
+    return _to_tensor(read_rgb(path))[None]
+
+
+def read_resized(path: Path, size: int) -> Tensor:
+    """As :func:`read_picture`, resized so that the shorter side has ``size`` pixels."""
+    return resized(read_rgb(path), size)
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """Read a picture as RGB ``[H, W, 3]``, upright as its EXIF says; what is transparent becomes white.
 
     Raises:
         DataError: the file is missing, is no picture, or a part of one.
     """
     if not path.is_file():
         raise DataError(f"the picture {path} does not exist")
-    with quiet_stderr():  # the decoder says what is wrong in words of its own
-        return _to_tensor(_decode(path))[None]
+    try:
+        with quiet_stderr():  # the decoder says what is wrong in words of its own
+            picture, alpha = read_frame(path)
+    except SourceError as error:
+        raise DataError(str(error)) from error
+    if alpha is not None and alpha.min() < 255:
+        _log.warning("%s is transparent in places: they are taken as white", path)
+        ink = cv2.multiply(255 - picture, cv2.merge([alpha] * 3), scale=1 / 255)
+        picture = np.asarray(255 - ink, np.uint8)
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def resized(picture: NDArray[np.uint8], size: int) -> Tensor:
+    """``picture`` ``[H, W, 3]`` as ``[1, 3, h, w]`` in 0..1, whose shorter side has ``size`` pixels."""
+    factor = 2 * size / min(picture.shape[:2])
+    if picture.size > 3 * _MANY_PIXELS and factor < 1:
+        # As floats they would all take gigabytes.
+        small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        picture = np.asarray(small, np.uint8)
+    return resize_short_side(_to_tensor(picture)[None], size)
 
 
 def resize_short_side(picture: Tensor, size: int) -> Tensor:
@@ -110,7 +153,8 @@ class ContentFolder(Dataset[Tensor]):
         found = sorted(path for path in files if path.suffix.lower() in PICTURES)
         # Decoders work outside of the interpreter's lock.
         with quiet_stderr(), ThreadPoolExecutor(cores()) as pool:
-            problems = list(pool.map(_problem, found))
+            looks = list(pool.map(partial(_look, needed=max(size, SMALLEST_SIDE)), found))
+        problems = [problem for problem, _ in looks]
         for problem in filter(None, problems):
             _log.warning("skipped: %s", problem)
         endings = Counter(path.suffix.lower() for path in files)
@@ -120,6 +164,7 @@ class ContentFolder(Dataset[Tensor]):
             )
         self.paths = [path for path, problem in zip(found, problems, strict=True) if problem is None]
         self.skipped = len(found) - len(self.paths)
+        self._sides = {path: side for path, (_, side) in zip(found, looks, strict=True)}
         if not self.paths:
             detail = f"; {self.skipped} files there are damaged or too small" if self.skipped else ""
             raise DataError(f"no usable pictures in {folder} (looked for .jpg, .png, …{detail})")
@@ -130,6 +175,10 @@ class ContentFolder(Dataset[Tensor]):
             chosen = np.random.default_rng((seed, 2**31)).permutation(len(self.paths))[:hold_out]
             self.held_out = [self.paths[index] for index in chosen]
             self.paths = [p for p in self.paths if p not in set(self.held_out)]
+
+    def small(self) -> int:
+        """How many photos have a shorter side below that of a crop."""
+        return sum(self._sides[path] < self.size for path in self.paths)
 
     def untouched(self) -> ContentFolder:
         """The same folder with its pictures as sharp and as rich in contrast as they are."""
@@ -148,14 +197,17 @@ class ContentFolder(Dataset[Tensor]):
     def __getitem__(self, sample: int) -> Tensor:
         epoch, position = divmod(sample, len(self.paths))
         order = np.random.default_rng((self.seed, epoch)).permutation(len(self.paths))
-        picture = _decode(self.paths[order[position]])
+        path = self.paths[order[position]]
         rng = np.random.default_rng((self.seed, epoch, position))
-        return self._lit(_to_tensor(self._crop(picture, rng)), rng)
-
-    def _crop(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        height, width = picture.shape[:2]
         least, most = self.zoom
-        factor = least * (most / least) ** rng.random() * self.size / min(height, width)
+        side = least * (most / least) ** rng.random() * self.size
+        picture = _decode(path, _reduction(path, self._sides[path] / side))
+        return self._lit(_to_tensor(self._crop(picture, side, rng)), rng)
+
+    def _crop(self, picture: np.ndarray, side: float, rng: np.random.Generator) -> np.ndarray:
+        """A part of ``picture`` scaled so that its shorter side has ``side`` pixels."""
+        height, width = picture.shape[:2]
+        factor = side / min(height, width)
         scaled = (max(self.size, round(width * factor)), max(self.size, round(height * factor)))
         top = int(rng.integers(scaled[1] - self.size + 1))
         left = int(rng.integers(scaled[0] - self.size + 1))
@@ -202,20 +254,37 @@ def _part(picture: np.ndarray, top: float, left: float, side: float) -> np.ndarr
     return picture[rows, columns]
 
 
-def _problem(path: Path) -> str | None:
-    """Why a picture cannot be trained on; None where it can."""
+def _look(path: Path, *, needed: int) -> tuple[str | None, int]:
+    """Why a picture cannot be trained on, None where it can, and its shorter side in pixels.
+
+    Of a large JPEG that is up to seven pixels less than the side has, but at least ``needed``.
+    """
     try:
-        picture = _decode(path)
+        most = max(_REDUCED)
+        side = most * (min(_decode(path, most).shape[:2]) - 1) + 1 if _is_jpeg(path) else 0
+        if side < needed:
+            side = min(_decode(path).shape[:2])
     except DataError as error:
-        return str(error)
-    if min(picture.shape[:2]) < SMALLEST_SIDE:
-        return f"{path} is smaller than {SMALLEST_SIDE} pixels"
-    return None
+        return str(error), 0
+    return f"{path} is smaller than {SMALLEST_SIDE} pixels" if side < SMALLEST_SIDE else None, side
 
 
-def _decode(path: Path) -> np.ndarray:
+def _reduction(path: Path, factor: float) -> int:
+    """How much smaller a picture may be decoded that is to be made ``factor`` times smaller."""
+    if factor < 2 or not _is_jpeg(path):
+        return 1
+    return next(reduction for reduction in _REDUCED if reduction <= factor)
+
+
+def _is_jpeg(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as file:  # gone since
+        return file.read(2) == b"\xff\xd8"
+    return False
+
+
+def _decode(path: Path, reduction: int = 1) -> np.ndarray:
     try:
-        return cv2.cvtColor(read_pixels(path), cv2.COLOR_BGR2RGB)
+        return cv2.cvtColor(read_pixels(path, _REDUCED[reduction]), cv2.COLOR_BGR2RGB)
     except SourceError as error:
         raise DataError(str(error) if path.exists() else f"the photo {path} is gone") from error
 

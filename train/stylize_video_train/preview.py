@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stylize_video_train.data import centre_square, read_picture, resize_short_side
+from stylize_video_train.data import centre_square, read_resized
 from stylize_video_train.networks import StyleNetwork
 
 TILE = 160
@@ -33,9 +33,7 @@ class Preview:
 
     def __init__(self, photos: Sequence[Path], *, unseen: bool = True) -> None:
         self.unseen = unseen
-        self._photos = torch.cat(
-            [centre_square(resize_short_side(read_picture(path), TILE), TILE) for path in photos]
-        )
+        self._photos = torch.cat([centre_square(read_resized(path, TILE), TILE) for path in photos])
         self.steps: list[int] = []
         self._columns: list[Tensor] = []
 

@@ -120,8 +120,11 @@ def _photos(content: Path, recipe: Recipe) -> ContentFolder:
         hold_out=HELD_OUT,
     )
     if not folder.held_out:
-        few = "only %d photos to learn on: a few hundred make a style that suits others"
-        _log.warning(few, len(folder))
+        few = "only %s to learn on: a few hundred make a style that suits others"
+        _log.warning(few, f"{len(folder)} photos" if len(folder) > 1 else "1 photo")
+    if folder.small() > len(folder) / 10:
+        small = "%d of %d photos are smaller than a crop of %d pixels: enlarged, they are soft"
+        _log.warning(small, folder.small(), len(folder), folder.size)
     return folder
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from stylize_video_train.data import centre_square, read_picture, resize_short_side
+from stylize_video_train.data import centre_square, read_resized
 from stylize_video_train.experiments.markdown import cell
 from stylize_video_train.features import FeatureError, FeatureModel
 from stylize_video_train.losses import content_loss, gram_matrix, style_loss
@@ -52,7 +52,7 @@ def read_for_matrix(paths: Sequence[Path]) -> Tensor:
     Raises:
         DataError: a picture is missing or cannot be read.
     """
-    return torch.cat([centre_square(resize_short_side(read_picture(path), _RESIZE), _CROP) for path in paths])
+    return torch.cat([centre_square(read_resized(path, _RESIZE), _CROP) for path in paths])
 
 
 def labels(paths: Sequence[Path]) -> list[str]:
@@ -68,7 +68,6 @@ def loss_matrix(
     layers: Sequence[str] = (),
     definition: Definition = "plain",
     weights_file: Path | None = None,
-    random_weights: bool = False,
 ) -> LossMatrix:
     """All losses between ``pictures``; weights that cannot be had leave a matrix that says so.
 
@@ -79,11 +78,10 @@ def loss_matrix(
             by default four of the model.
         definition: how differences are measured.
         weights_file: state dict of the feature model.
-        random_weights: for tests.
     """
     chosen = tuple(layers or FOUR_LAYERS.get(features, ()))
     try:
-        model = FeatureModel(features, chosen, weights_file=weights_file, random_weights=random_weights)
+        model = FeatureModel(features, chosen, weights_file=weights_file)
     except FeatureError as error:
         return LossMatrix(features, chosen, definition, missing=str(error))
     with torch.no_grad():
