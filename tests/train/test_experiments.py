@@ -328,6 +328,7 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         style_layers=("features.1", "features.4"),
         style_scales=(1.0,),
         style_weight=3.0,
+        range_weight=0.0,
         style_memory=0.5,
     ).resolved()
     for name, grey in (("plain", False), ("grey", True)):
@@ -361,6 +362,25 @@ def test_networks_are_compared_by_the_first_ones_losses(
     assert lines[3].endswith(f"| {grey.total / scores[0].total:.2f} |")
 
 
+def test_what_is_out_of_range_counts_as_in_training(
+    pictures: Path, networks: list[Path], squeeze_weights: Path, tmp_path: Path
+) -> None:
+    grey = load_checkpoint(networks[1])
+    recipe = {**grey.recipe, "range_weight": 200.0}
+    bright = {**grey.weights, "up2.bias": grey.weights["up2.bias"] + 0.6}
+    for name, weights in (("grey", grey.weights), ("bright", bright)):
+        replace(grey, weights=weights, recipe=recipe).save(tmp_path / f"{name}.pth")
+    export_checkpoint(load_checkpoint(tmp_path / "bright.pth"), tmp_path / "bright.onnx")
+    photos = compare_networks.unseen_photos(pictures / "unseen", size=64, most=2)
+    files = [tmp_path / name for name in ("grey.pth", "bright.pth", "bright.onnx")]
+    scores = compare_networks.score(files, pictures / "style.png", photos, weights_file=squeeze_weights)
+    assert [each.range for each in scores] == [0, pytest.approx(0.01, rel=1e-3), None]
+    checkpoint, file = scores[1:]
+    assert checkpoint.total == pytest.approx(checkpoint.content + 3 * checkpoint.style + 2, rel=1e-3)
+    assert file.total == pytest.approx(checkpoint.total - 2, rel=1e-3)
+    assert " | - | " in compare_networks.as_table(scores).splitlines()[-1]
+
+
 def test_a_network_of_which_nothing_comes_spoils_no_other_row(
     pictures: Path, networks: list[Path], squeeze_weights: Path, tmp_path: Path
 ) -> None:
@@ -381,7 +401,7 @@ def test_a_network_of_which_nothing_comes_spoils_no_other_row(
 
 def test_networks_trained_for_nothing_can_be_compared() -> None:
     scores = [compare_networks.Score(name, 1, 2, 3, 0) for name in "ab"]
-    assert compare_networks.as_table(scores).splitlines()[3] == "| b | 1 | 2 | 3 | 0 |  |"
+    assert compare_networks.as_table(scores).splitlines()[3] == "| b | 1 | 2 | 3 | - | 0 |  |"
 
 
 def test_style_files_are_compared_with_checkpoints(

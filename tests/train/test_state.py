@@ -85,6 +85,7 @@ def test_the_total_is_the_weighted_sum_of_all_terms(folder: Path) -> None:
     assert at.content == pytest.approx(float(content), rel=1e-3)
     assert at.style == pytest.approx(float(style), rel=1e-3)
     assert at.steadiness == pytest.approx(float(steadiness), rel=1e-3)
+    assert at.range == pytest.approx(float(beyond), rel=1e-3)
     expected = 2 * content + 3 * style + 0.7 * variation + 11 * beyond + 13 * steadiness
     assert at.total == pytest.approx(float(expected), rel=1e-3)
 

@@ -255,6 +255,23 @@ def test_no_preview_takes_the_style_pictures_place(pictures: Path, tmp_path: Pat
     assert (tmp_path / "a.preview.png").read_bytes() == before
 
 
+def test_pictures_that_are_too_small_to_learn_from_are_told(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "photos").mkdir()
+    cv2.imwrite(str(tmp_path / "photos" / "0.png"), draw_picture(0, 96, 71))
+    shutil.copy(pictures / "style.png", tmp_path / "style.png")
+    run(tmp_path, tmp_path / "a.pth", steps=1, style_size=176)
+    assert caplog.messages == [
+        "only 1 photo to learn on: a few hundred make a style that suits others",
+        "1 of 1 photos are smaller than a crop of 72 pixels: enlarged, they are soft",
+        f"{tmp_path / 'style.png'} is small: enlarged 2.2 times to --style-size 176, it has no fine strokes",
+    ]
+    caplog.clear()
+    run(pictures, tmp_path / "b.pth", steps=1, style_size=160)
+    assert caplog.messages == ["only 6 photos to learn on: a few hundred make a style that suits others"]
+
+
 def test_an_empty_folder_is_an_error(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no usable pictures"):
         train(
@@ -823,6 +840,17 @@ def test_another_teacher_cannot_go_on_and_none_is_needed_for_the_rest(
         run(pictures, tmp_path / "a.pth", resume=True, **values)
     Path(teacher).unlink()
     assert run(pictures, tmp_path / "b.pth", resume=True, **values)[0].step == 6
+
+
+def test_a_training_goes_on_whose_history_has_fewer_losses(pictures: Path, tmp_path: Path) -> None:
+    """It was begun before the last one was noted."""
+    interrupted_run(pictures, tmp_path / "a.pth", 2, steps=4)
+    begun = load_checkpoint(tmp_path / "a.pth")
+    state = {**begun.state, "history": begun.state["history"][:, :4]}
+    replace(begun, state=state).save(tmp_path / "a.pth")
+    finished, _ = run(pictures, tmp_path / "a.pth", steps=4, resume=True, report=True)
+    assert finished.step == 4
+    assert "range: last" in (tmp_path / "a.report.html").read_text()
 
 
 @pytest.mark.parametrize("change", [{"preview": None}, {"network": {}}, {"history": [1]}])

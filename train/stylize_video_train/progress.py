@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-LOSS_NAMES = ("content", "style", "steadiness", "total")
+LOSS_NAMES = ("content", "style", "steadiness", "total", "range")
 
 
 @dataclass(frozen=True)
@@ -21,4 +21,5 @@ class Progress:
     style: float
     steadiness: float
     total: float
+    range: float
     seconds: float

@@ -26,7 +26,7 @@ from stylize_video_train.state import TrainingState
 
 _log = logging.getLogger(__name__)
 
-_CURVES = {"content": "#0a6", "style": "#c30", "steadiness": "#06c"}
+_CURVES = {"content": "#0a6", "style": "#c30", "steadiness": "#06c", "range": "#a0a"}
 _POINTS = 300
 _STYLE_SIDE = 240
 _LOST_CONTENT = 0.85
@@ -119,7 +119,7 @@ def advices(losses: NDArray[np.float64], recipe: Recipe) -> list[str]:
 
 
 def curves(losses: NDArray[np.float64], *, width: int = 720, height: int = 240) -> str:
-    """Curves of ``LOSS_NAMES`` rows ``[steps, 4]`` as an SVG, each as a share of its largest value."""
+    """Curves of ``LOSS_NAMES`` rows ``[steps, 5]`` as an SVG, each as a share of its largest value."""
     lines = []
     block = max(1, -(-len(losses) // _POINTS))
     for row, (name, colour) in enumerate(_CURVES.items()):

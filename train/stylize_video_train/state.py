@@ -143,7 +143,13 @@ class TrainingState:
             target = frames if self._teacher is None else self._teacher(frames)
             difference = nn.functional.mse_loss(self.network(frames), target)
             zero = torch.zeros(())
-            return {"content": difference, "style": zero, "steadiness": zero, "total": difference}
+            return {
+                "content": difference,
+                "style": zero,
+                "steadiness": zero,
+                "total": difference,
+                "range": zero,
+            }
         # A second look that counts nothing would cost as much of the network as the first.
         looks = [pair.first, pair.second] if recipe.steadiness_weight else [pair.first]
         frames = torch.cat(looks).to(self.device, memory_format=torch.channels_last)
@@ -151,14 +157,21 @@ class TrainingState:
         with feature_precision(recipe.precision, self.device):
             content, style = self.loss(first, frames[: len(first)], generator)
         steadiness = pair.steadiness_loss(first, moved[0]) if moved else first.new_zeros(())
+        beyond = out_of_range(first)
         total = (
             recipe.content_weight * content
             + (recipe.style_weight or 0) * style
             + recipe.tv_weight * total_variation(first)
-            + recipe.range_weight * out_of_range(first)
+            + recipe.range_weight * beyond
             + recipe.steadiness_weight * steadiness
         )
-        return {"content": content, "style": style, "steadiness": steadiness, "total": total}
+        return {
+            "content": content,
+            "style": style,
+            "steadiness": steadiness,
+            "total": total,
+            "range": beyond,
+        }
 
     def _check(self, step: int, values: Sequence[float]) -> None:
         if all(math.isfinite(value) for value in values) and values[0] < _DIVERGED:
@@ -224,7 +237,10 @@ class TrainingState:
         self.style = dict(checkpoint.style)
         self.optimizer.load_state_dict(state["optimizer"])
         self.loss.pools.load_state_dict(state["pools"])
-        self.history = [tuple(row) for row in state["history"].tolist()]
+        history = state["history"]
+        # Rows from before there was a loss of ranges lack it.
+        history = nn.functional.pad(history, (0, len(LOSS_NAMES) - history.shape[-1]))
+        self.history = [tuple(row) for row in history.tolist()]
         self._seconds_before = state["seconds"]
         self.done = self.saved = checkpoint.step
 

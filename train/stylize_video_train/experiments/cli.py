@@ -83,9 +83,12 @@ def compare_networks(
         from stylize_video_train.experiments.compare_networks import as_table, score, unseen_photos
 
         seen = unseen_photos(photos, size=size, most=count)
-        print(as_table(score(networks, style, seen, weights_file=feature_weights)))
+        scores = score(networks, style, seen, weights_file=feature_weights)
+        print(as_table(scores))
         print(f"\n{len(seen)} photos of {printable(str(photos))}, their middles of {size}x{size} pixels;")
         print("total is without steadiness, which stylize-eval measures")
+        if any(each.range is None for each in scores):
+            print("and, of style files, without range: their pictures are white or black there")
 
 
 def train_experiments(

@@ -12,22 +12,26 @@ from torch import Tensor
 
 from stylize_video_train.calibration import perceptual_loss
 from stylize_video_train.checkpoint import CheckpointError, load_checkpoint
-from stylize_video_train.data import ContentFolder, centre_square, read_picture, resize_short_side
+from stylize_video_train.data import ContentFolder, centre_square, read_resized
 from stylize_video_train.experiments.markdown import cell
-from stylize_video_train.losses import PerceptualLoss, total_variation
+from stylize_video_train.losses import PerceptualLoss, out_of_range, total_variation
 from stylize_video_train.recipe import Recipe
 from stylize_video_train.teacher import Teacher
 
 
 @dataclass(frozen=True)
 class Score:
-    """The losses of one network, and their weighted sum ``total``, in which steadiness is left out."""
+    """The losses of one network, and their weighted sum ``total``, in which steadiness is left out.
+
+    ``range`` is of what a network makes; a style file's pictures have lost what was out of range.
+    """
 
     name: str
     content: float
     style: float
     variation: float
     total: float
+    range: float | None = None
 
 
 def unseen_photos(folder: Path, *, size: int, most: int) -> Tensor:
@@ -37,7 +41,7 @@ def unseen_photos(folder: Path, *, size: int, most: int) -> Tensor:
         DataError: there are none.
     """
     paths = ContentFolder(folder, size=size).paths[:most]
-    return torch.cat([centre_square(resize_short_side(read_picture(path), size), size) for path in paths])
+    return torch.cat([centre_square(read_resized(path, size), size) for path in paths])
 
 
 def score(
@@ -46,7 +50,6 @@ def score(
     photos: Tensor,
     *,
     weights_file: Path | None = None,
-    random_features: bool = False,
 ) -> list[Score]:
     """Measure checkpoints, style files and bundled styles by the losses that the first was trained with.
 
@@ -62,7 +65,7 @@ def score(
     trained = Recipe.from_dict(read[0].recipe, source=str(networks[0]))
     memory = None if trained.style_memory is None else 0.0
     recipe = replace(trained, window=1.0, style_memory=memory)
-    loss = perceptual_loss(recipe, style_picture, weights_file=weights_file, random_features=random_features)
+    loss = perceptual_loss(recipe, style_picture, weights_file=weights_file)
     return [_score(network, recipe, loss, photos) for network in read]
 
 
@@ -73,13 +76,14 @@ class _Network:
     name: str
     stylize: Callable[[Tensor], Tensor]
     recipe: Mapping[str, Any]
+    is_clamped: bool = False
 
 
 def _read(network: str | Path) -> _Network:
     path = Path(network)
     if path.suffix.lower() == ".onnx" or not (path.suffix or path.is_file()):  # the latter a bundled name
         style = Teacher(str(network))
-        return _Network(path.name, style, style.recipe)
+        return _Network(path.name, style, style.recipe, is_clamped=True)
     checkpoint = load_checkpoint(path)
     return _Network(path.stem, checkpoint.build().eval(), checkpoint.recipe)
 
@@ -87,21 +91,32 @@ def _read(network: str | Path) -> _Network:
 def _score(network: _Network, recipe: Recipe, loss: PerceptualLoss, photos: Tensor) -> Score:
     loss.forget()  # the network measured before
     with torch.no_grad():
-        stylized = torch.cat([network.stylize(photo[None]).clamp(0, 1) for photo in photos])
+        unclamped = torch.cat([network.stylize(photo[None]) for photo in photos])
+        beyond, stylized = out_of_range(unclamped), unclamped.clamp(0, 1)
         content, style = loss(stylized, photos)
         variation = total_variation(stylized)
     total = (
-        recipe.content_weight * content + (recipe.style_weight or 0) * style + recipe.tv_weight * variation
+        recipe.content_weight * content
+        + (recipe.style_weight or 0) * style
+        + recipe.tv_weight * variation
+        + recipe.range_weight * beyond
     )
-    return Score(network.name, content.item(), style.item(), variation.item(), total.item())
+    return Score(
+        network.name,
+        content=content.item(),
+        style=style.item(),
+        variation=variation.item(),
+        total=total.item(),
+        range=None if network.is_clamped else beyond.item(),
+    )
 
 
 def as_table(scores: Sequence[Score]) -> str:
     """Markdown, with each total as a multiple of the first one's where that is above 0."""
-    lines = ["| | content | style | variation | total | x first |", "|---|---|---|---|---|---|"]
+    lines = ["| | content | style | variation | range | total | x first |", "|---|---|---|---|---|---|---|"]
     for each in scores:
-        numbers = (each.content, each.style, each.variation, each.total)
-        cells = " | ".join(f"{number:.4g}" for number in numbers)
+        numbers = (each.content, each.style, each.variation, each.range, each.total)
+        cells = " | ".join("-" if number is None else f"{number:.4g}" for number in numbers)
         ratio = f"{each.total / scores[0].total:.2f}" if scores[0].total else ""
         lines.append(f"| {cell(each.name)} | {cells} | {ratio} |")
     return "\n".join(lines)
