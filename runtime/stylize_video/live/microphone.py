@@ -1,4 +1,4 @@
-"""Sound for recordings, from a microphone that FFmpeg can open."""
+"""Sound for recordings and the stream, from a microphone that FFmpeg can open."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Sound = NDArray[np.float32]
 
 
 class Microphone:
-    """Reads a microphone in a thread, for the recording that wants its sound; opened again where it was lost.
+    """Reads a microphone in a thread, for whatever wants its sound; opened again where it was lost.
 
     Args:
         device: FFmpeg's input format and device, such as ``alsa:hw:1``; ``default`` for the usual one.
@@ -76,7 +76,7 @@ class Microphone:
         self._thread.start()
 
     def track(self, target: av.container.OutputContainer, *, at: float) -> SoundTrack:
-        """Begin a sound track in a file that is about to be written, whose pictures begin at that second."""
+        """Begin a sound track in what is about to be written, whose pictures begin at that second."""
         track = SoundTrack(target, at=at, clock=self._clock, on_silence=lambda: self._turn(gone=True))
         with self._lock:
             self._tracks = [other for other in self._tracks if not other.is_closed] + [track]
@@ -150,7 +150,7 @@ def _blocks(frames: Iterable[av.AudioFrame]) -> Iterator[Sound]:
 
 
 class SoundTrack:
-    """The sound of one recording: AAC (Opus in WebM), in step with its pictures, which begin ``at``.
+    """Sound of a recording or stream, AAC (Opus in WebM), in step with its pictures, which begin ``at``.
 
     The microphone has a clock of its own, and drops out. When each block arrives says where it
     belongs: what nobody heard is silence, what is too much is cut, and drift is evened out by

@@ -31,7 +31,7 @@ import numpy as np
 
 from stylize_video.errors import SinkError, StylizeError
 from stylize_video.frame import Frame
-from stylize_video.live.address import DEFAULT_ADDRESS, is_loopback, parse_address, reachable
+from stylize_video.live.address import is_loopback, parse_address, reachable
 from stylize_video.live.controls import CONTROLS, Controls, key_help, page_controls
 from stylize_video.live.picture import LivePicture
 from stylize_video.styles.style import read_metadata, read_model
@@ -55,7 +55,7 @@ _POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inl
 
 
 class PageServer:
-    """Serves the page, from entering the loop until it closes.
+    """Serves the page until it is closed.
 
     Args:
         controls: what the page changes.
@@ -71,13 +71,13 @@ class PageServer:
     def __init__(
         self,
         controls: Controls,
-        address: str = DEFAULT_ADDRESS,
+        address: str,
         *,
         token: str | None = None,
-        styles: Mapping[str, Path] | None = None,
+        styles: Mapping[str, Path],
     ) -> None:
         host, port = parse_address(address, token)
-        self.controls, self.token, self.styles = controls, token, dict(styles or {})
+        self.controls, self.token, self._styles = controls, token, styles
         self.stopped = False
         self._picture: LivePicture | None = None
         self._changed = threading.Condition()
@@ -136,9 +136,8 @@ class PageServer:
                 if view == "both":
                     image = np.vstack([image, picture.source])
                 quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-                encoded = cv2.imencode(".jpg", _limited(image, 2 if view == "both" else 1), quality)[
-                    1
-                ].tobytes()
+                shown = _limited(image, 2 if view == "both" else 1)
+                encoded = cv2.imencode(".jpg", shown, quality)[1].tobytes()
                 self._encoded[view] = picture.number, encoded
             return encoded
 
@@ -157,7 +156,7 @@ class PageServer:
     def thumbnail(self, number: int) -> bytes | None:
         """The JPEG that the file of a style brings, None where it has none; styles count from 0."""
         if number not in self._thumbnails and number < len(self.controls.styles):
-            path = self.styles.get(self.controls.styles[number])
+            path = self._styles.get(self.controls.styles[number])
             metadata = None
             with suppress(StylizeError):
                 metadata = read_metadata(read_model(path), path) if path else None

@@ -11,7 +11,6 @@ from stylize_video.live.controls import Controls
 from stylize_video.live.display import DisplayWatch, require_display
 from stylize_video.live.painter import Painter
 from stylize_video.live.picture import LivePicture
-from stylize_video.live.statistics import Clock
 from stylize_video.quiet import quiet_stderr
 
 TITLE = "stylize-camera"
@@ -38,17 +37,16 @@ class Window:
 
     Args:
         controls: what keys and mouse change.
-        clock: seconds.
 
     Raises:
         SinkError: there is no display.
     """
 
-    def __init__(self, controls: Controls, *, clock: Clock = time.perf_counter) -> None:
+    def __init__(self, controls: Controls) -> None:
         require_display()
         self._display = DisplayWatch()
         self._controls = controls
-        self._painter = Painter(controls, clock=clock)
+        self._painter = Painter(controls, clock=time.perf_counter)
         self._full_screen = False
         self._drawn: object = None
         self._open = self._was_closed = False

@@ -551,7 +551,7 @@ def test_without_a_network_the_name_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_port_that_is_taken() -> None:
     with page() as served, pytest.raises(SinkError, match="try another port"):
-        PageServer(served.controls, f"127.0.0.1:{served.port}")
+        PageServer(served.controls, f"127.0.0.1:{served.port}", styles={})
 
 
 def test_the_command_refuses_open_doors(command_here: Command, clip: Path) -> None:
