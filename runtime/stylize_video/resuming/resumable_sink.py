@@ -101,8 +101,7 @@ class ResumableSink(VideoSink):
     def _flush(self, end: Fraction | None) -> None:
         """Write what all runs encoded, with the sound in step."""
         self._add_packets()
-        usual = round(1 / self._info.rate / self._info.time_base)
-        packets = self._journal.packets(self._ticks(end), usual=usual, adds_up=self._adds_up())
+        packets = self._journal.packets(self._ticks(end), usual=self._usual, adds_up=self._adds_up())
         for index, packet in enumerate(packets):
             if packet.pts is not None:
                 if not index:

@@ -92,7 +92,8 @@ class VideoSink:
         of_file = info.path if info.path.is_file() else None
         self._copied = (others or of_file) if copy_streams else None
         self._last_pts: deque[int] = deque(maxlen=2)
-        self._durations = PacketDurations(round(1 / info.rate / info.time_base))
+        self._usual = max(1, round(1 / info.rate / info.time_base))
+        self._durations = PacketDurations(self._usual)
         check_output(self.output, info.path, overwrite=overwrite)
         codec, options = encoding.resolved(self.output)
         try:
