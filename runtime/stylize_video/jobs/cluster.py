@@ -159,7 +159,7 @@ class Cluster:
                 return stylize_any(source, output, session, options, hooks=hooks)
         style, suffix = StyleReference.of(session), output.suffix.lower()
 
-        def stylize_there(job: Job) -> None:
+        def stylize_there(job: Job) -> Iterator[int]:
             rest = Segment(job.done, None, job.left)
             seconds = self._seconds or self._even_seconds(job.info)
             segments = plan_segments(source, options, suffix, rest, window=job.info.window, seconds=seconds)
@@ -173,8 +173,8 @@ class Cluster:
             for content in self._in_order(jobs, stop):
                 if content:
                     frames = job.sink.add_run(content)
-                    job.frames_read += frames
                     interruptible(partial(hooks.tell_frames, frames))
+                    yield frames
 
         return run_job(source, output, session, stylize_there, options, hooks=hooks)
 

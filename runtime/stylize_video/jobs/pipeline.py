@@ -6,7 +6,7 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -221,7 +221,7 @@ def stylize_source(
 ) -> Result:
     """:func:`stylize_file`, with its keywords gathered."""
 
-    def stylize_here(job: Job) -> None:
+    def stylize_here(job: Job) -> Iterator[int]:
         with (
             WriteBehind(
                 job.sink.write, depth=_queue_depth(job.info), stop_waiting=_end_of_waiting(job.sink)
@@ -242,17 +242,17 @@ def stylize_source(
             for frame in stylized:
                 encoder.put(frame)
                 interruptible(hooks.on_frame)
-                job.frames_read += 1
+                yield 1
 
     return run_job(source, output, session, stylize_here, options, hooks=hooks)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Job:
     """A file that is being written: what is read, where it goes, and what an earlier run did.
 
     ``done`` is the time stamp up to which frames are in ``sink`` already, None for none;
-    ``left`` how many more there may be, None for all. ``frames_read`` counts them.
+    ``left`` how many more there may be, None for all.
     """
 
     video: FrameSource
@@ -261,19 +261,20 @@ class Job:
     sink: FrameSink
     done: int | None
     left: int | None
-    frames_read: int
 
 
 def run_job(
     source: Source,
     output: Path,
     session: StyleSession,
-    fill: Callable[[Job], None],
+    fill: Callable[[Job], Iterable[int]],
     options: Options,
     *,
     hooks: Hooks = Hooks(),
 ) -> Result:
     """Open everything, let ``fill`` write the frames that are missing, and complete the file.
+
+    ``fill`` gives the numbers of frames that it has read, a few at a time.
 
     Raises what :func:`stylize_file` does.
     """
@@ -300,13 +301,12 @@ def run_job(
                     interruptible(partial(hooks.on_resume, journal.frames))
                 done = journal.last_pts if journal else None
                 left = max_frames and max(0, max_frames - sink.frames)
-                job = Job(video, frames, info, sink, done, left, sink.frames)
-                fill(job)
-                if sink.frames != job.frames_read:  # the promise of the product; never seen broken
-                    raise StylizeError(f"{job.frames_read} frames were read but {sink.frames} written")
+                read = sink.frames + sum(fill(Job(video, frames, info, sink, done, left)))
+                if sink.frames != read:  # the promise of the product; never seen broken
+                    raise StylizeError(f"{read} frames were read but {sink.frames} written")
                 if not sink.frames:
                     raise SourceError(f"{video.info.path} has no frame in the part asked for")
-                path = sink.finish(whole=max_frames is None or job.frames_read < max_frames)
+                path = sink.finish(whole=max_frames is None or read < max_frames)
             except (KeyboardInterrupt, JobStopped) as ending:
                 raise _part_kept(ending, sink) from ending
             except BaseException:
