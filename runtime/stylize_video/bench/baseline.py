@@ -84,4 +84,5 @@ def transformer_net(*, width: int = 32, seed: int = 0) -> Style:
     graph = helper.make_graph(net.nodes, "TransformerNet", infos[:1], infos[1:], net.constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(model)
-    return Style(f"TransformerNet-{width}", Path(f"TransformerNet-{width}.onnx"), None, None, model)
+    name = f"TransformerNet-{width}"
+    return Style(name, Path(f"{name}.onnx"), metadata=None, fixed_size=None, model=model)

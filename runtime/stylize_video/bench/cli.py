@@ -59,6 +59,11 @@ def stylize_bench(
     """Measure a style end to end on this machine: decode, stylize, encode."""
     with errors_as_sentences(debug=debug):
         sizes = [parse_size(text) for text in size or _DEFAULT_SIZES]
+        for width, height in sizes:
+            if width % 2 or height % 2:
+                raise StylizeError(
+                    f"the clip is measured at even sizes, as H.264 has them; got {width}x{height}"
+                )
         if math.isnan(seconds):
             raise StylizeError("the seconds of a turn must be a number")
         check_outputs({"--json": json_file}, [clip])

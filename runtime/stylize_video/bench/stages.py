@@ -112,4 +112,4 @@ def _border_of(style: Style) -> Style:
         ]
     graph = helper.make_graph(nodes, "border", infos[:1], infos[1:], levels)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
-    return Style("border", Path("border.onnx"), None, None, model)
+    return Style("border", Path("border.onnx"), metadata=None, fixed_size=None, model=model)

@@ -74,10 +74,10 @@ class Speed:
     network: Throughput
     infer: Timing
     cold: float
+    frames: int
+    working_pixels: int
     whole: Throughput | None = None
     stages: Stages | None = None
-    frames: int = 0
-    working_pixels: int = 0
 
     @property
     def share(self) -> float | None:
@@ -111,7 +111,7 @@ class Speed:
         """Milliseconds that the network takes for a million pixels that it sees: of processor time, over all
         cores, on a CPU, and by the clock elsewhere."""
         milliseconds = self.network.core_ms if self.device == "cpu" else 1000 / self.network.fps
-        return 1e6 * milliseconds / (self.working_pixels or self.width * self.height)
+        return 1e6 * milliseconds / self.working_pixels
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "bottleneck": self.bottleneck, "megapixel_ms": self.megapixel_ms}
@@ -253,18 +253,18 @@ class _Run:
         if session := self._session:
             stages = measure_stages(clip, session, lambda image: self._stylize(session, image), frames=timed)
         return Speed(
-            self._contender.name,
-            self._network.precision,
-            str(self._network.device),
-            width,
-            height,
-            Throughput.median(self._alone),
-            self._infer,
-            self._cold,
-            Throughput.median(self._whole) if self._whole else None,
-            stages,
-            self._count,
-            self._size[0] * self._size[1],
+            name=self._contender.name,
+            precision=self._network.precision,
+            device=str(self._network.device),
+            width=width,
+            height=height,
+            network=Throughput.median(self._alone),
+            infer=self._infer,
+            cold=self._cold,
+            frames=self._count,
+            working_pixels=self._size[0] * self._size[1],
+            whole=Throughput.median(self._whole) if self._whole else None,
+            stages=stages,
         )
 
     def _stylize(self, network: MeasuredNetwork, image: Frame) -> Frame:

@@ -64,13 +64,29 @@ def test_the_command_reports_everything(
     assert "64x48 is measured, 1 to go" in result.stderr
 
 
+def speed(device: str, *, whole: Throughput | None = None, stages: Stages | None = None) -> Speed:
+    return Speed(
+        name="s",
+        precision="int8",
+        device=device,
+        width=1000,
+        height=500,
+        network=Throughput(50, 40),
+        infer=Timing(20, 21),
+        cold=0.1,
+        frames=8,
+        working_pixels=1000 * 500,
+        whole=whole,
+        stages=stages,
+    )
+
+
 def test_no_more_than_all_of_the_network_is_reached(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     stages = Stages(Timing(1, 2), Timing(1, 2), 1)
     fast, slow = (
-        Speed("s", "int8", "cpu", 1000, 500, Throughput(50, 40), Timing(20, 21), 0.1, whole, stages)
-        for whole in (Throughput(59, 30), Throughput(25, 30))
+        speed("cpu", whole=whole, stages=stages) for whole in (Throughput(59, 30), Throughput(25, 30))
     )
     _print_table([fast], ProcessCost(1, 1))
     out = capsys.readouterr().out
@@ -99,10 +115,7 @@ def test_memory_that_the_system_does_not_tell_is_unknown(
 
 
 def test_processor_time_and_the_clock_stand_in_no_one_table(capsys: pytest.CaptureFixture[str]) -> None:
-    speeds = [
-        Speed("s", "int8", device, 1000, 500, Throughput(50, 40), Timing(20, 21), 0.1)
-        for device in ("cpu", "cuda:0")
-    ]
+    speeds = [speed(device) for device in ("cpu", "cuda:0")]
     _print_costs([speeds, speeds])
     first, second = capsys.readouterr().out.split("milliseconds of ")[1:]
     assert first.startswith("processor time for a megapixel")
@@ -173,6 +186,13 @@ def test_sizes_beyond_any_video(size: str, command_here: Command) -> None:
     result = command_here("stylize-bench", "no.mp4", "--size", size)
     assert result.returncode == 2
     assert f"{size} is larger than any video that is read" in result.stderr
+
+
+@pytest.mark.parametrize("size", ["161x90", "160x91"])
+def test_odd_sizes_are_refused(size: str, command_here: Command, clip: Path) -> None:
+    result = command_here("stylize-bench", clip, "--size", size)
+    assert result.returncode == 2
+    assert f"measured at even sizes, as H.264 has them; got {size}" in result.stderr
 
 
 @pytest.mark.parametrize("size", ["640", "8x8", "axb", "-1x20"])

@@ -20,7 +20,19 @@ from stylize_video.video.source import VideoSource
 
 
 def speed(device: str, whole: Throughput | None) -> Speed:
-    return Speed("s", "int8", device, 1000, 500, Throughput(50, 40), Timing(20, 21), 0.1, whole)
+    return Speed(
+        name="s",
+        precision="int8",
+        device=device,
+        width=1000,
+        height=500,
+        network=Throughput(50, 40),
+        infer=Timing(20, 21),
+        cold=0.1,
+        frames=8,
+        working_pixels=1000 * 500,
+        whole=whole,
+    )
 
 
 def test_shares_and_costs() -> None:
