@@ -18,10 +18,11 @@ def grid(height: int, width: int) -> NDArray[np.float32]:
     return np.stack([x, y], -1).astype(np.float32)
 
 
-def warp(image: NDArray[Any], positions: NDArray[np.float32]) -> NDArray[Any]:
-    """``image`` ``[H, W, ...]`` at ``positions`` ``[h, w, 2]`` (x, y), between pixels bilinearly.
+def warp(image: NDArray[Any], flow: NDArray[np.float32]) -> NDArray[Any]:
+    """``image`` ``[H, W, ...]`` at each pixel's position plus ``flow`` ``[H, W, 2]`` (x, y), bilinearly.
 
     Beyond the border its nearest pixel is taken. The type stays.
     """
-    warped = cv2.remap(image, positions, NOTHING, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    how = cv2.INTER_LINEAR | cv2.WARP_RELATIVE_MAP
+    warped = cv2.remap(image, flow, NOTHING, how, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(warped, image.dtype)

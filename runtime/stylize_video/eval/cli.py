@@ -148,12 +148,17 @@ def _add_candidates(
 ) -> None:
     from stylize_video.eval.measure import Candidate
     from stylize_video.styles.guard import try_out
+    from stylize_video.styles.session import StyleSession
     from stylize_video.styles.variants import open_session, parse_precision
 
     session = open_session(style, device=device, precision=parse_precision(precision), check=try_out)
     name = f"{session.style.name} ({session.style.precision})"
-    if name in found:
-        name = f"{session.style.path} ({session.style.precision})"
+    known = found.get(name)
+    if known and isinstance(known.network, StyleSession):
+        if known.network.style.sha256 == session.style.sha256:  # named twice: it runs once
+            session = known.network
+        else:
+            name = f"{session.style.path} ({session.style.precision})"
     for amount in dict.fromkeys((0.0, *smooth)):
         label = f"{name}, smooth {amount:g}" if amount else name
         found[label] = Candidate(label, session, amount)

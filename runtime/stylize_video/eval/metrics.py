@@ -8,12 +8,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stylize_video.effects.warp import grid, warp
+from stylize_video.effects.warp import warp
 from stylize_video.eval.motion import Motion
 from stylize_video.frame import Frame
 
 SENSOR_NOISE = 2 / 255
 """Standard deviation of the noise of :func:`noise_gain`, of pixels from 0 to 1."""
+
+_SETTLE = 8
+"""Frames before :func:`noise_gain` counts, for what remembers frames."""
+
+_PAIRS = 6
+"""Pairs of successive frames that it counts."""
 
 
 def warping_error(one: Frame, other: Frame, motion: Motion) -> float | None:
@@ -34,7 +40,7 @@ def warping_error(one: Frame, other: Frame, motion: Motion) -> float | None:
     """
     if not motion.visible.any():
         return None
-    returned = warp(_unit(other), grid(*motion.flow.shape[:2]) + motion.flow)
+    returned = warp(_unit(other), motion.flow)
     squares = np.square(returned - _unit(one))
     return float(squares[motion.visible].mean(dtype=np.float64))
 
@@ -52,9 +58,7 @@ def sharpness(frame: Frame) -> float:
     return float(np.mean(cv2.magnitude(dx, dy)))
 
 
-def noise_gain(
-    still: Frame, stylize: Callable[[Frame], Frame], *, settle: int = 8, pairs: int = 6, seed: int = 0
-) -> float:
+def noise_gain(still: Frame, stylize: Callable[[Frame], Frame]) -> float:
     """How much of a still picture's sensor noise comes out: 1 is as much as goes in.
 
     Mean absolute difference of successive stylized frames over that of their sources, for
@@ -63,18 +67,15 @@ def noise_gain(
     Args:
         still: uint8 ``[H, W, 3]``.
         stylize: called for frame after frame.
-        settle: frames before the counting begins, for what remembers frames.
-        pairs: pairs of frames that count.
-        seed: of the noise.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     gone_in = come_out = 0.0
     previous: tuple[Frame, Frame] | None = None
-    for index in range(settle + pairs + 1):
+    for index in range(_SETTLE + _PAIRS + 1):
         noise = generator.normal(0, 255 * SENSOR_NOISE, still.shape)
         noisy = np.clip(np.rint(still + noise), 0, 255).astype(np.uint8)
         stylized = stylize(noisy)
-        if previous and index > settle:
+        if previous and index > _SETTLE:
             gone_in += float(np.mean(cv2.absdiff(noisy, previous[0])))
             come_out += float(np.mean(cv2.absdiff(stylized, previous[1])))
         previous = noisy, stylized

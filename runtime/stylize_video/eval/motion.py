@@ -52,7 +52,7 @@ class Motion:
         occluded where |f + b|² > 0.01 (|f|² + |b|²) + 0.5, and at a boundary of motion where
         |∇f|² > 0.01 |f|² + 0.002; both, and what leaves the frame, are not visible.
         """
-        arrived = warp(backward, grid(*forward.shape[:2]) + forward)
+        arrived = warp(backward, forward)
         there, back = _squared(forward), _squared(arrived)
         occluded = _squared(forward + arrived) > 0.01 * (there + back) + 0.5
         steps = (np.gradient(forward, axis=axis) for axis in (0, 1))
@@ -78,7 +78,7 @@ class MotionEstimator:
     def _from(self, one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float32]:
         flow = np.asarray(self._flow.calc(one, other, NOTHING), np.float32)
         start, end = one.astype(np.float32), other.astype(np.float32)
-        moving = _unexplained(start - warp(end, grid(*one.shape) + flow))
+        moving = _unexplained(start - warp(end, flow))
         flow[_unexplained(start - end) <= moving + _STILL] = 0
         return flow
 

@@ -101,6 +101,18 @@ def test_styles_of_one_name_have_rows_of_their_own(
     assert rows[1].endswith("/styles/photo.onnx")
 
 
+def test_a_style_that_is_named_twice_has_one_row(
+    command_here: Command, source: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    result = command_here(
+        "stylize-eval", source, "--baseline", invert_style, "-s", invert_style, "-s", invert_style,
+        "--smooth", 0.5, "--max-frames", 3, "--device", "cpu", "--json", tmp_path / "e.json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "e.json").read_text())["rows"]
+    assert list(rows) == ["source", "invert (fp32)", "invert (fp32), smooth 0.5"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
