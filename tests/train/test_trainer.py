@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import math
 import multiprocessing
 import os
@@ -426,6 +427,36 @@ def test_help_lists_the_options(command: Command) -> None:
 def test_every_setting_is_a_field_of_the_recipe_or_has_a_type_of_its_own() -> None:
     names = {field.name for field in fields(Recipe)} - {"network"}
     assert all((setting.name in names) != (setting.kind is not None) for setting in _SETTINGS)
+
+
+@pytest.mark.parametrize("process", [0, 1])
+def test_of_several_processes_one_speaks(
+    pictures: Path,
+    squeeze_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    process: int,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        logging.getLogger("stylize_video_train.data").warning("skipped: a photo")
+        raise TrainingInterrupted(3, signal.SIGTERM)
+
+    monkeypatch.setattr(trainer, "train", interrupted)
+    monkeypatch.setattr("stylize_video_train.parallel.process_index", lambda: process)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train-style", *map(str, arguments(pictures, squeeze_weights))])
+    try:
+        with pytest.raises(SystemExit) as end:
+            main()
+    finally:
+        logging.disable(logging.NOTSET)
+    assert end.value.code == 128 + signal.SIGTERM
+    told = capsys.readouterr().err
+    assert ("skipped: a photo" in told) == ("interrupted" in told) == ("3 steps are in" in told)
+    assert ("interrupted" in told) == (process == 0)
+    assert (told == "") == (process == 1)
 
 
 # --- Going on after an interruption ----------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import shlex
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from stylize_video.console import ProgressLine, errors_as_sentences, run_command, say
+from stylize_video.console import ProgressLine, errors_as_sentences, interruption_code, run_command, say
 from stylize_video.errors import StylizeError
 from stylize_video_train.outputs import check_training, outputs
 
@@ -200,6 +201,8 @@ def train_style(
 
         with process_group(pick_device(device)) as own_device:
             leads = process_index() == 0
+            if not (leads or debug):
+                logging.disable(logging.WARNING)  # the first process says the same
             try:
                 with _Display(target.name, recipe, quiet=quiet or not leads) as display:
                     if leads and not quiet:
@@ -217,8 +220,9 @@ def train_style(
                         on_progress=display.show,
                     )
             except TrainingInterrupted as interrupted:
-                if leads:
-                    say(f"{interrupted.step} steps are in {target}; the same command with --resume goes on")
+                if not leads:
+                    raise SystemExit(interruption_code(interrupted)) from None
+                say(f"{interrupted.step} steps are in {target}; the same command with --resume goes on")
                 raise
             if leads and not quiet:
                 say(f"{target}: export it with  export-onnx {shlex.quote(str(target))}")
