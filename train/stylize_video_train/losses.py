@@ -88,7 +88,7 @@ class PooledStatistic(nn.Module):
         self.weight: Tensor
 
     def forward(self, statistic: Tensor) -> Tensor:
-        """Return ``[1, C, C]`` for the Gram matrices ``[N, C, C]`` of a batch."""
+        """Return ``[1, ...]``, the mean, for the statistics ``[N, ...]`` of a batch."""
         batch = mean_over_processes(statistic.mean(0, keepdim=True))
         new = batch.detach()
         if self.training:
@@ -234,9 +234,10 @@ class PerceptualLoss(nn.Module):
     def forward(
         self, stylized: Tensor, frames: Tensor, generator: torch.Generator | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return (content loss, style loss), each averaged over layers and scales.
+        """Return (content loss, style loss) of pictures ``[N, 3, H, W]``.
 
-        ``generator`` places the window.
+        Content is that of ``content_layer`` at ``content_scale``; style is the weighted mean over all layers
+        and scales. ``generator`` places the window.
         """
         content = stylized.new_zeros(())
         style = stylized.new_zeros(())
