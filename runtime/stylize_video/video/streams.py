@@ -1,4 +1,4 @@
-"""Everything in a source besides its pictures: sound, subtitles, chapters, metadata, attachments.
+"""Everything in a source besides its pictures: sound, subtitles, covers, attachments and what describes them.
 
 Packets are copied bit for bit, in step with the frames. Sound that the output's container cannot hold
 is encoded anew, and what else it cannot hold left out, with one warning line each.
@@ -18,19 +18,15 @@ from typing import Any
 
 import av
 import av.error
-from av.sidedata.sidedata import Type
-from av.stream import Discard
 
 from stylize_video.errors import reason
 from stylize_video.files import for_ffmpeg
 from stylize_video.video.info import Window
 from stylize_video.video.joins import Joins, is_joined
+from stylize_video.video.metadata import copy_metadata, description_of
 from stylize_video.video.probe import TIMES_MAY_JUMP, all_packets, is_cover, video_stream
 from stylize_video.video.shared_packets import INTERLEAVE_SECONDS, SharedPackets
-from stylize_video.video.side_data import FLAT, side_data_of, stereo_mode
 from stylize_video.video.sound_encoder import SoundEncoder, usual_layout
-from stylize_video.video.timecode import later
-from stylize_video.video.timing import ROUNDING
 
 _log = logging.getLogger(__name__)
 
@@ -41,23 +37,7 @@ _UNLISTED = {
 }
 """Codecs that FFmpeg's muxers hold but do not list, by the names of their decoders."""
 
-_TIME_CODE = "timecode"
-_WITH_TIME_CODE = ("mp4", "mov", "matroska", "webm", "nut")
-"""Containers that hold one, as a track of its own or as text."""
-
-_WITH_CHAPTERS = _WITH_TIME_CODE
-_NO_TITLES = ("mpegts", "gif", "webp")
-
-_APPLE = "com.apple.quicktime."
-"""What names a camera's place and local time begin with; MP4 and MOV hold those only if asked to."""
-
 _NEW_IN_MP4 = ("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be")
-
-_OF_CONTAINERS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", _TIME_CODE)
-"""Metadata that is true of the source's file alone."""
-
-_OF_STREAMS = ("language", "title", "creation_time")
-"""Metadata of a stream that is true of one that was encoded anew."""
 
 _LATE = Fraction(4, 100)
 """Seconds by which sound may be early without a word; about one frame."""
@@ -116,15 +96,7 @@ class StreamCopier:
         for stream in self._source.streams:
             if main is None or stream.index != main.index:
                 self._consider(stream)
-        code = _time_code(self._source, main)
-        if code and not self._keep_time_code(code, main):
-            _log.warning("the time code, %s, is not kept", code)
-        if data := [str(stream.index) for stream in self._source.streams if _is_lost(stream)]:
-            _log.warning("data (stream %s) is not kept", ", ".join(data))
-        self._describe(main)
-        if main and not self._shared:
-            self._keep_side_data(main)
-        self._keep_chapters()
+        copy_metadata(self._source, self._target, window=self._window, name=self._name)
         if self._shared:
             self._shared.want(self._streams.keys())
 
@@ -242,60 +214,6 @@ class StreamCopier:
         elif stream.type == "video":
             _log.warning("a further video (stream %d) is not kept", stream.index)
 
-    def _describe(self, main: av.VideoStream | None) -> None:
-        """Copy titles, dates and languages, but nothing that describes the source's container."""
-        described = self._source.metadata.items()
-        kept = {k: v for k, v in described if k.lower() not in _OF_CONTAINERS}
-        self._target.metadata.update(kept)
-        container = self._target.format.name
-        if container in _NO_TITLES and "title" in kept:
-            _log.warning("the title cannot be kept in %s files; .mkv holds almost anything", container)
-        if container in _CUT_BY_LIST and any(key.startswith(_APPLE) for key in kept):
-            flags = self._target.options.get("movflags", "")
-            self._target.options["movflags"] = f"{flags}+use_metadata_tags"
-        if main:
-            self._target.streams.video[0].metadata.update(_described(main))
-            self._target.streams.video[0].disposition = main.disposition
-
-    def _keep_chapters(self) -> None:
-        if chapters := _chapters(self._source, self._window):
-            container = self._target.format.name
-            if container in _WITH_CHAPTERS:
-                self._target.set_chapters(chapters)
-            else:
-                _log.warning("chapters cannot be kept in %s files; .mkv holds almost anything", container)
-
-    def _keep_side_data(self, main: av.VideoStream) -> None:
-        """What is kept beside the pixels: which eye sees what, in Matroska and WebM alone."""
-        found = side_data_of(self._name, main.index)
-        if Type.A53_CC in found:
-            _log.warning("closed captions are not kept; CCExtractor makes a subtitle file of them")
-        if Type.SPHERICAL in found:
-            _log.warning("that the video is a panorama (360 degrees) is not kept")
-        if Type.STEREO3D in found:
-            mode = stereo_mode(found[Type.STEREO3D])
-            if mode and self._target.format.name in ("matroska", "webm"):
-                self._target.streams.video[0].metadata["stereo_mode"] = mode
-            elif mode != FLAT:
-                hint = "; .mkv and .webm hold it" if mode else ""
-                _log.warning("that the video is stereo (3D) is not kept%s", hint)
-
-    def _keep_time_code(self, code: str, main: av.VideoStream | None) -> bool:
-        """Give the result the code of its first frame; False where it holds none or counts other frames."""
-        copy = self._target.streams.video[0]
-        rate, rates = copy.average_rate, (main.average_rate, main.guessed_rate) if main else ()
-        counts_the_same = rate and any(other and abs(other - rate) < rate / 100 for other in rates)
-        if not (rate and main and counts_the_same) or self._target.format.name not in _WITH_TIME_CODE:
-            return False
-        passed = Fraction(0)
-        if self._window.start is not None:
-            first = (main.start_time or 0) * (main.time_base or 0)
-            passed = max(passed, self._window.start - first)
-        found = later(code, math.floor((passed + ROUNDING) * rate), rate)
-        if found:
-            copy.metadata[_TIME_CODE] = found
-        return found is not None
-
     def _add(self, stream: Any) -> None:
         codec = stream.codec_context.name if stream.codec_context else "unknown"
         container = self._target.format.name
@@ -309,7 +227,7 @@ class StreamCopier:
                 what = f"{codec} sound (stream {stream.index})"
                 _log.warning("%s is kept, but players from before 2023 play none in mp4 files", what)
         elif stream.type == "audio" and (encoder := SoundEncoder.open(stream, self._target)):
-            encoder.stream.metadata.update(_described(stream))
+            encoder.stream.metadata.update(description_of(stream))
             encoder.stream.disposition = stream.disposition
             self._streams[stream.index] = encoder.stream
             self._encoders[stream.index] = encoder
@@ -433,36 +351,3 @@ def _name_layout(codec: Any) -> None:
     usual = usual_layout(layout.nb_channels)
     if usual and layout.name == f"{layout.nb_channels} channels":
         codec.layout = usual
-
-
-def _described(stream: Any) -> dict[str, str]:
-    return {key: stream.metadata[key] for key in _OF_STREAMS if key in stream.metadata}
-
-
-def _is_lost(stream: Any) -> bool:
-    """Whether there is data that nobody keeps; of chapters FFmpeg reads itself what is in an MP4's track."""
-    is_time_code = _TIME_CODE in stream.metadata  # which is looked at by itself
-    return bool(stream.type == "data" and stream.discard != Discard.all and not is_time_code)
-
-
-def _time_code(source: av.container.InputContainer, main: av.VideoStream | None) -> str | None:
-    """The time code of the first frame, wherever a kind of container has it."""
-    for metadata in (main.metadata if main else {}, source.metadata):
-        if code := {key.lower(): value for key, value in metadata.items()}.get(_TIME_CODE):
-            return code
-    return None
-
-
-def _chapters(source: av.container.InputContainer, window: Window) -> list[Any]:
-    """The chapters in a window, in its time, cut where they reach out of it."""
-    kept = []
-    for chapter in source.chapters():
-        base = chapter["time_base"] or Fraction(1, av.time_base)
-        low = None if window.start is None else round(window.start / base)
-        high = None if window.end is None else round(window.end / base)
-        start = chapter["start"] if low is None else max(chapter["start"], low)
-        end = chapter["end"] if high is None else min(chapter["end"], high)
-        shift = round(window.shift / base) if low is None else low
-        if start < end:
-            kept.append({**chapter, "start": start - shift, "end": end - shift})
-    return kept

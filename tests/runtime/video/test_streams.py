@@ -585,7 +585,7 @@ def test_a_source_that_cannot_be_copied_is_closed(
     def fail(*_: object) -> None:
         raise ValueError("no chapters")
 
-    monkeypatch.setattr("stylize_video.video.streams._chapters", fail)
+    monkeypatch.setattr("stylize_video.video.metadata._chapters", fail)
     with av.open(str(tmp_path / "out.mp4"), "w") as target:
         target.add_stream("libx264", rate=30)
         with pytest.raises(ValueError, match="no chapters") as raised:
