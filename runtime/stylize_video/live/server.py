@@ -9,45 +9,36 @@ from __future__ import annotations
 import hmac
 import json
 import logging
-import math
 import re
 import socket
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib.resources import files
+from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, urlsplit
 
 import cv2
-import numpy as np
 
 from stylize_video.errors import SinkError, StylizeError
-from stylize_video.frame import Frame
 from stylize_video.live.address import is_loopback, parse_address, reachable
+from stylize_video.live.connections import BoundedServer
 from stylize_video.live.controls import CONTROLS, Controls, key_help, page_controls
+from stylize_video.live.page import Page
 from stylize_video.live.picture import LivePicture
-from stylize_video.styles.style import read_metadata, read_model
 from stylize_video.text import printable
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_BODY = 4096
-_JPEG_QUALITY = 85
-_LONGEST_SIDE = 1280
-_WAIT_SECONDS = 5.0
 _STILL_SECONDS = 1.0
 _IDLE_SECONDS = 15.0
 """Until a request has come whole, since the last was answered; and that a client may take nothing."""
-_MOST_CONNECTIONS = 96
-"""Each is a thread and a file descriptor, of which a program has 1,024 on most systems."""
 _STREAM_BUFFER = 64 * 1024
 _POLICY = "default-src 'none'; img-src 'self' blob: data:; style-src 'unsafe-inline'; " + (
     "script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -77,91 +68,40 @@ class PageServer:
         styles: Mapping[str, Path],
     ) -> None:
         host, port = parse_address(address, token)
-        self.controls, self.token, self._styles = controls, token, styles
-        self.stopped = False
-        self._picture: LivePicture | None = None
-        self._changed = threading.Condition()
-        self._encoding = threading.Lock()
-        self._encoded: dict[str, tuple[int, bytes]] = {}
-        self._thumbnails: dict[int, bytes] = {}
+        self._page = Page(controls, styles)
         try:
-            self._server = _Server((host, port), self, ipv6=":" in host)
+            self._server = _Server((host, port), self._page, token)
         except OSError as error:
             raise SinkError(f"cannot serve {address}: {error.strerror or error}; try another port") from error
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="server", daemon=True
         )
         self._thread.start()
-        shown = reachable(host)
-        shown = f"[{shown}]" if ":" in shown else shown
-        self.address = f"http://{shown}:{self._server.server_address[1]}/"
+        self.address = self._server.shown_address
         self.url = self.address + (f"?token={quote(token, safe='')}" if token else "")
         """The address with the token in it, where there is one."""
 
     def show(self, picture: LivePicture) -> None:
-        """Offer a picture; it is encoded only where somebody asks for it."""
-        with self._changed:
-            self._picture = picture
-            self._changed.notify_all()
+        self._page.show(picture)
 
     def close(self) -> None:
-        with self._changed:
-            self.stopped = True
-            self._changed.notify_all()
+        self._page.stop()
         self._server.shutdown()
         self._server.hang_up()
         self._server.server_close()
         self._thread.join()
 
-    @property
-    def picture(self) -> LivePicture | None:
-        return self._picture
 
-    def wait_for(self, after: int, seconds: float = _WAIT_SECONDS) -> LivePicture | None:
-        """The newest picture once its number is above ``after``; None when nothing comes for a while."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.stopped or self._number > after, seconds)
-            return self._picture if self._number > after and not self.stopped else None
+class _Server(BoundedServer):
+    """Knows its page, and who may see it."""
 
-    @property
-    def _number(self) -> int:
-        return self._picture.number if self._picture else 0
-
-    def jpeg(self, picture: LivePicture, view: str) -> bytes:
-        """A picture as JPEG, encoded once for all who watch; ``both`` has the source below it."""
-        with self._encoding:
-            number, encoded = self._encoded.get(view, (0, b""))
-            if number != picture.number:
-                image = picture.image
-                if view == "both":
-                    image = np.vstack([image, picture.source])
-                quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
-                shown = _limited(image, 2 if view == "both" else 1)
-                encoded = cv2.imencode(".jpg", shown, quality)[1].tobytes()
-                self._encoded[view] = picture.number, encoded
-            return encoded
-
-    def state(self) -> dict[str, Any]:
-        """All that the page shows besides pictures."""
-        number, notice = self.controls.notice
-        picture = self._picture
-        return {
-            "settings": asdict(self.controls.settings),
-            "style": picture.style if picture else None,
-            "source": picture.state if picture else "lost",
-            "statistics": asdict(picture.statistics) if picture else None,
-            "notice": {"number": number, "text": printable(notice)},
-        }
-
-    def thumbnail(self, number: int) -> bytes | None:
-        """The JPEG that the file of a style brings, None where it has none; styles count from 0."""
-        if number not in self._thumbnails and number < len(self.controls.styles):
-            path = self._styles.get(self.controls.styles[number])
-            metadata = None
-            with suppress(StylizeError):
-                metadata = read_metadata(read_model(path), path) if path else None
-            self._thumbnails[number] = metadata.thumbnail if metadata else b""
-        return self._thumbnails.get(number) or None
+    def __init__(self, address: tuple[str, int], page: Page, token: str | None) -> None:
+        host, _ = address
+        super().__init__(address, _Handler, ipv6=":" in host)
+        self.page, self.token = page, token
+        shown = reachable(host)
+        shown = f"[{shown}]" if ":" in shown else shown
+        self.shown_address = f"http://{shown}:{self.server_address[1]}/"
 
     def knows(self, handler: BaseHTTPRequestHandler, query: Mapping[str, list[str]]) -> bool:
         """Whether a request brings the token itself."""
@@ -192,89 +132,7 @@ class PageServer:
         token in its value. It outlives a restart with the same token.
         """
         value = hmac.digest((self.token or "").encode(), b"a browser with the token", "sha256").hex()
-        return f"stylize-camera-{self._server.server_address[1]}={value}"
-
-
-def _same(given: str, secret: str) -> bool:
-    return hmac.compare_digest(given.encode(), secret.encode())
-
-
-@dataclass
-class _Visit:
-    """A connection: from where, whether it was let in, and until when its next request has to be whole."""
-
-    address: str
-    welcome: bool = False
-    due: float = math.inf
-
-
-class _Server(ThreadingHTTPServer):
-    """Knows its page, bounds what connections take, and can end those that browsers keep open."""
-
-    daemon_threads = False
-    block_on_close = True
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], page: PageServer, *, ipv6: bool) -> None:
-        self.page = page
-        self.address_family = socket.AF_INET6 if ipv6 else socket.AF_INET
-        self._visits: dict[socket.socket, _Visit] = {}
-        self._lock = threading.Lock()
-        super().__init__(address, _Handler)
-
-    def server_bind(self) -> None:
-        if self.address_family == socket.AF_INET6:  # "::" serves IPv4 too, which Windows has to be told
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        super().server_bind()
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        with self._lock:
-            crowded = len(self._visits) >= _MOST_CONNECTIONS and not self._send_away_a_stranger()
-            if not crowded:
-                self._visits[request] = _Visit(client_address[0])
-        if crowded:
-            self.shutdown_request(request)
-        else:
-            super().process_request(request, client_address)
-
-    def _send_away_a_stranger(self) -> bool:
-        """End the oldest connection that was not let in, of the address that has most; False: there is none.
-
-        Who has the token sends it at once, and is no stranger any more when others crowd in.
-        """
-        strangers = [(c, visit.address) for c, visit in self._visits.items() if not visit.welcome]
-        if not strangers:
-            return False
-        (crowd, _), *_ = Counter(address for _, address in strangers).most_common(1)
-        self._end(next(connection for connection, address in strangers if address == crowd))
-        return True
-
-    def service_actions(self) -> None:
-        """End what has not sent a whole request in time; a byte now and then keeps nothing open."""
-        now = time.monotonic()
-        with self._lock:
-            for connection in [c for c, visit in self._visits.items() if visit.due < now]:
-                self._end(connection)
-
-    def shutdown_request(self, request: Any) -> None:
-        with self._lock:
-            self._visits.pop(request, None)
-        super().shutdown_request(request)
-
-    def visit(self, connection: socket.socket) -> _Visit:
-        with self._lock:  # one that was sent away meanwhile ends at its next read
-            return self._visits.get(connection) or _Visit("")
-
-    def hang_up(self) -> None:
-        with self._lock:
-            for connection in list(self._visits):
-                self._end(connection)
-
-    def _end(self, connection: socket.socket) -> None:
-        """Its thread sees the end of it, and closes it."""
-        del self._visits[connection]
-        with suppress(OSError):  # it was closed by the other side
-            connection.shutdown(socket.SHUT_RDWR)
+        return f"stylize-camera-{self.server_address[1]}={value}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Browsers hang up and networks go whenever they like; what else goes wrong is our fault."""
@@ -282,6 +140,10 @@ class _Server(ThreadingHTTPServer):
         # What goes wrong with a file has its name, what goes wrong with a connection none.
         if not isinstance(error, OSError) or error.filename is not None:
             _log.error("the page could not answer", exc_info=error)
+
+
+def _same(given: str, secret: str) -> bool:
+    return hmac.compare_digest(given.encode(), secret.encode())
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -329,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.BAD_REQUEST, "that is no address")
             return False
         self._body = self.rfile.read(int(lengths[0]))
-        self._visit.due = math.inf
+        self._visit.due = inf
         return True
 
     def do_GET(self) -> None:
@@ -391,23 +253,24 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing: the terminal belongs to the live picture."""
 
     def _may(self, query: Mapping[str, list[str]]) -> bool:
-        page = self.server.page
-        if page.welcomes(self, query):
+        server = self.server
+        if server.welcomes(self, query):
             self._visit.welcome = True
-            self._embeddable = page.knows(self, query)
+            self._embeddable = server.knows(self, query)
             return True
-        if page.token is None:
-            self._refuse(HTTPStatus.FORBIDDEN, f"this is not the right address: open {page.address}")
+        if server.token is None:
+            address = server.shown_address
+            self._refuse(HTTPStatus.FORBIDDEN, f"this is not the right address: open {address}")
         else:
             cure = "open the page at the address that stylize-camera prints in its terminal"
             self._refuse(HTTPStatus.FORBIDDEN, f"the token is missing or wrong: {cure}")
         return False
 
     def _page(self, query: Mapping[str, list[str]]) -> None:
-        if self.server.page.token is not None and "token" in query:
+        if self.server.token is not None and "token" in query:
             # Who sees the browser, as in a broadcast, must not read the token in its address bar. Lax,
             # not Strict: a link in a chat's page opens it too, and opening changes nothing.
-            cookie = f"{self.server.page.cookie}; Path=/; HttpOnly; SameSite=Lax"
+            cookie = f"{self.server.cookie}; Path=/; HttpOnly; SameSite=Lax"
             self._answer(HTTPStatus.SEE_OTHER, "text/plain", b"", {"Location": "/", "Set-Cookie": cookie})
             return
         page = (files("stylize_video") / "live" / "page.html").read_bytes()
@@ -511,13 +374,3 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in sent.items():
             self.send_header(name, value)
         self.end_headers()
-
-
-def _limited(image: Frame, high: int) -> Frame:
-    """No larger than a page shows it; ``high`` pictures lie one above the other."""
-    height, width = image.shape[:2]
-    scale = _LONGEST_SIDE / max(height / high, width)
-    if scale >= 1:
-        return image
-    size = (round(width * scale), round(height * scale / high) * high)
-    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)

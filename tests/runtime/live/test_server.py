@@ -344,7 +344,7 @@ def test_a_fault_of_ours_is_told_and_a_client_that_leaves_is_not(
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         wait_until(lambda: threading.active_count() <= before, seconds=15)
         assert not caplog.records
-        monkeypatch.setattr(served.server, "state", lambda: 1 + "1")  # type: ignore[operator]
+        monkeypatch.setattr(served.server._page, "state", lambda: 1 + "1")  # type: ignore[operator]
         with pytest.raises(http.client.RemoteDisconnected):
             served.ask("GET", "/state.json")
         wait_until(lambda: bool(caplog.records))
