@@ -13,7 +13,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
-from stylize_video.errors import DeviceError, StylizeError, first_line
+from stylize_video.errors import StylizeError, first_line
 from stylize_video.machine import cores, package_versions, processor
 from stylize_video_assets.catalog import BundledStyle, bundled_styles, catalog_problem, find_bundled
 
@@ -100,13 +100,10 @@ def device_problem(device: str) -> str | None:
     """Why the device asked for does not work, None where it does."""
     if unloadable():
         return f"{', '.join(unloadable())} cannot be loaded"
-    from stylize_video.styles.device import resolve_device
+    from stylize_video.styles.device import Device, cuda_problem
 
-    try:
-        resolve_device(device)
-    except DeviceError as error:
-        return str(error)
-    return None
+    wanted = Device.parse(device)
+    return cuda_problem() if wanted and wanted.kind == "cuda" else None
 
 
 def examine(title: str, device: str) -> Iterator[Finding]:
