@@ -24,6 +24,7 @@ from stylize_video.styles.contract import (
     StyleMetadata,
 )
 from stylize_video.styles.graph_bounds import find_excess
+from stylize_video.text import counted
 from stylize_video_assets.catalog import bundled_styles, find_bundled
 
 
@@ -199,10 +200,7 @@ def check_is_style(model: onnx.ModelProto, path: Path) -> tuple[int, int] | None
         return StyleError(f"{path} is no style: {reason}; a style reads one picture and returns one")
 
     if len(inputs) != 1 or len(outputs) != 1:
-        counts = (
-            f"{len(v)} {kind}{'s' * (len(v) != 1)}" for v, kind in ((inputs, "input"), (outputs, "output"))
-        )
-        raise refused(f"it has {' and '.join(counts)}")
+        raise refused(f"it has {counted(len(inputs), 'input')} and {counted(len(outputs), 'output')}")
     for role, value in (("input", inputs[0]), ("output", outputs[0])):
         tensor = value.type.tensor_type
         if tensor.elem_type != onnx.TensorProto.FLOAT:

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from stylize_video.bounds import MAX_SIDE
 from stylize_video.errors import StylizeError
@@ -39,13 +40,17 @@ class WorkingSize:
             are then as large, relative to the picture, as on a video of that size.
 
     Raises:
-        StylizeError: ``scale`` or ``lines`` is out of range.
+        StylizeError: ``scale`` or ``lines`` is out of range, or no number.
     """
 
     scale: float = 1.0
     lines: int | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.scale, Real) or not (self.lines is None or isinstance(self.lines, Integral)):
+            raise StylizeError(
+                f"the style scale is a number and lines a whole one, got {self.scale!r} and {self.lines!r}"
+            )
         if not SMALLEST_SCALE <= self.scale <= LARGEST_SCALE:
             raise StylizeError(
                 f"the style scale must be between {SMALLEST_SCALE:g} and {LARGEST_SCALE:g},"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +60,12 @@ def test_working_sizes(text: str, size: tuple[int, int], expected: tuple[int, in
 def test_scales_that_make_no_sense(text: str) -> None:
     with pytest.raises(StylizeError, match=r"style scale|working size"):
         WorkingSize.parse(text)
+
+
+@pytest.mark.parametrize("numbers", [{"scale": "2"}, {"scale": None}, {"lines": "360"}, {"lines": 360.5}])
+def test_what_is_no_number_is_told(numbers: dict[str, Any]) -> None:
+    with pytest.raises(StylizeError, match="the style scale is a number and lines a whole one, got"):
+        WorkingSize(**numbers)
 
 
 @settings(max_examples=40, deadline=None)
