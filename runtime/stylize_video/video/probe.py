@@ -33,6 +33,9 @@ _FASTEST = 1000
 _SHORT = 1
 """Seconds by which a header may be wrong about the end."""
 
+_LONGEST_STILL = 86_400
+"""Seconds that a last frame may stay; more is damage."""
+
 _LEAD = 10
 """Seconds by which sound may begin before the pictures; more is another programme's clock."""
 
@@ -198,7 +201,8 @@ def _end_of_last(container: av.container.InputContainer, stream: av.VideoStream)
         container.seek(container.duration or 0)
         packets = (p for p in all_packets(container, stream) if p.pts is not None)
         last = max(((p.pts or 0, p.duration or 0) for p in packets), default=None)
-    return sum(last) if last and last[1] else None
+    is_sane = last and 0 < last[1] * (stream.time_base or 1) <= _LONGEST_STILL
+    return sum(last) if last and is_sane else None
 
 
 def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:

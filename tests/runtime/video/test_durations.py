@@ -16,6 +16,7 @@ from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
 from stylize_video.video.durations import PacketDurations
 from stylize_video.video.encoding import CODECS, Encoding
+from stylize_video.video.probe import probe
 from support import draw_picture
 
 
@@ -129,3 +130,9 @@ def test_a_video_of_variable_rate_ends_when_its_source_does(
             (video.duration or 0) * (video.time_base or 0), Fraction(container.duration or 0, av.time_base)
         )
         assert float(end) == pytest.approx((pts[-1] + last) / 1000, abs=0.001)
+
+
+def test_a_last_frame_that_stays_for_days_is_damage(tmp_path: Path) -> None:
+    for last, end in ((80_000_000, 80_003_080), (90_000_000, None), (2**62, None)):
+        path = clip_that_ends(tmp_path / "in.mkv", VARIABLE, last)
+        assert probe(str(path)).end_pts == end
