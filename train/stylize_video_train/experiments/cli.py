@@ -21,7 +21,6 @@ FEATURE_WEIGHTS_HELP = (
     "NAME=FILE, the state dict of a feature model; may be repeated.  [default: torchvision downloads it]"
 )
 
-_FORMER_NAMES = {"seed": "plain"}
 _RESULTS = "results.md"
 
 
@@ -48,7 +47,6 @@ def compare_losses(
     with errors_as_sentences(debug=debug):
         if len(pictures) < 2:
             raise ExperimentError("compare-losses needs two pictures or more")
-        definition = _FORMER_NAMES.get(definition, definition)
         if definition not in ("plain", "normalised", "both"):
             raise ExperimentError(f"--definition must be plain, normalised or both, got {definition}")
         weights = parse_weights(feature_weights or [])

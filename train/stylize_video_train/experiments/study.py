@@ -61,8 +61,7 @@ class Size:
     network: NetworkConfig
 
 
-SIZES: Mapping[str, Size] = {
-    "toy": Size(2, 64, 64, 2, NetworkConfig(width=8, blocks=1, head=4)),
+SIZES: dict[str, Size] = {
     "small": Size(200, 96, 160, 4, NetworkConfig(width=32, blocks=4)),
     "full": Size(5000, 256, 384, 8, NetworkConfig()),
 }
@@ -209,8 +208,7 @@ def measured_photos(folder: Path, size: Size) -> Tensor:
 def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float:
     """Spearman's correlation of values without ties: 1 where both put things in the same order."""
     ranks = [torch.tensor(values).argsort().argsort().double() for values in (a, b)]
-    x, y = (rank - rank.mean() for rank in ranks)
-    return float((x * y).sum() / torch.sqrt((x * x).sum() * (y * y).sum()))
+    return float(torch.corrcoef(torch.stack(ranks))[0, 1])
 
 
 def slug(name: str) -> str:
