@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
@@ -22,17 +22,16 @@ from stylize_video.errors import JobInterrupted, StylizeError, first_line
 from stylize_video.interrupts import interruptible, let_through, uninterrupted
 from stylize_video.jobs.batch import stylize_any
 from stylize_video.jobs.options import Options
+from stylize_video.jobs.outputs import UNTIMED
 from stylize_video.jobs.pipeline import Hooks, Job, Result, run_job
 from stylize_video.jobs.resume import fingerprint
 from stylize_video.jobs.segment import (
     LONG_SECONDS,
     SHORT_SECONDS,
-    Segment,
     SegmentJob,
     StyleReference,
     plan_segments,
     stylize_segment,
-    why_whole,
 )
 from stylize_video.resuming.resumable_sink import ResumableSink
 from stylize_video.styles.session import StyleSession
@@ -160,9 +159,8 @@ class Cluster:
         style, suffix = StyleReference.of(session), output.suffix.lower()
 
         def stylize_there(job: Job) -> Iterator[int]:
-            rest = Segment(job.done, None, job.left)
             seconds = self._seconds or self._even_seconds(job.info)
-            segments = plan_segments(source, options, suffix, rest, window=job.info.window, seconds=seconds)
+            segments = plan_segments(source, job.done, window=job.info.window, seconds=seconds)
             known = fingerprint(source)
             jobs = (
                 SegmentJob(source.resolve(), known, suffix, style, self._device, options, segment)
@@ -283,7 +281,14 @@ def why_here(source: Source, output: Path, options: Options) -> str | None:
         return "only video files can be shared"
     if is_pattern(output) or str(output) == STANDARD or output.suffix.lower() in (".gif", ".webp"):
         return "only video files can be made of parts"
-    return why_whole(options, output.suffix.lower())
+    # Frames of a segment would depend on all before:
+    if options.max_frames is not None:
+        return "a limit of frames counts from the beginning"
+    if options.edit.fps:
+        return "a frame rate is kept from the beginning"
+    if output.suffix.lower() in UNTIMED:
+        return f"{output.suffix} files have no time stamps"
+    return None
 
 
 def _outcome(future: Future[Result | StylizeError]) -> Result | StylizeError:
@@ -295,23 +300,16 @@ def _outcome(future: Future[Result | StylizeError]) -> Result | StylizeError:
 def _one_at_a_time(hooks: Hooks) -> Hooks:
     lock = threading.RLock()
 
-    def on_start(info: VideoInfo) -> None:
-        with lock:
-            hooks.on_start(info)
+    def locked(call: Callable[..., None]) -> Callable[..., None]:
+        def wrapper(*args: object) -> None:
+            with lock:
+                call(*args)
 
-    def on_frame() -> None:
-        with lock:
-            hooks.on_frame()
+        return wrapper
 
-    def on_resume(frames: int) -> None:
-        with lock:
-            hooks.on_resume(frames)
-
-    def on_frames(count: int) -> None:
-        with lock:
-            hooks.tell_frames(count)
-
-    return Hooks(on_start, on_frame, on_resume, on_frames)
+    return Hooks(
+        locked(hooks.on_start), locked(hooks.on_frame), locked(hooks.on_resume), locked(hooks.tell_frames)
+    )
 
 
 def _import_ray() -> Any:

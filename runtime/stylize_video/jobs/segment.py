@@ -16,7 +16,6 @@ import av.error
 from stylize_video.errors import SourceError, StyleError
 from stylize_video.files import for_ffmpeg
 from stylize_video.jobs.options import Options
-from stylize_video.jobs.outputs import UNTIMED
 from stylize_video.jobs.pipeline import frames_after
 from stylize_video.jobs.resume import fingerprint
 from stylize_video.resuming.journal import Journal, journal_path
@@ -27,7 +26,6 @@ from stylize_video.styles.style import Style, variant_path
 from stylize_video.video.info import Window
 from stylize_video.video.probe import all_packets, video_stream
 from stylize_video.video.source import VideoSource
-from stylize_video.video.timing import for_avi
 from stylize_video_assets.catalog import find_bundled
 
 SHORT_SECONDS, LONG_SECONDS = 2.0, 10.0
@@ -37,11 +35,10 @@ longer ones are no faster."""
 
 @dataclass(frozen=True)
 class Segment:
-    """Frames behind the time stamp ``done`` and before ``end``, at most ``left``; None for no limit."""
+    """Frames behind the time stamp ``done`` and before ``end``; None for no limit."""
 
     done: int | None = None
     end: int | None = None
-    left: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,41 +86,18 @@ class SegmentJob:
     segment: Segment
 
 
-def why_whole(options: Options, suffix: str) -> str | None:
-    """Why a video cannot be cut into segments: their frames would depend on all before; None if it can."""
-    if options.max_frames is not None:
-        return "a limit of frames counts from the beginning"
-    if options.edit.fps:
-        return "a frame rate is kept from the beginning"
-    if suffix in UNTIMED:
-        return f"{suffix} files have no time stamps"
-    return None
-
-
-def plan_segments(
-    source: Path,
-    options: Options,
-    suffix: str,
-    segment: Segment,
-    *,
-    window: Window = Window(),
-    seconds: float = LONG_SECONDS,
-) -> list[Segment]:
-    """Cut what is left of a video, ``segment``, at keyframes of the source.
+def plan_segments(source: Path, done: int | None, *, window: Window, seconds: float) -> list[Segment]:
+    """Cut what is left of a video at its keyframes.
 
     Args:
         source: the video file.
-        options: what is asked for; some videos stay in one piece, see :func:`why_whole`.
-        suffix: the ending of the result.
-        segment: what is left, in the time stamps of the result.
+        done: the time stamp in the result up to which frames are there already, None for none.
         window: the part of the source that is taken.
         seconds: least length of a segment.
     """
-    cuts: list[int] = []
-    if why_whole(options, suffix) is None:
-        cuts = _spaced(_keyframes(source, window), after=segment.done, seconds=seconds)
-    edges: list[int | None] = [segment.done, *(cut - 1 for cut in cuts), None]
-    return [Segment(done, None if last is None else last + 1, segment.left) for done, last in pairwise(edges)]
+    cuts = _spaced(_keyframes(source, window), after=done, seconds=seconds)
+    edges: list[int | None] = [done, *(cut - 1 for cut in cuts), None]
+    return [Segment(done, None if last is None else last + 1) for done, last in pairwise(edges)]
 
 
 def stylize_segment(job: SegmentJob) -> bytes:
@@ -145,8 +119,6 @@ def stylize_segment(job: SegmentJob) -> bytes:
         VideoSource(job.source, edit=options.edit, alpha=options.encoding.alpha) as video,
     ):
         frames, info = options.edit.apply(video, video.info)
-        if job.suffix in UNTIMED:
-            frames, info = for_avi(frames, info)
         if end is not None:
             frames = takewhile(lambda frame: frame.pts < end, frames)
         output = Path(folder) / f"segment{job.suffix}"
@@ -162,7 +134,7 @@ def stylize_segment(job: SegmentJob) -> bytes:
                         options,
                         suffix=job.suffix,
                         done=job.segment.done,
-                        left=job.segment.left,
+                        left=None,
                     )
                 ) as stylized:
                     for frame in stylized:

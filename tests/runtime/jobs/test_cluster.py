@@ -33,6 +33,7 @@ from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
 from stylize_video.styles.variants import open_session, parse_precision
 from stylize_video.video.edit import Edit
+from stylize_video.video.info import Window
 from stylize_video.video.inputs import Source
 from stylize_video.video.sink import VideoSink
 from stylize_video.video.source import VideoSource
@@ -117,7 +118,7 @@ def ray() -> Iterator[Any]:
 @pytest.mark.parametrize("seconds", [0.1, 0.4, 0.9, 100.0])
 @pytest.mark.parametrize("done", [None, 0, 777, 10**6])
 def test_segments_cover_everything_once(seconds: float, done: int | None, source: Path) -> None:
-    segments = plan_segments(source, Options(), ".mp4", Segment(done), seconds=seconds)
+    segments = plan_segments(source, done, window=Window(), seconds=seconds)
     assert segments[0].done == done
     assert segments[-1].end is None
     for one, other in pairwise(segments):
@@ -147,7 +148,6 @@ RATE = Options(edit=Edit(fps=Fraction(10)))
 
 def test_what_cannot_be_cut_stays_whole(source: Path) -> None:
     for options, suffix in ((Options(max_frames=5), ".mp4"), (Options(), ".avi"), (RATE, ".mp4")):
-        assert len(plan_segments(source, options, suffix, Segment(None, None, 5), seconds=0.1)) == 1
         assert why_here(source, source.with_suffix(suffix), options)
     assert why_here(source, Path("o.mp4"), Options(edit=Edit(start=Fraction(1)))) is None
     for one, other in ((Path("a.jpg"), Path("b.jpg")), ("-", Path("b.mp4")), (source, Path("b.gif"))):
@@ -159,7 +159,7 @@ def test_a_part_is_cut_where_it_is(source: Path) -> None:
     with VideoSource(source, edit=PART) as video:
         window = video.info.window
         pts = [frame.pts for frame in video]
-    segments = plan_segments(source, Options(edit=PART), ".mp4", Segment(), window=window, seconds=0.4)
+    segments = plan_segments(source, None, window=window, seconds=0.4)
     cuts = [segment.end for segment in segments[:-1]]
     assert len(cuts) == 3
     assert set(cuts) <= set(pts)
