@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-TRANSFERS = {16: "PQ", 18: "HLG"}
+_PQ, _HLG = 16, 18
+TRANSFERS = {_PQ: "PQ", _HLG: "HLG"}
 """FFmpeg's numbers of the transfer characteristics that are high dynamic range."""
 
 _PEAK = 1000.0
@@ -21,6 +22,9 @@ _WHITE = 203.0
 """HDR's reference white in cd/m² (ITU-R BT.2408), the brightest that an SDR picture shows."""
 _SCREEN_GAMMA = 2.4
 """Of an SDR screen (ITU-R BT.1886)."""
+
+_M1, _M2, _C1, _C2, _C3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
+"""Of PQ's curve (SMPTE ST 2084)."""
 
 _BT2020_TO_BT709 = np.array(
     [[1.6605, -0.5876, -0.0728], [-0.1246, 1.1329, -0.0083], [-0.0182, -0.1006, 1.1187]]
@@ -38,7 +42,7 @@ def tone_map(signal: Array, transfer: int) -> Array:
     Returns:
         ``[..., 3]`` RGB in BT.709 primaries for a screen of gamma 2.4, 0..1.
     """
-    light = _pq_to_light(signal) if transfer == 16 else _hlg_to_light(signal)
+    light = _pq_to_light(signal) if transfer == _PQ else _hlg_to_light(signal)
     # The strongest channel decides, so that colours keep their hue and none clips.
     strongest = np.maximum(light.max(-1, keepdims=True), 1e-6)
     light = light * (_roll_off(strongest) / strongest)
@@ -57,15 +61,13 @@ def cube_table(transfer: int, size: int = 33) -> str:
 
 def _pq_to_light(signal: Array) -> Array:
     """cd/m² of a PQ signal of 0..1 (SMPTE ST 2084)."""
-    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
-    root = np.clip(signal, 0, 1) ** (1 / m2)
-    return np.asarray(10_000 * (np.maximum(root - c1, 0) / (c2 - c3 * root)) ** (1 / m1))
+    root = np.clip(signal, 0, 1) ** (1 / _M2)
+    return np.asarray(10_000 * (np.maximum(root - _C1, 0) / (_C2 - _C3 * root)) ** (1 / _M1))
 
 
 def _light_to_pq(light: Array | float) -> Array:
-    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
-    power = np.clip(np.asarray(light) / 10_000, 0, 1) ** m1
-    return np.asarray(((c1 + c2 * power) / (1 + c3 * power)) ** m2)
+    power = np.clip(np.asarray(light) / 10_000, 0, 1) ** _M1
+    return np.asarray(((_C1 + _C2 * power) / (1 + _C3 * power)) ** _M2)
 
 
 def _hlg_to_light(signal: Array) -> Array:
