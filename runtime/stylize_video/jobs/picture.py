@@ -17,10 +17,8 @@ from stylize_video.values import Scale
 from stylize_video.video.pictures import (
     GIF,
     PICTURES,
-    color_profile,
-    exif_for_result,
+    Picture,
     holds_alpha,
-    read_picture,
     warn_if_profile_is_lost,
     write_picture,
 )
@@ -59,17 +57,17 @@ def stylize_picture(
         raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(endings)})")
     check_output(output, source, overwrite=overwrite)
     output = behind_links(output)
-    frame, alpha = read_picture(source)
+    picture = Picture.read(source)
+    frame, alpha = picture.image, picture.alpha
     if alpha is not None and not holds_alpha(output):
         _log.warning("%s holds no transparency: that of %s is left out", output, source)
-    profile = color_profile(source)
-    warn_if_profile_is_lost(profile, source, output)
+    warn_if_profile_is_lost(picture.profile, source, output)
     if scale:
         width, height = scale.size_of(frame.shape[1], frame.shape[0])
         frame = resized(frame, height, width)
         alpha = None if alpha is None else resized(alpha, height, width)
     stylized = Stylizer(session, look, working_size=working_size).stylize(frame)
-    write_picture(output, stylized, alpha, profile=profile, exif=exif_for_result(source))
+    write_picture(output, stylized, alpha, profile=picture.profile, exif=picture.exif)
     return Result(output, 1)
 
 

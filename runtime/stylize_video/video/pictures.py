@@ -6,6 +6,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,6 +70,27 @@ def read_pixels(path: Path, flags: int = cv2.IMREAD_COLOR) -> NDArray[Any]:
     return _decoded(path, _content_of(path), flags)
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture and what is to be kept of it.
+
+    ``profile`` is the ICC profile that says which colours its numbers are, None where they are sRGB's;
+    ``exif`` the date, camera, place and other EXIF data as its result has them, empty for none.
+    """
+
+    image: Frame
+    alpha: Alpha | None
+    profile: bytes | None
+    exif: bytes
+
+    @classmethod
+    def read(cls, path: Path) -> Picture:
+        """As :func:`read_picture`, and with what it says of itself."""
+        content = _content_of(path)
+        profile, exif = _profile_in(content, path), of_result(_exif_in(content))
+        return cls(*_pixels_of(path, content), profile, exif)
+
+
 def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     """A picture upright, uint8 ``[H, W, 3]`` BGR, and its transparency where it has some.
 
@@ -77,13 +99,16 @@ def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     Raises:
         SourceError: it is no picture, or a part of one, or has other numbers than those of 8 or 16 bits.
     """
-    content = _content_of(path)
+    return _pixels_of(path, _content_of(path))
+
+
+def _pixels_of(path: Path, content: bytes) -> tuple[Frame, Alpha | None]:
     picture = _decoded(path, content, cv2.IMREAD_UNCHANGED | cv2.IMREAD_ANYCOLOR)
     if path.suffix.lower() == GIF and picture.ndim == 3 and picture[..., 3:].all():
         picture = picture[..., :3]  # of a GIF every picture has transparency to OpenCV
     if picture.dtype not in (np.uint8, np.uint16):
         raise SourceError(f"{path} has {picture.dtype} pixels; save it with 8 or 16 bits a colour first")
-    if is_animation(path):
+    if _says_that_it_moves(content[:_HEAD]):
         _log.warning("%s is an animation; its first picture alone is taken", path)
     alpha = None
     if picture.ndim == 3 and picture.shape[2] == 4:
@@ -95,9 +120,7 @@ def read_picture(path: Path) -> tuple[Frame, Alpha | None]:
     return np.ascontiguousarray(picture, np.uint8), alpha
 
 
-def color_profile(path: Path) -> bytes | None:
-    """The ICC profile that says which colours a picture's numbers are; None where they are sRGB's."""
-    content = _content_of(path)
+def _profile_in(content: bytes, path: Path) -> bytes | None:
     profile = None
     if path.suffix.lower() in _WITH_METADATA:
         if any(mark in content for mark in _PROFILE_MARKS):
@@ -105,11 +128,6 @@ def color_profile(path: Path) -> bytes | None:
     elif (at := content.find(_SIGNATURE) - _SIGNATURE_AT) >= 0:  # in a TIFF, as it is
         profile = content[at : at + int.from_bytes(content[at : at + 4], "big")]
     return None if profile is None or b"sRGB" in profile.replace(b"\0", b"") else profile
-
-
-def exif_for_result(path: Path) -> bytes:
-    """The date, camera, place and other EXIF data of a picture, as its result has them; empty for none."""
-    return of_result(_exif_in(_content_of(path)))
 
 
 def warn_if_profile_is_lost(
@@ -127,9 +145,12 @@ def is_animation(path: Path) -> bool:
     """Whether a picture file is a PNG or WebP that moves."""
     try:
         with path.open("rb") as file:
-            head = file.read(_HEAD)
+            return _says_that_it_moves(file.read(_HEAD))
     except OSError:
         return False
+
+
+def _says_that_it_moves(head: bytes) -> bool:
     if head.startswith(b"\x89PNG"):
         return b"acTL" in head[: head.find(b"IDAT")]
     is_webp = head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8X" and len(head) > _WEBP_FLAGS
@@ -185,8 +206,8 @@ def write_picture(
         path: where, its ending chooses the format.
         image: uint8 ``[H, W, 3]`` BGR.
         alpha: its transparency.
-        profile: of its colours, see :func:`color_profile`.
-        exif: see :func:`exif_for_result`.
+        profile: of its colours, see :class:`Picture`.
+        exif: likewise.
         parameters: of ``cv2.imencode``, such as a JPEG's quality.
 
     Raises:

@@ -14,7 +14,7 @@ from stylize_video.files import check_result
 from stylize_video.frame import TimedFrame
 from stylize_video.video.edit import Edit
 from stylize_video.video.info import Ending, VideoInfo, Window
-from stylize_video.video.pictures import PICTURES, color_profile, read_picture, write_picture
+from stylize_video.video.pictures import PICTURES, Picture, read_picture, write_picture
 from stylize_video.video.timing import ROUNDING
 
 _NUMBER = re.compile(r"%(0?)(\d{0,2})d")
@@ -119,7 +119,8 @@ class SequenceSource:
             start = float(edit.start or 0)
             raise SourceError(f"{sequence.name} ends before {start:g} s, where the part should start")
         goes_on = window.end is not None and ticks[-1] / rate >= window.end
-        height, width = read_picture(self._pictures[0][1])[0].shape[:2]
+        picture = Picture.read(self._pictures[0][1])
+        height, width = picture.image.shape[:2]
         self.info = VideoInfo(
             path=sequence.name,
             width=width,
@@ -130,7 +131,7 @@ class SequenceSource:
             frame_count=len(self._pictures),
             first_number=first + round(window.shift * rate) + self._pictures[0][0],
             ending=Ending(window.end - window.shift if goes_on and window.end else None),
-            color_profile=color_profile(self._pictures[0][1]),
+            color_profile=picture.profile,
         )
 
     def __iter__(self) -> Iterator[TimedFrame]:

@@ -32,7 +32,7 @@ from stylize_video.styles.style import Style
 from stylize_video.values import Scale
 from stylize_video.video.edit import Edit
 from stylize_video.video.exif import of_result
-from stylize_video.video.pictures import color_profile, is_still_gif, read_picture, write_picture
+from stylize_video.video.pictures import Picture, is_still_gif, read_picture, write_picture
 from stylize_video.video.source import VideoSource
 from support import Command, draw_picture
 
@@ -308,7 +308,7 @@ def write_with_profile(path: Path, profile: bytes) -> Path:
 def test_a_colour_profile_is_kept(before: str, after: str, invert: StyleSession, tmp_path: Path) -> None:
     source = write_with_profile(tmp_path / f"in{before}", profile_of())
     result = stylize_picture(source, tmp_path / f"out{after}", invert).output
-    assert color_profile(result) == profile_of()
+    assert Picture.read(result).profile == profile_of()
     kept = cv2.imdecodeWithMetadata(np.frombuffer(result.read_bytes(), np.uint8), cv2.IMREAD_COLOR)[2]
     assert [bytes(np.asarray(one)) for one in kept] == [profile_of()]
 
@@ -319,7 +319,7 @@ def test_numbered_pictures_keep_their_colour_profile(
     for number in (1, 2):
         write_with_profile(tmp_path / f"{number}.png", profile_of())
     stylize_file(tmp_path / "%d.png", tmp_path / "out" / "%d.jpg", invert)
-    assert [color_profile(path) for path in (tmp_path / "out").iterdir()] == [profile_of()] * 2
+    assert [Picture.read(path).profile for path in (tmp_path / "out").iterdir()] == [profile_of()] * 2
     assert not caplog.records
     stylize_file(tmp_path / "%d.png", tmp_path / "out.mp4", invert)
     assert [record.message for record in caplog.records] == [
@@ -348,7 +348,7 @@ def test_a_colour_profile_that_is_lost_is_told(
 ) -> None:
     source = write_with_profile(tmp_path / "in.tif", len(profile).to_bytes(4, "big") + profile[4:])
     result = stylize_picture(source, tmp_path / f"out{after}", invert).output
-    assert color_profile(result) is None
+    assert Picture.read(result).profile is None
     assert ["has a colour profile that cannot" in record.message for record in caplog.records] == [
         True
     ] * is_lost
@@ -365,6 +365,23 @@ def test_a_picture_of_another_size(invert: StyleSession, tmp_path: Path) -> None
     expected = 255 - cv2.resize(picture, (80, 60), interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(got[..., :3], expected)
     assert np.unique(got[..., 3]).tolist() == [77]
+
+
+def test_a_picture_is_read_once(
+    invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written anew meanwhile would lend its metadata to another one's pixels."""
+    source = write_with_profile(tmp_path / "in.png", profile_of())
+    read: list[Path] = []
+    read_bytes = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        read.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    stylize_picture(source, tmp_path / "out.png", invert)
+    assert read == [source]
 
 
 def test_a_gif_of_one_picture_gives_one(command_here: Command, invert_style: Path, tmp_path: Path) -> None:
