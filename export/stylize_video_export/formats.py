@@ -23,7 +23,7 @@ from stylize_video_train.checkpoint import (
     read_torch_file,
 )
 from stylize_video_train.networks import build_network
-from stylize_video_train.recipe import NetworkConfig
+from stylize_video_train.recipe import NetworkConfig, RecipeError
 
 _FIRST_LAYER = "conv1.conv2d.weight"
 # Instance normalisation kept running statistics until PyTorch 0.4; they were never used.
@@ -79,7 +79,7 @@ def _transformer_checkpoint(path: Path, weights: Mapping[str, Tensor]) -> Checkp
         )
     try:
         config = NetworkConfig(kind="transformer", width=len(first), blocks=len(blocks), pixel_range=255)
-    except ValueError as error:
+    except RecipeError as error:
         raise CheckpointError(f"{path} is no TransformerNet: {error}") from error
     with torch.device("meta"):  # a file of a few bytes may claim to be as wide as it likes
         expected = build_network(config).state_dict()

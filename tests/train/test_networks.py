@@ -11,7 +11,7 @@ from torch import nn
 
 from stylize_video.styles.contract import MIN_SIDE
 from stylize_video_train.networks import RealtimeNet, ResizeConv, StyleNetwork, build_network
-from stylize_video_train.recipe import NetworkConfig, Recipe
+from stylize_video_train.recipe import NetworkConfig, Recipe, RecipeError
 from stylize_video_train.state import read_start
 
 CONFIGS = {
@@ -209,7 +209,7 @@ def test_pixel_range_of_255_is_a_change_of_units() -> None:
     ],
 )
 def test_impossible_networks_are_refused(build: Callable[[], NetworkConfig]) -> None:
-    with pytest.raises(ValueError, match=r"unknown network|at least 1|pixel_range"):
+    with pytest.raises(RecipeError, match=r"unknown network|at least 1|pixel_range"):
         build()
 
 

@@ -20,7 +20,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from stylize_video_train.recipe import NetworkConfig, Recipe, RecipeError, typed
+from stylize_video_train.recipe import NetworkConfig, Recipe, RecipeError, errors_named, typed
 
 _TRANSFORMER_BLOCKS = 5
 _OF_ONE_KIND = {"head": "realtime", "pixel_range": "transformer"}
@@ -55,7 +55,8 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], *, source: str) -> Re
         if name == "network":
             changes[name] = _network(recipe.network, value, source)
         else:
-            changes[name] = _typed(name, value, getattr(defaults, name), source)
+            with errors_named(source):
+                changes[name] = typed(name, value, getattr(defaults, name))
     return replace(recipe, **changes)
 
 
@@ -66,24 +67,16 @@ def _network(network: NetworkConfig, values: object, source: str) -> NetworkConf
     changes: dict[str, Any] = {}
     for name, value in values.items():
         _known(name, [field.name for field in fields(NetworkConfig)], source)
-        changes[name] = _typed(name, value, getattr(defaults, name), source)
+        with errors_named(source):
+            changes[name] = typed(name, value, getattr(defaults, name))
     if changes.get("kind", network.kind) == "transformer" != network.kind:
         changes.setdefault("blocks", _TRANSFORMER_BLOCKS)
     kind = changes.get("kind", network.kind)
     for name, only in _OF_ONE_KIND.items():
         if name in changes and changes[name] != getattr(defaults, name) and kind != only:
             raise RecipeError(f"{source}: {name} is a setting of the network {only} alone")
-    try:
+    with errors_named(source):
         return replace(network, **changes)
-    except ValueError as error:
-        raise RecipeError(f"{source}: {error}") from error
-
-
-def _typed(name: str, value: object, default: object, source: str) -> Any:
-    try:
-        return typed(name, value, default)
-    except RecipeError as error:
-        raise RecipeError(f"{source}: {error}") from error
 
 
 def _known(name: str, names: list[str], source: str) -> None:

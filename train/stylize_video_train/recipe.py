@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from stylize_video.errors import StylizeError
 
@@ -18,6 +19,12 @@ OptimizerKind = Literal["muon", "adam"]
 Schedule = Literal["cosine", "constant"]
 StyleStatistics = Literal["moments", "gram"]
 
+_CHOICES = {
+    "precision": Precision,
+    "style_statistics": StyleStatistics,
+    "optimizer": OptimizerKind,
+    "schedule": Schedule,
+}
 
 _NONE = ("auto", "none")
 _NUMBERS_OR_NONE = frozenset({"style_weight", "style_memory", "identity_share", "content_scale"})
@@ -51,17 +58,17 @@ class NetworkConfig:
     pixel_range: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in ("realtime", "transformer"):
-            raise ValueError(f"unknown network {self.kind!r}; known: realtime, transformer")
+        if self.kind not in get_args(NetworkKind):
+            raise RecipeError(f"unknown network {self.kind!r}; known: {', '.join(get_args(NetworkKind))}")
         sizes = {"width": _MOST_CHANNELS, "blocks": _MOST_BLOCKS, "head": _MOST_CHANNELS}
         for name, most in sizes.items():
             value = getattr(self, name)
             if type(value) is not int or not 1 <= value <= most:
-                raise ValueError(
+                raise RecipeError(
                     f"{name} must be a whole number of at least 1 and at most {most}, got {value}"
                 )
         if self.pixel_range not in (1, 255):
-            raise ValueError(f"pixel_range must be 1 or 255, got {self.pixel_range}")
+            raise RecipeError(f"pixel_range must be 1 or 255, got {self.pixel_range}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -283,14 +290,10 @@ class Recipe:
             raise RecipeError(
                 f"layer_weights must be 0 or more with a finite sum above 0, got {self.layer_weights}"
             )
-        if self.precision not in ("auto", "fp32", "bf16"):
-            raise RecipeError(f"precision must be auto, fp32 or bf16, got {self.precision}")
-        if self.style_statistics not in ("moments", "gram"):
-            raise RecipeError(f"style_statistics must be moments or gram, got {self.style_statistics}")
-        if self.optimizer not in ("muon", "adam"):
-            raise RecipeError(f"optimizer must be muon or adam, got {self.optimizer}")
-        if self.schedule not in ("cosine", "constant"):
-            raise RecipeError(f"schedule must be cosine or constant, got {self.schedule}")
+        for name, kind in _CHOICES.items():
+            *others, last = get_args(kind)
+            if getattr(self, name) not in get_args(kind):
+                raise RecipeError(f"{name} must be {', '.join(others)} or {last}, got {getattr(self, name)}")
         if self.batch % self.accumulate:
             raise RecipeError(f"a batch of {self.batch} cannot be split into {self.accumulate} equal parts")
         if self.image_size < 64:
@@ -321,11 +324,21 @@ class Recipe:
             raise RecipeError(f"{source} has settings that this release does not know: {', '.join(unknown)}")
         if "network" not in values:
             raise RecipeError(f"{source} does not say which network it is for")
-        try:
-            network = NetworkConfig(**values["network"])
+        with errors_named(f"{source} cannot be used"):
+            try:
+                network = NetworkConfig(**values["network"])
+            except TypeError as error:
+                raise RecipeError(str(error)) from error
             return cls(network=network, **{**BEFORE_CHOICES, **typed_settings(given)})
-        except (TypeError, ValueError, RecipeError) as error:
-            raise RecipeError(f"{source} cannot be used: {error}") from error
+
+
+@contextmanager
+def errors_named(source: str) -> Iterator[None]:
+    """Put ``source`` before the sentence of every RecipeError."""
+    try:
+        yield
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error}") from error
 
 
 def typed_settings(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -344,29 +357,22 @@ def typed(name: str, value: object, default: object) -> Any:
     Raises:
         RecipeError: it is of another type.
     """
-    try:
-        return _typed(name, value, default)
-    except OverflowError as error:
-        raise RecipeError(f"{name} has a number that is too large to compute with") from error
-
-
-def _typed(name: str, value: object, default: object) -> Any:
     if name in LISTS_OF_TEXT or name in LISTS_OF_NUMBERS:
         text = name in LISTS_OF_TEXT
         if isinstance(value, list | tuple) and all(
             isinstance(v, str) if text else _is_number(v) for v in value
         ):
-            return tuple(value) if text else tuple(float(v) for v in value)
+            return tuple(value) if text else tuple(_float(name, v) for v in value)
         wanted = "a list of " + ("names" if text else "numbers")
     elif name in _NUMBERS_OR_NONE:
         if value is None or value in _NONE:
             return None
         if _is_number(value):
-            return float(value)  # type: ignore[arg-type]
+            return _float(name, value)
         wanted = f"a number or {_NONE[0]!r}"
     elif isinstance(default, float):
         if _is_number(value):
-            return float(value)  # type: ignore[arg-type]
+            return _float(name, value)
         wanted = "a number"
     elif isinstance(default, int):
         if isinstance(value, int) and not isinstance(value, bool):
@@ -377,6 +383,13 @@ def _typed(name: str, value: object, default: object) -> Any:
             return value
         wanted = "text in quotes"
     raise RecipeError(f"{name} must be {wanted}, got {value!r}")
+
+
+def _float(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise RecipeError(f"{name} has a number that is too large to compute with") from error
 
 
 def _is_number(value: object) -> bool:
