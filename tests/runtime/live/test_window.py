@@ -205,7 +205,6 @@ import os, signal, sys, time
 from live_support import numbered_frame
 from stylize_video.errors import SinkError
 from stylize_video.live.controls import Controls, Settings
-from stylize_video.live.display import DisplayWatch
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.statistics import Monitor
 from stylize_video.live.window import Window
@@ -220,7 +219,7 @@ window.show(picture)
 """
 
 DISPLAY_THAT_GOES = """
-watch = DisplayWatch()
+watch = window._display  # of two connections one may be gone before the other
 assert not watch.is_gone
 os.kill(int(sys.argv[1]), signal.SIGKILL)
 while not watch.is_gone:
