@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from unittest import mock
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from stylize_video_train import motion
 from stylize_video_train.motion import MARGIN, MovingPair
 from stylize_video_train.networks import RealtimeNet
 
@@ -35,7 +37,8 @@ def draw(
     pictures = (
         smooth_pictures(generator, size=size) if smooth else torch.rand(2, 3, side, side, generator=generator)
     )
-    return pictures, MovingPair.draw(pictures, generator, noise=noise, warped_share=warped)
+    with mock.patch.object(motion, "WARPED_SHARE", warped):
+        return pictures, MovingPair.draw(pictures, generator, noise=noise)
 
 
 @settings(max_examples=15, deadline=None)
@@ -66,12 +69,15 @@ def test_a_style_that_moves_with_the_picture_is_steady(seed: int, warped: float)
 @given(st.integers(0, 9999))
 def test_a_wrong_correspondence_is_not_steady(seed: int) -> None:
     _, pair = draw(seed, warped=1)
-    right = pair.steadiness_loss(pair.first, pair.second, border=4)
     wrong = MovingPair(pair.first, pair.second, pair.places + 3, pair.visible, pair.drift)
-    assert wrong.steadiness_loss(pair.first, pair.second, border=4) > 2 * right
     without_drift = MovingPair(pair.first, pair.second, pair.places, pair.visible, 0 * pair.drift)
+    with mock.patch.object(motion, "BORDER", 4):
+        right, moved, unlit = (
+            each.steadiness_loss(pair.first, pair.second) for each in (pair, wrong, without_drift)
+        )
+    assert moved > 2 * right
     if pair.drift.abs().mean() > 0.02:
-        assert without_drift.steadiness_loss(pair.first, pair.second, border=4) > 2 * right
+        assert unlit > 2 * right
 
 
 def test_a_pattern_fixed_to_the_frame_is_not_steady() -> None:
@@ -131,15 +137,13 @@ def test_noise_is_small_random_and_stays_in_range() -> None:
     assert torch.equal(noisy.first, pictures[..., :SIZE, :SIZE])
 
 
+@mock.patch.object(motion, "WARPED_SHARE", 0)
 def test_noise_has_grains_of_every_size_and_one_strength() -> None:
     flat = torch.full((16, 3, SIZE + MARGIN, SIZE + MARGIN), 0.5)
     sizes = set()
     for seed in range(60):
         white, coarse = (
-            MovingPair.draw(
-                flat, torch.Generator().manual_seed(seed), noise=0.05, grain=grain, warped_share=0
-            ).second
-            - 0.5
+            MovingPair.draw(flat, torch.Generator().manual_seed(seed), noise=0.05, grain=grain).second - 0.5
             for grain in (1, 32)
         )
         assert float(coarse.std() / white.std()) == pytest.approx(1, rel=0.05)
@@ -149,13 +153,14 @@ def test_noise_has_grains_of_every_size_and_one_strength() -> None:
     assert sizes == {0, 1, 2, 3, 4, 5}
 
 
+@mock.patch.object(motion, "WARPED_SHARE", 0)
 def test_noise_is_as_strong_at_every_phase_of_the_networks_grid_and_at_the_border() -> None:
     stride, draws = RealtimeNet.STRIDE, 400
     flat = torch.full((2, 3, 64 + MARGIN, 64 + MARGIN), 0.5)
     variance = torch.zeros(64, 64)
     for seed in range(draws):
         generator = torch.Generator().manual_seed(seed)
-        noise = MovingPair.draw(flat, generator, noise=0.1, grain=8, warped_share=0).second - 0.5
+        noise = MovingPair.draw(flat, generator, noise=0.1, grain=8).second - 0.5
         variance += (noise / noise.std()).square().mean((0, 1)) / draws
     phases = variance.unfold(0, stride, stride).unfold(1, stride, stride).mean((0, 1))
     assert phases.diagonal().max() / phases.diagonal().min() < 1.07
@@ -164,14 +169,16 @@ def test_noise_is_as_strong_at_every_phase_of_the_networks_grid_and_at_the_borde
 
 @pytest.mark.parametrize("grain", [1, 32])
 @pytest.mark.parametrize("warped", [0.0, 1.0])
-def test_a_part_of_a_batch_gets_what_it_gets_in_the_whole(warped: float, grain: int) -> None:
+def test_a_part_of_a_batch_gets_what_it_gets_in_the_whole(
+    warped: float, grain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(motion, "WARPED_SHARE", warped)
     pictures = smooth_pictures(torch.Generator().manual_seed(0))
     whole, part = (
         MovingPair.draw(
             pictures[start:],
             torch.Generator().manual_seed(5),
             noise=0.02,
-            warped_share=warped,
             grain=grain,
             share=share,
         )

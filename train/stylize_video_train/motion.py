@@ -20,6 +20,12 @@ MARGIN = 8
 """What pictures are larger than looks, in pixels. Shifts are below it: it is the real-time network's stride,
 so that every phase of its grid comes up as often as the next."""
 
+WARPED_SHARE = 0.5
+"""The part of the looks that do more than shift."""
+
+BORDER = 16
+"""Pixels at each side of a look that steadiness leaves out."""
+
 MAX_TURN = math.radians(2)
 MAX_ZOOM = 0.03
 MAX_TILT = 0.03
@@ -57,16 +63,14 @@ class MovingPair:
         *,
         noise: float,
         grain: int = 1,
-        warped_share: float = 0.5,
         share: tuple[int, int] | None = None,
     ) -> MovingPair:
         """Take both looks from ``[N, 3, H + MARGIN, W + MARGIN]`` pictures.
 
         ``noise`` is the largest standard deviation of the second look's noise, ``grain`` the size of
-        its largest grains in pixels; ``warped_share`` the part of the looks that do more than shift.
-        ``share`` is (first picture, batch) where the pictures are part of a larger batch: they then get
-        the very motion and noise they get there. Pictures on a GPU are moved there, by what is
-        drawn on the CPU: the same looks come out.
+        its largest grains in pixels. ``share`` is (first picture, batch) where the pictures are part of a
+        larger batch: they then get the very motion and noise they get there. Pictures on a GPU are moved
+        there, by what is drawn on the CPU: the same looks come out.
         """
         height, width = (side - MARGIN for side in pictures.shape[-2:])
         sigma = noise * _uniform(generator)
@@ -75,7 +79,7 @@ class MovingPair:
         places = _pixel_places(height, width) + torch.tensor([dx, dy], dtype=torch.float32)
         drift = pictures.new_zeros(len(pictures), 1, height, width)
         visible = torch.ones(height, width, dtype=torch.bool)
-        if _uniform(generator) < warped_share:
+        if _uniform(generator) < WARPED_SHARE:
             places = _warped(places, generator)
             second = _sample(pictures, places.to(pictures))
             lit = second * (1 + MAX_DRIFT * _signed(generator)) + MAX_DRIFT * _signed(generator)
@@ -89,18 +93,18 @@ class MovingPair:
         second = (second + sigma * noisy[start : start + len(second)].to(second)).clamp(0, 1)
         return cls(pictures[..., :height, :width], second, places, visible, drift)
 
-    def steadiness_loss(self, first: Tensor, second: Tensor, *, border: int = 16) -> Tensor:
+    def steadiness_loss(self, first: Tensor, second: Tensor) -> Tensor:
         """Mean squared difference of two stylized looks where they show the same point.
 
         The style may get as much brighter as its source did (the relaxed luminance
-        constraint of ReCoNet, Gao et al. 2018). ``border`` pixels are left out: there the two
+        constraint of ReCoNet, Gao et al. 2018). :data:`BORDER` is left out: there the two
         looks see different surroundings.
         """
         height, width = first.shape[-2:]
         own, there = _pixel_places(height, width), self.places
         counts = self.visible
         for places in (own, there):
-            counts = counts & ((places >= border) & (places <= _last(height, width) - border)).all(-1)
+            counts = counts & ((places >= BORDER) & (places <= _last(height, width) - BORDER)).all(-1)
         counts = counts.to(first.device)
         difference = second - self.drift.to(second) - _sample(first, there.to(first))
         return (difference.square() * counts).sum() / (counts.sum() * difference[:, :, 0, 0].numel()).clamp(1)
