@@ -27,6 +27,9 @@ class SharedPackets:
     come between them wait for :meth:`next`, in step because they are interleaved.
     """
 
+    name = ""
+    """Nothing under which it could be opened again."""
+
     def __init__(self, container: av.container.InputContainer) -> None:
         self.container = container
         packets = all_packets(container)

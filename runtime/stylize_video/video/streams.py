@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import logging
 import math
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Set
 from dataclasses import replace
 from fractions import Fraction
 from functools import cache
@@ -20,12 +20,11 @@ import av
 import av.error
 
 from stylize_video.errors import reason
-from stylize_video.files import for_ffmpeg
+from stylize_video.video.file_packets import FilePackets
 from stylize_video.video.info import Window
-from stylize_video.video.joins import Joins, is_joined
 from stylize_video.video.metadata import copy_metadata, description_of
-from stylize_video.video.probe import TIMES_MAY_JUMP, all_packets, is_cover, video_stream
-from stylize_video.video.shared_packets import INTERLEAVE_SECONDS, SharedPackets
+from stylize_video.video.probe import is_cover, video_stream
+from stylize_video.video.shared_packets import SharedPackets
 from stylize_video.video.sound_encoder import SoundEncoder, usual_layout
 
 _log = logging.getLogger(__name__)
@@ -41,12 +40,6 @@ _NEW_IN_MP4 = ("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be")
 
 _LATE = Fraction(4, 100)
 """Seconds by which sound may be early without a word; about one frame."""
-
-_REACH = 30
-"""Seconds by which a packet before a part may reach into it; of subtitles that began earlier none is kept."""
-
-_SURE = 20
-"""Packets in a row that are far behind a part; the time stamps of fewer may be damaged."""
 
 _CUT_BY_LIST = ("mp4", "mov")
 """Containers whose edit lists say what of a stream is not shown."""
@@ -66,14 +59,12 @@ class StreamCopier:
     def __init__(
         self, source: Path | SharedPackets, target: av.container.OutputContainer, *, window: Window = Window()
     ) -> None:
-        self._shared = source if isinstance(source, SharedPackets) else None
-        self._name = "" if isinstance(source, SharedPackets) else str(source)
-        self._source = source.container if isinstance(source, SharedPackets) else av.open(for_ffmpeg(source))
         self._target = target
         if target.format.name == "avi" and window.start is None:
             # It stores no times: a sound encoder's run-in before 0 would move all that comes after.
             window = replace(window, start=window.shift)
         self._window = window
+        self._source = source if isinstance(source, SharedPackets) else FilePackets(source, window)
         self._streams: dict[int, Any] = {}
         self._encoders: dict[int, SoundEncoder] = {}
         self._last: dict[int, int] = {}
@@ -85,20 +76,19 @@ class StreamCopier:
         except BaseException:
             self.close()
             raise
-        self._packets = self._demux()
         self._waiting: av.Packet[Any] | None = None
         self._behind: av.Packet[Any] | None = None
         self._run_ins: dict[int, av.Packet[Any]] = {}
 
     def _add_all(self) -> None:
         """Add what the target holds of the source; the rest gets a warning."""
-        main = video_stream(self._source)
-        for stream in self._source.streams:
+        container = self._source.container
+        main = video_stream(container)
+        for stream in container.streams:
             if main is None or stream.index != main.index:
                 self._consider(stream)
-        copy_metadata(self._source, self._target, window=self._window, name=self._name)
-        if self._shared:
-            self._shared.want(self._streams.keys())
+        copy_metadata(container, self._target, window=self._window, name=self._source.name)
+        self._source.want(self._streams.keys())
 
     def copy_until(self, seconds: Fraction | None) -> None:
         """Copy packets that start before ``seconds`` of the result; None copies all that are left."""
@@ -162,7 +152,7 @@ class StreamCopier:
                 index, encoder = self._encoders.popitem()
                 self._mux(index, encoder.flush())
         finally:
-            if not self._shared:
+            if isinstance(self._source, FilePackets):  # the others are those who decode
                 self._source.close()
 
     def _next(self) -> av.Packet[Any] | None:
@@ -173,7 +163,7 @@ class StreamCopier:
         """
         packet, self._behind = self._behind, None
         while packet is None:
-            packet = self._shared.next() if self._shared else self._read()
+            packet = self._source.next()
             if packet is None:
                 return None
             index = packet.stream.index
@@ -185,13 +175,6 @@ class StreamCopier:
                 self._behind, packet = packet, self._run_ins.pop(index)
         self._put_in_order(packet)
         return packet
-
-    def _read(self) -> av.Packet[Any] | None:
-        try:
-            return next(self._packets, None)
-        except av.error.FFmpegError as error:
-            _log.warning("sound and subtitles break off: %s", reason(error))
-            return None
 
     def _put_in_order(self, packet: av.Packet[Any]) -> None:
         """No container takes a packet that is before the one ahead of it; it alone is moved."""
@@ -265,11 +248,10 @@ class StreamCopier:
 
     def _add_cover(self, stream: Any) -> None:
         """A picture of the whole: an attachment in Matroska, a stream with one packet elsewhere."""
-        if self._shared:
+        if not isinstance(self._source, FilePackets):
             self._not_kept(stream, "cover")
             return
-        with av.open(for_ffmpeg(self._name)) as again:  # for the one that is copied stays at its start
-            packet = next((p for p in all_packets(again, again.streams[stream.index]) if p.size), None)
+        packet = self._source.first_of(stream.index)
         container = self._target.format.name
         if packet is None:
             return
@@ -298,42 +280,6 @@ class StreamCopier:
         if stream.codec_context and stream.codec_context.name == "mov_text":
             hint = "; .mp4 and .mov hold them"
         _log.warning("%s (stream %d) cannot be kept in %s files%s", what, stream.index, container, hint)
-
-    def _demux(self) -> Iterator[av.Packet[Any]]:
-        if not self._streams:
-            return
-        times_may_jump = self._source.format.flags & TIMES_MAY_JUMP
-        if self._window.start and not (times_may_jump and is_joined(self._name)):
-            self._seek(int((self._window.start - _REACH) * av.time_base))
-        packets: Iterator[av.Packet[Any]]
-        if times_may_jump:  # joins are seen in the pictures too
-            packets = Joins().in_one_time(all_packets(self._source))
-        else:
-            packets = all_packets(self._source, *(self._source.streams[index] for index in self._streams))
-        beyond = 0
-        for packet in packets:  # the demuxer ends with empty ones
-            if packet.dts is not None and packet.stream.index in self._streams:
-                yield packet
-            beyond = beyond + 1 if self._is_far_behind(packet) else 0
-            if beyond == _SURE:
-                return
-
-    def _is_far_behind(self, packet: av.Packet[Any]) -> bool:
-        """Whether what comes in the file from here on is behind the part, if this time is no damaged one."""
-        end = self._window.end
-        if end is None or packet.pts is None:
-            return False
-        return packet.pts * packet.time_base >= end + INTERLEAVE_SECONDS
-
-    def _seek(self, time: int) -> None:
-        """Go on near this time; from the start where that is later than it or no seeking works."""
-        if time <= 0:
-            return
-        try:
-            self._source.seek(time)
-        except av.error.FFmpegError:  # which has read on to look for it
-            self._source.close()
-            self._source = av.open(for_ffmpeg(self._name))
 
 
 @cache

@@ -21,8 +21,6 @@ from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
 from stylize_video.video.edit import Edit
-from stylize_video.video.info import Window
-from stylize_video.video.probe import probe
 from stylize_video.video.streams import StreamCopier
 from support import MakeClip, draw_picture
 
@@ -561,41 +559,3 @@ def test_subtitles_that_begin_long_after_the_start_end_no_copy(invert: StyleSess
     result = stylize_file(source, tmp_path / "out.mkv", invert)
     assert result.frames == 8
     assert len(sound(result.output)) > 25
-
-
-def test_where_no_seeking_works_all_is_read(clip: Path, tmp_path: Path) -> None:
-    class Unseekable:
-        closed = False
-
-        def seek(self, time: int) -> None:
-            raise av.error.PermissionError(1, "Operation not permitted")
-
-        def close(self) -> None:
-            self.closed = True
-
-    with av.open(str(clip)) as source, av.open(str(tmp_path / "out.mkv"), "w") as target:
-        target.add_stream_from_template(source.streams.video[0])
-        copier = StreamCopier(clip, target)
-        copier._source.close()
-        copier._source = unseekable = Unseekable()  # type: ignore[assignment]
-        copier._seek(av.time_base)
-        copier.copy_until(None)
-        copier.close()
-    assert unseekable.closed
-    assert sound(tmp_path / "out.mkv")
-
-
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts"])
-def test_little_is_read_behind_a_part(suffix: str, make_clip: MakeClip, tmp_path: Path) -> None:
-    """Of a long recording the rest may be a hundred gigabytes."""
-    source = make_clip(tmp_path / f"in{suffix}", frames=31, pts=[*range(0, 901, 30)])
-    facts = probe(str(source))
-    start = facts.start_pts * facts.time_base
-    with av.open(str(tmp_path / "out.mkv"), "w") as target:
-        target.add_stream("libx264", rate=30)
-        copier = StreamCopier(source, target, window=Window(end=start + 1))
-        copier.copy_until(None)
-        behind = next(p for p in copier._source.demux(audio=0) if p.pts is not None)
-        copier.close()
-    assert behind.pts is not None
-    assert 11 < behind.pts * behind.time_base - start < 13
