@@ -13,7 +13,8 @@ from stylize_video.styles.device import PROVIDERS
 from stylize_video.styles.golden import golden_problem
 from stylize_video.styles.guard import try_out
 from stylize_video.styles.session import StyleSession
-from stylize_video.styles.style import Style, find_style, find_variants, read_metadata, read_model
+from stylize_video.styles.style import Style, find_style, find_variants
+from stylize_video.styles.variants import variant_problem
 from stylize_video_export.parity import runner
 
 _RECIPE_KEYS = ("features", "style_layers", "content_layer", "style_weight", "steps", "batch", "image_size")
@@ -73,26 +74,22 @@ def describe_style(name_or_path: Path) -> Iterator[str]:
 
 
 def unused_variants(path: Path) -> dict[Path, str]:
-    """The files of a style that the runtime leaves out, and why: damaged, or of another training."""
-    weights: dict[Path, str] = {}
-    unused: dict[Path, str] = {}
+    """The files of a style that the runtime leaves out, and why: damaged, or of another training.
+
+    Where fp32 is damaged or missing, the others have nothing to be compared with.
+    """
     variants = find_variants(path)
-    for variant in variants.values():
-        try:
-            weights[variant] = _weights_of(variant)
-        except StyleError as error:
-            unused[variant] = str(error)
-    fp32 = variants.get("fp32")
-    if fp32 in weights:
-        others = (v for v, sha256 in weights.items() if sha256 != weights[fp32])
-        unused |= {variant: f"{variant} is of another training than {fp32}" for variant in others}
-    return unused
 
+    def problem_of(variant: Path) -> str | None:
+        problem = None
+        for reference in dict.fromkeys((variants.get("fp32", variant), variant)):
+            try:
+                return variant_problem(variant, reference, try_out)
+            except StyleError as error:
+                problem = str(error)
+        return problem
 
-def _weights_of(path: Path) -> str:
-    try_out(path)
-    metadata = read_metadata(read_model(path), path)
-    return metadata.checkpoint_sha256 if metadata else ""
+    return {variant: problem for variant in variants.values() if (problem := problem_of(variant))}
 
 
 def _recipe_of(metadata: StyleMetadata) -> Mapping[str, object]:

@@ -34,6 +34,9 @@ _WORTH_IT = 0.95
 _MEASURED_RUNS = 4
 """Frames of each of two variants, the fastest of which counts."""
 
+_MEASURED_SIZE = (192, 256)
+"""Height and width of those frames, in pixels."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -99,7 +102,10 @@ def open_session(
         return session(path)  # the user named one variant, or a file of another maker
     on_gpu = resolve_device(device).kind == "cuda"
     faster = variants.get("fp16" if on_gpu else "int8")
-    if faster is None or not _belongs_to(faster, path, check):
+    if faster is None:
+        return session(path)
+    if problem := variant_problem(faster, path, check):
+        _log.warning("%s is not used: %s", faster.name, problem)
         return session(path)
     if on_gpu:  # what half precision gains is sure on any
         return _if_right(session, faster) or session(path)
@@ -127,26 +133,25 @@ def _of_precision(path: Path, precision: Precision, check: Callable[[Path], None
     return variants[precision]
 
 
-def _belongs_to(variant: Path, fp32: Path, check: Callable[[Path], None]) -> bool:
-    """Whether a variant can be read and is not one that an earlier export left beside the style.
+def variant_problem(variant: Path, fp32: Path, check: Callable[[Path], None]) -> str | None:
+    """Why a variant is not used beside ``fp32``: it is damaged, or an earlier export left it there.
 
-    Such a one would look like the style looked then.
+    Such a one would look like the style looked then. ``check`` is as for :func:`open_session`.
+
+    Raises:
+        StyleError: ``fp32`` cannot be read.
     """
-    check(fp32)
-    weights = _weights_of(fp32)
+    weights = _weights_of(fp32, check)
     try:
-        check(variant)
-        belongs = _weights_of(variant) == weights
+        same = _weights_of(variant, check) == weights
     except StyleError as error:
-        _log.warning("%s is not used: %s", variant.name, error)
-        return False
-    if not belongs:
-        _log.warning("%s is of another training than %s and is not used", variant, fp32)
-    return belongs
+        return str(error)
+    return None if same else f"{variant} is of another training than {fp32}"
 
 
-def _weights_of(path: Path) -> str:
+def _weights_of(path: Path, check: Callable[[Path], None]) -> str:
     """The hash of the checkpoint that a style was exported from."""
+    check(path)
     metadata = read_metadata(read_model(path), path)
     return metadata.checkpoint_sha256 if metadata else ""
 
@@ -194,12 +199,12 @@ def _faster_on_cpu(
     return quantized if gains else plain
 
 
-def cpu_seconds(sessions: Sequence[StyleSession], *, size: tuple[int, int] = (192, 256)) -> list[float]:
-    """What one frame costs each session, in seconds of processor time.
+def cpu_seconds(sessions: Sequence[StyleSession]) -> list[float]:
+    """What one frame of :data:`_MEASURED_SIZE` costs each session, in seconds of processor time.
 
     They take turns and the least of a few runs counts, so that a busy machine does not matter.
     """
-    frame = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    frame = np.random.default_rng(0).integers(0, 256, (*_MEASURED_SIZE, 3), np.uint8)
     seconds: list[list[float]] = [[] for _ in sessions]
     for _ in range(_MEASURED_RUNS):
         for session, measured in zip(sessions, seconds, strict=True):

@@ -169,7 +169,7 @@ def test_a_variant_of_ours_is_no_fp32(invert_style: Path, tmp_path: Path) -> Non
 
 def test_measuring_tells_slow_from_fast() -> None:
     wide, narrow = (StyleSession(transformer_net(width=w), "cpu", input_range=1) for w in (16, 2))
-    slow, fast = cpu_seconds([wide, narrow], size=(64, 64))
+    slow, fast = cpu_seconds([wide, narrow])
     assert slow > 2 * fast > 0
 
 
