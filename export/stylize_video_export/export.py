@@ -34,6 +34,7 @@ from stylize_video_export.variants import (
     WORST_PSNR,
     largest_value,
     measure_speed,
+    prepare_int8,
     to_half,
     to_int8,
 )
@@ -64,9 +65,9 @@ _log = logging.getLogger(__name__)
 class ExportedFile:
     """One file that was written.
 
-    ``psnr`` is the mean against fp32 in dB, on a GPU for fp16 where there is one to prove on,
-    None for fp32 itself, ``worst_psnr`` that of the worst of the extreme pictures; ``milliseconds``
-    are per device for a 640x360 frame, measured in turn with fp32.
+    ``psnr`` is the mean against fp32 in dB, ``worst_psnr`` that of the worst of the extreme pictures;
+    both are None for fp32 itself, and for fp16 that was proved on no GPU. ``milliseconds`` are per device
+    for a 640x360 frame, measured in turn with fp32.
     """
 
     path: Path
@@ -96,7 +97,6 @@ def export_checkpoint(
     pictures: Sequence[Pixels] = (),
     devices: Sequence[str] = ("cpu",),
     verify: bool = True,
-    tolerance: float = FP32_TOLERANCE,
 ) -> Export:
     """Write ``checkpoint`` as style files, unless torch and ONNX Runtime disagree.
 
@@ -111,7 +111,6 @@ def export_checkpoint(
             is done on extreme pictures, which are drawn, too.
         devices: where to prove and to measure: ``cpu``, ``cuda``.
         verify: False skips the proof of fp32 (variants are compared all the same).
-        tolerance: largest difference to torch allowed on 0..1.
 
     Raises:
         ExportError: the difference to torch is too large (nothing is written), weights or recipe hold
@@ -123,7 +122,7 @@ def export_checkpoint(
     network = ContractNetwork(checkpoint.build())
     graph = to_onnx(network, opset=opset)
     complete = _completed(metadata or StyleMetadata(), checkpoint, graph, output)
-    rows = _prove(network, graph, pictures, devices, tolerance, output) if verify else []
+    rows = _prove(network, graph, pictures, devices, output) if verify else []
     golden = golden_pair(graph)
     files: list[ExportedFile] = []
     refused: list[str] = []
@@ -138,7 +137,9 @@ def export_checkpoint(
                 variant = to_half(graph)
             else:
                 variant = _to_int8(checkpoint, graph, opset, pictures)
-            quality, worst = _quality(graph, variant, pictures, precision=precision, devices=devices)
+            # On CPUs, ONNX Runtime computes fp16 in fp32: what it is like shows on a GPU alone.
+            prover = "cuda" if precision == "fp16" and "cuda" in devices else "cpu"
+            quality, worst = _quality(graph, variant, pictures, device=prover)
             golden = golden_pair(variant)
         except ExportError as error:
             refused.append(f"{precision} was not written: {error}")
@@ -147,13 +148,14 @@ def export_checkpoint(
             device: measure_speed({"fp32": graph, precision: variant}, provider=PROVIDERS[device])
             for device in devices
         }
+        shows = precision != "fp16" or prover == "cuda"
         file = ExportedFile(
             variant_path(output, precision),
             precision,
-            quality,
-            worst,
-            {device: ms[precision] for device, ms in speeds.items()},
-            tuple(device for device, ms in speeds.items() if ms[precision] < ms["fp32"]),
+            psnr=quality if shows else None,
+            worst_psnr=worst if shows else None,
+            milliseconds={device: ms[precision] for device, ms in speeds.items()},
+            faster_on=tuple(device for device, ms in speeds.items() if ms[precision] < ms["fp32"]),
         )
         files.append(_write(variant, replace(complete, golden=golden), file))
     return Export(files, rows, refused)
@@ -202,15 +204,21 @@ def _to_int8(
     """int8 of the form that a network has for it, else of ``graph``.
 
     Ranges hold as much of the extreme pictures' values as photos can afford.
+
+    Raises:
+        ExportError: there is no picture left to compare on, or one comes out with what is no number.
     """
-    photos = [picture for index, picture in enumerate(pictures) if index % _HELD_OUT] or list(pictures)
+    photos = [picture for index, picture in enumerate(pictures) if index % _HELD_OUT]
+    if not photos:
+        raise ExportError("one photo is not enough: it is compared with fp32 on others than it is made with")
     fitted_to = [*photos, *extreme_pictures(_MADE_WITH).values()]
     network = checkpoint.build().for_bytes()
     source = graph if network is None else to_onnx(ContractNetwork(network), opset=opset)
+    prepared = prepare_int8(source, fitted_to, whole=network is not None)
     shown = [("", photo) for photo in photos[:8]]
     best, quality = onnx.ModelProto(), -np.inf
     for power in _POWERS:
-        variant = to_int8(source, fitted_to, whole=network is not None, power=power)
+        variant = to_int8(prepared, power=power)
         reached = float(np.mean([row.psnr for row in compare(runner(graph), variant, shown)]))
         if not reached > quality + _WORTH_TRYING:
             break
@@ -227,7 +235,6 @@ def _prove(
     graph: onnx.ModelProto,
     pictures: Sequence[Pixels],
     devices: Sequence[str],
-    tolerance: float,
     output: Path,
 ) -> list[Comparison]:
     rows = [
@@ -237,12 +244,12 @@ def _prove(
             _torch_runner(network), graph, parity_inputs(pictures[:4]), provider=PROVIDERS[device]
         )
     ]
-    wrong = [row for row in rows if not row.max_error <= tolerance]  # a NaN fails too
+    wrong = [row for row in rows if not row.max_error <= FP32_TOLERANCE]  # a NaN fails too
     if wrong:
         worst = max(wrong, key=lambda row: row.max_error)
         raise ExportError(
             f"ONNX Runtime differs from torch by {worst.max_error:.2g} on {worst.case}"
-            f" (allowed: {tolerance:g}); {output} was not written"
+            f" (allowed: {FP32_TOLERANCE:g}); {output} was not written"
         )
     return rows
 
@@ -271,16 +278,13 @@ def _quality(
     variant: onnx.ModelProto,
     pictures: Sequence[Pixels],
     *,
-    precision: Precision,
-    devices: Sequence[str],
+    device: str,
 ) -> tuple[float, float]:
     """PSNR in dB of a variant against fp32: mean on the pictures held out, and worst on extreme ones.
 
     Raises:
         ExportError: one of them is too low.
     """
-    # On CPUs, ONNX Runtime computes fp16 in fp32: what it is like shows on a GPU alone.
-    device = "cuda" if precision == "fp16" and "cuda" in devices else "cpu"
     held_out = [(str(i), p) for i, p in enumerate(pictures[::_HELD_OUT])] or parity_inputs()
     extreme = [(name, one[None]) for name, batch in extreme_pictures(_COMPARED_ON).items() for one in batch]
     rows = compare(runner(graph), variant, [*held_out, *extreme], provider=PROVIDERS[device])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import cv2
@@ -16,19 +17,25 @@ from stylize_video_train.data import files_below
 CALIBRATION_PICTURES = 24
 """More pictures change the ranges of int8 no further; so many of a folder, evenly spread, are taken."""
 
+_FEW = 6
+"""With fewer pictures, one or two are what int8 is judged by."""
+
 _LONG_SIDE = 480
 _SMALLEST_SIDE = 64
 _THUMBNAIL_SIDE = 128
+
+_log = logging.getLogger(__name__)
 
 
 class PictureError(StylizeError):
     """A picture or a folder of pictures cannot be used."""
 
 
-def read_pictures(folder: Path, *, count: int = CALIBRATION_PICTURES) -> list[Pixels]:
-    """Up to ``count`` pictures of a folder, evenly spread over it, at most 480 pixels a side.
+def read_pictures(folder: Path) -> list[Pixels]:
+    """Up to :data:`CALIBRATION_PICTURES` of a folder, evenly spread over it, at most 480 pixels a side.
 
-    They are of the files that a training on the folder looks at.
+    They are of the files that a training on the folder looks at. Others take the place of those that cannot
+    be used; a warning tells how many there were, and that there are few.
 
     Raises:
         PictureError: the folder is missing or has no picture that can be read.
@@ -36,20 +43,36 @@ def read_pictures(folder: Path, *, count: int = CALIBRATION_PICTURES) -> list[Pi
     if not folder.is_dir():
         raise PictureError(f"the folder of calibration pictures {folder} does not exist")
     paths = sorted(p for p in files_below(folder) if p.suffix.lower() in PICTURES)
-    count = min(count, len(paths))
+    count = min(CALIBRATION_PICTURES, len(paths))
     chosen = [paths[index * len(paths) // count] for index in range(count)]
-    pictures = []
-    for path in chosen:
-        try:
-            picture = read_pixels(path)
-        except SourceError:
-            continue
-        if min(picture.shape[:2]) >= _SMALLEST_SIDE and _shorter_side(picture, _LONG_SIDE) >= MIN_SIDE:
-            rgb = _shrunk(picture, _LONG_SIDE)[..., ::-1].transpose(2, 0, 1)[None]
-            pictures.append(np.ascontiguousarray(rgb / 255, np.float32))
+    pictures: list[Pixels] = []
+    unusable = 0
+    for path in dict.fromkeys([*chosen, *paths]):
+        if len(pictures) == count:
+            break
+        if (pixels := _pixels_of(path)) is None:
+            unusable += 1
+        else:
+            pictures.append(pixels)
     if not pictures:
         raise PictureError(f"there are no pictures in {folder} that can be read")
+    if unusable:
+        _log.warning("%d of the pictures in %s cannot be read, or are too small", unusable, folder)
+    if len(pictures) < _FEW:
+        _log.warning("only %d in %s can be used; int8 wants some two dozen photos", len(pictures), folder)
     return pictures
+
+
+def _pixels_of(path: Path) -> Pixels | None:
+    """The picture at ``path``, None where it cannot be read or nothing would be left of it."""
+    try:
+        picture = read_pixels(path)
+    except SourceError:
+        return None
+    if min(picture.shape[:2]) < _SMALLEST_SIDE or _shorter_side(picture, _LONG_SIDE) < MIN_SIDE:
+        return None
+    rgb = _shrunk(picture, _LONG_SIDE)[..., ::-1].transpose(2, 0, 1)[None]
+    return np.ascontiguousarray(rgb / 255, np.float32)
 
 
 def thumbnail(path: Path) -> bytes:

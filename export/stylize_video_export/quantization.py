@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -30,42 +31,64 @@ Range = tuple[float, float]
 _Values = NDArray[np.float32]
 
 
-def activation_ranges(
-    model: onnx.ModelProto, names: Sequence[str], pictures: Sequence[Pixels], *, power: float
-) -> dict[str, Range]:
-    """For each value of ``model`` the range whose 256 levels lose least on ``pictures``.
+@dataclass(frozen=True)
+class ActivationLosses:
+    """What each range of a graph's values loses on each of some pictures.
 
-    A wide range has coarse levels, and a narrow one cuts off: one of a few shares of all that occurs is
-    taken, by each picture's squared error to the power of ``power``. 1 is the mean squared error, to which
-    the pictures with the largest values contribute most; near 0 each picture's decibels count alike.
-
-    Raises:
-        ExportError: a value is no number.
+    A wide range has coarse levels, and a narrow one cuts off: a range is one of a few shares of all that
+    occurs. ``errors`` are mean squares ``[values, shares]`` for each picture, ``sizes`` the pictures' sizes.
     """
-    run = _watching(model, names)
-    lowest, highest = np.zeros(len(names)), np.zeros(len(names))  # 0 is always a level
-    for picture in pictures:
-        for index, values in enumerate(run(picture)):
-            lowest[index] = np.minimum(lowest[index], values.min())  # a NaN stays
-            highest[index] = np.maximum(highest[index], values.max())
-    if not np.isfinite([lowest, highest]).all():
-        raise ExportError("pictures come out with values that are no numbers")
-    widths = np.maximum(highest - lowest, 1e-9) / (_BINS - 1)
-    levels = lowest[:, None] + widths[:, None] * np.arange(_BINS)
-    low, high = (np.outer(ends, _SHARES)[..., None] for ends in (lowest, highest))
-    squares = (levels[:, None] - np.clip(levels[:, None], low, high)) ** 2
-    rounding = (((high - low) / 255) ** 2 / 12)[..., 0] + 1e-12
-    errors = np.zeros_like(rounding)
-    for picture in pictures:
-        for index, values in enumerate(run(picture)):
-            places = np.rint((values.ravel() - lowest[index]) / widths[index]).astype(np.int64)
-            cut = squares[index] @ np.bincount(places, minlength=_BINS) / values.size
-            errors[index] += picture.size * (rounding[index] + cut) ** power
-    best = np.array(_SHARES)[errors.argmin(axis=1)]
-    return {
-        name: (float(low), float(high))
-        for name, low, high in zip(names, best * lowest, best * highest, strict=True)
-    }
+
+    names: Sequence[str]
+    lowest: NDArray[np.float64]
+    highest: NDArray[np.float64]
+    sizes: Sequence[int]
+    errors: Sequence[NDArray[np.float64]]
+
+    @classmethod
+    def measure(
+        cls, model: onnx.ModelProto, names: Sequence[str], pictures: Sequence[Pixels]
+    ) -> ActivationLosses:
+        """Of the values called ``names`` of ``model``.
+
+        Raises:
+            ExportError: a value is no number.
+        """
+        run = _watching(model, names)
+        lowest, highest = np.zeros(len(names)), np.zeros(len(names))  # 0 is always a level
+        for picture in pictures:
+            for index, values in enumerate(run(picture)):
+                lowest[index] = np.minimum(lowest[index], values.min())  # a NaN stays
+                highest[index] = np.maximum(highest[index], values.max())
+        if not np.isfinite([lowest, highest]).all():
+            raise ExportError("pictures come out with values that are no numbers")
+        widths = np.maximum(highest - lowest, 1e-9) / (_BINS - 1)
+        levels = lowest[:, None] + widths[:, None] * np.arange(_BINS)
+        low, high = (np.outer(ends, _SHARES)[..., None] for ends in (lowest, highest))
+        squares = (levels[:, None] - np.clip(levels[:, None], low, high)) ** 2
+        rounding = (((high - low) / 255) ** 2 / 12)[..., 0] + 1e-12
+        errors = []
+        for picture in pictures:
+            errors.append(rounding.copy())
+            for index, values in enumerate(run(picture)):
+                places = np.rint((values.ravel() - lowest[index]) / widths[index]).astype(np.int64)
+                errors[-1][index] += squares[index] @ np.bincount(places, minlength=_BINS) / values.size
+        return cls(names, lowest, highest, [picture.size for picture in pictures], errors)
+
+    def ranges(self, *, power: float) -> dict[str, Range]:
+        """For each value the range whose 256 levels lose least.
+
+        By each picture's squared error to the power of ``power``: 1 is the mean squared error, to which the
+        pictures with the largest values contribute most; near 0 each picture's decibels count alike.
+        """
+        total = np.zeros((len(self.names), len(_SHARES)))
+        for size, errors in zip(self.sizes, self.errors, strict=True):
+            total += size * errors**power
+        best = np.array(_SHARES)[total.argmin(axis=1)]
+        return {
+            name: (float(low), float(high))
+            for name, low, high in zip(self.names, best * self.lowest, best * self.highest, strict=True)
+        }
 
 
 def round_weights(

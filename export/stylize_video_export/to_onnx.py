@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +11,7 @@ from torch import Tensor, nn
 
 from stylize_video.styles.contract import INPUT_NAME, MIN_SIDE, OUTPUT_NAME, StyleMetadata
 from stylize_video.styles.golden import initializers_sha256
+from stylize_video_export.quiet import quiet_tools
 from stylize_video_train.networks import StyleNetwork
 
 DEFAULT_OPSET = 18
@@ -52,7 +48,7 @@ def to_onnx(network: ContractNetwork, *, opset: int = DEFAULT_OPSET) -> onnx.Mod
         2: torch.export.Dim("H", min=MIN_SIDE, max=_LARGEST_SIDE),
         3: torch.export.Dim("W", min=MIN_SIDE, max=_LARGEST_SIDE),
     }
-    with _quiet_exporter():
+    with quiet_tools("torch.onnx"):
         program = torch.onnx.export(
             network,
             (example,),
@@ -99,17 +95,3 @@ def _tidied(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
                 value.type.tensor_type.shape.dim[index].dim_param = name
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-@contextlib.contextmanager
-def _quiet_exporter() -> Iterator[None]:
-    """The exporter reports its stages on stdout and warns about its own future."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -6,13 +6,10 @@ the same as fp32 and run faster: the exporter measures the one and the other.
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import tempfile
 import time
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,7 +29,8 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from stylize_video.styles.contract import INPUT_NAME, Precision
 from stylize_video_export.parity import Pixels, runner
-from stylize_video_export.quantization import activation_ranges, round_weights
+from stylize_video_export.quantization import ActivationLosses, round_weights
+from stylize_video_export.quiet import quiet_tools
 
 VARIANT_PSNR = 38.0
 """Least mean PSNR in dB against fp32 that a variant must reach to be written."""
@@ -48,6 +46,7 @@ _MOVING = ("Pad", "Transpose", "Reshape", "Slice", "DepthToSpace")
 
 _FLOAT32_OPERATORS = frozenset({"InstanceNormalization"})
 _SPEED_SIZE = (360, 640)
+_SPEED_RUNS = 9
 
 
 def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -125,10 +124,31 @@ def _in_float32(node: onnx.NodeProto) -> list[onnx.NodeProto]:
     ]
 
 
-def to_int8(
-    model: onnx.ModelProto, pictures: Sequence[Pixels], *, whole: bool = False, power: float = 0.5
-) -> onnx.ModelProto:
-    """A copy with int8 weights (per channel) and uint8 activations, in QDQ form.
+@dataclass(frozen=True)
+class PreparedInt8:
+    """An fp32 style with weights rounded for 8 bits; how wide the ranges of activations are is open.
+
+    Attributes:
+        model: the style as it was.
+        rounded: the same network with rounded weights.
+        steps: of each output channel, by the names of weights.
+        left_out: names of the convolutions that stay in float.
+        whole: see :func:`prepare_int8`.
+        losses: of the ranges of activations.
+        picture: any one, which ONNX Runtime's quantiser asks for.
+    """
+
+    model: onnx.ModelProto
+    rounded: onnx.ModelProto
+    steps: Mapping[str, NDArray[np.float32]]
+    left_out: Collection[str]
+    whole: bool
+    losses: ActivationLosses
+    picture: Pixels
+
+
+def prepare_int8(model: onnx.ModelProto, pictures: Sequence[Pixels], *, whole: bool = False) -> PreparedInt8:
+    """Do what int8 of any ranges needs, once.
 
     Weights use 7 of their 8 bits: the pairwise products that CPUs without VNNI add up in
     16 bits then never overflow, and every CPU gives the same picture. That costs 0.15 dB.
@@ -144,44 +164,64 @@ def to_int8(
         whole: compute the first and the last convolution in 8 bits too. Frames are bytes, and what
             rounds to the same 256 levels loses nothing: from end to end the graph then
             holds nothing but bytes. Pays for networks in the form of :meth:`StyleNetwork.for_bytes`.
-        power: the less, the more do ranges go by most of the pictures instead of the largest values; see
-            :func:`~stylize_video_export.quantization.activation_ranges`.
+
+    Raises:
+        ExportError: a value is no number.
     """
-    with _quiet(), tempfile.TemporaryDirectory() as folder:
-        plain, prepared, quantized = (Path(folder) / f"{n}.onnx" for n in ("plain", "prepared", "int8"))
+    with quiet_tools(), tempfile.TemporaryDirectory() as folder:
+        plain, prepared = (Path(folder) / f"{name}.onnx" for name in ("plain", "prepared"))
         onnx.save_model(model, str(plain))
         quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
         in_float = onnx.load_model(str(prepared))
-        graph = in_float.graph
-        nodes = list(graph.node)
-        convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
-        border = [] if whole else [nodes[convolutions[0]], *nodes[convolutions[-1] :]]
-        left_out = {node.name for node in border}
-        kinds = ["Conv", "Add", "Relu", *(_MOVING if whole else ("DepthToSpace",))]
-        names = _rounded_values(in_float, [n for n in nodes if n.op_type in kinds and n.name not in left_out])
-        ranges = activation_ranges(in_float, names, pictures, power=power)
-        ranges |= dict.fromkeys(_of_pixels(graph), (0.0, 1.0)) if whole else {}
-        for node in nodes:  # what only moves values has those of its input
-            if node.op_type in kinds and node.op_type in _MOVING and node.input[0] in ranges:
-                ranges[node.output[0]] = ranges[node.input[0]]
-        rounded, steps = round_weights(in_float, left_out, pictures)
-        onnx.save_model(rounded, str(prepared))
+    nodes = list(in_float.graph.node)
+    convolutions = [index for index, node in enumerate(nodes) if node.op_type == "Conv"]
+    border = [] if whole else [nodes[convolutions[0]], *nodes[convolutions[-1] :]]
+    left_out = {node.name for node in border}
+    kinds = _kinds_in_bytes(whole=whole)
+    names = _rounded_values(in_float, [n for n in nodes if n.op_type in kinds and n.name not in left_out])
+    losses = ActivationLosses.measure(in_float, names, pictures)
+    rounded, steps = round_weights(in_float, left_out, pictures)
+    return PreparedInt8(model, rounded, steps, left_out, whole, losses, pictures[0])
+
+
+def to_int8(source: PreparedInt8, *, power: float = 0.5) -> onnx.ModelProto:
+    """A copy of a style with int8 weights (per channel) and uint8 activations, in QDQ form.
+
+    Args:
+        source: the style, prepared.
+        power: the less, the more do ranges go by most of the pictures instead of the largest values; see
+            :meth:`~stylize_video_export.quantization.ActivationLosses.ranges`.
+    """
+    kinds = _kinds_in_bytes(whole=source.whole)
+    ranges = source.losses.ranges(power=power)
+    ranges |= dict.fromkeys(_of_pixels(source.rounded.graph), (0.0, 1.0)) if source.whole else {}
+    for node in source.rounded.graph.node:  # what only moves values has those of its input
+        if node.op_type in kinds and node.op_type in _MOVING and node.input[0] in ranges:
+            ranges[node.output[0]] = ranges[node.input[0]]
+    with quiet_tools(), tempfile.TemporaryDirectory() as folder:
+        rounded, quantized = (Path(folder) / f"{name}.onnx" for name in ("rounded", "int8"))
+        onnx.save_model(source.rounded, str(rounded))
         quantize_static(
-            str(prepared),
+            str(rounded),
             str(quantized),
-            _OnePicture(pictures[0]),
+            _OnePicture(source.picture),
             calibrate_method=CalibrationMethod.MinMax,  # of nothing: all ranges are given
-            extra_options={"TensorQuantOverrides": _overrides(ranges, steps)},
+            extra_options={"TensorQuantOverrides": _overrides(ranges, source.steps)},
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=kinds,
-            nodes_to_exclude=sorted(left_out),
+            nodes_to_exclude=sorted(source.left_out),
         )
         result = onnx.load_model(str(quantized))
-        return _clean(_moving_bytes(result) if whole else result, like=model)
+    return _clean(_moving_bytes(result) if source.whole else result, like=source.model)
+
+
+def _kinds_in_bytes(*, whole: bool) -> list[str]:
+    """The operators that compute in bytes, or move them."""
+    return ["Conv", "Add", "Relu", *(_MOVING if whole else ("DepthToSpace",))]
 
 
 def _rounded_values(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> list[str]:
@@ -254,14 +294,12 @@ def _moving_bytes(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def measure_speed(
-    models: Mapping[Precision, onnx.ModelProto], *, provider: str, runs: int = 9
-) -> dict[Precision, float]:
+def measure_speed(models: Mapping[Precision, onnx.ModelProto], *, provider: str) -> dict[Precision, float]:
     """Median milliseconds for a 640x360 frame in each model, interleaved in one run."""
     frame = np.random.default_rng(0).random((1, 3, *_SPEED_SIZE), np.float32)
     sessions = {name: runner(model, provider=provider) for name, model in models.items()}
     seconds: dict[Precision, list[float]] = {name: [] for name in models}
-    for run in range(runs + 1):
+    for run in range(_SPEED_RUNS + 1):
         for name, session in sessions.items():
             start = time.perf_counter()
             session(frame)
@@ -301,17 +339,3 @@ def _replace(field: Any, items: Iterable[Any]) -> None:
     copies = list(items)
     del field[:]
     field.extend(copies)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """The quantisation tools advise on the root logger, through warnings and on stdout."""
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        root.setLevel(level)
