@@ -90,6 +90,22 @@ def test_checking_and_showing_need_no_torch() -> None:
         assert result.returncode == 0, result.stderr
 
 
+def test_the_package_is_the_command() -> None:
+    """Where the installed command is not on the path."""
+    command = [sys.executable, "-m", "stylize_video_export", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert shown.startswith("Usage: python -m stylize_video_export")
+
+
+def test_a_style_of_other_makers_has_nothing_to_be_checked_by(command_here: Command, tmp_path: Path) -> None:
+    model = onnx.load_model(str(find_style("photo")))
+    del model.metadata_props[:]
+    (tmp_path / "other.onnx").write_bytes(model.SerializeToString())
+    result = command_here("export-onnx", "--check", tmp_path / "other.onnx", "--device", "cpu")
+    assert result.returncode == 2
+    assert "no golden pair to check it by: it was not made by export-onnx" in result.stderr
+
+
 def test_a_file_that_changed_fails_its_check(command: Command, tmp_path: Path) -> None:
     model = onnx.load_model(str(Style.load("photo").path))
     weights = next(t for t in model.graph.initializer if len(t.dims) == 4)
