@@ -17,7 +17,7 @@ from stylize_video_export.gallery.recipes import GalleryRecipe
 _FIGURES = ("warping_error", "noise_gain")
 
 
-def steadiness(style: Path, clips: Sequence[Path], *, max_frames: int | None = None) -> dict[str, float]:
+def steadiness(style: Path, clips: Sequence[Path]) -> dict[str, float]:
     """``warping_error`` and ``noise_gain`` of a style on clips, as ``catalog.json`` holds them.
 
     The warping error is a multiple of the source's own on the same clip, averaged over the clips.
@@ -28,7 +28,7 @@ def steadiness(style: Path, clips: Sequence[Path], *, max_frames: int | None = N
     network = open_session(style, device="cpu", precision="fp32")
     errors, gains = [], []
     for clip in clips:
-        rows = evaluate(clip, [Candidate("style", network)], max_frames=max_frames).rows
+        rows = evaluate(clip, [Candidate("style", network)]).rows
         own, source = rows["style"], rows[IDENTITY]
         if own.warping_error is None or not source.warping_error or own.noise_gain is None:
             raise StylizeError(f"{clip} has no two frames that show the same; measure on another clip")
@@ -37,14 +37,7 @@ def steadiness(style: Path, clips: Sequence[Path], *, max_frames: int | None = N
     return {"warping_error": round(mean(errors), 3), "noise_gain": round(mean(gains), 3)}
 
 
-def update_catalogue(
-    catalogue: Path,
-    recipe: GalleryRecipe,
-    style: Path,
-    clips: Sequence[Path],
-    *,
-    max_frames: int | None = None,
-) -> None:
+def update_catalogue(catalogue: Path, recipe: GalleryRecipe, style: Path, clips: Sequence[Path]) -> None:
     """Write where ``recipe``'s picture comes from, and its figures where ``clips`` are given.
 
     Raises:
@@ -55,7 +48,7 @@ def update_catalogue(
     entry = entries.setdefault(recipe.name, {})
     entry |= {"title": origin.title, "author": origin.author, "year": origin.year, "licence": origin.licence}
     if clips:
-        entry |= steadiness(style, clips, max_frames=max_frames)
+        entry |= steadiness(style, clips)
     _write(catalogue, entries)
 
 

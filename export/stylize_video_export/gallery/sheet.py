@@ -20,6 +20,7 @@ from stylize_video.video.source import VideoSource
 
 _GAP = 6
 _CAPTION = 26
+_QUALITY = 82
 _JPEG = (".jpg", ".jpeg")
 _MOST_PIXELS = 65_500
 """Of a JPEG's side, as libjpeg has it."""
@@ -79,13 +80,13 @@ def check_sheet(output: Path) -> None:
         raise SinkError(f"cannot write {output}: sheets are JPEG files (name it something.jpg)")
 
 
-def write_sheet(sheet: NDArray[np.uint8], output: Path, *, quality: int = 82) -> None:
+def write_sheet(sheet: NDArray[np.uint8], output: Path) -> None:
     """Write a JPEG.
 
     Raises:
         SinkError: it cannot be written.
     """
-    write_picture(output, sheet, parameters=[cv2.IMWRITE_JPEG_QUALITY, quality])
+    write_picture(output, sheet, parameters=[cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
 
 
 def _read(path: Path) -> Frame:
