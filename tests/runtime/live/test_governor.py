@@ -88,6 +88,58 @@ def test_a_try_that_has_to_be_given_up_is_repeated_ever_later() -> None:
     assert (np.diff(waits) > 0).all()
 
 
+def at_scale(level: int) -> tuple[ManualClock, Governor]:
+    """A governor that had reason to go so far down."""
+    clock = ManualClock()
+    governor = Governor(30, clock)
+    go_down(clock, governor, level)
+    return clock, governor
+
+
+def go_down(clock: ManualClock, governor: Governor, level: int) -> None:
+    while governor.scale != SCALES[level]:
+        take(clock, governor, 0.0335, seconds=1 / 30)
+
+
+def take(clock: ManualClock, governor: Governor, busy: float, *, seconds: float) -> None:
+    for _ in range(round(seconds * 30)):
+        clock.now += 1 / 30
+        governor.observe(busy, busy)
+
+
+@pytest.mark.parametrize(("level", "busy"), [(2, 0.030), (len(SCALES) - 1, 0.040)])
+def test_room_now_and_then_is_no_reason_for_a_larger_size(level: int, busy: float) -> None:
+    """Only where there is some for a second on end; between, a size that fits, and one that is the last."""
+    clock, governor = at_scale(level)
+    before = governor.changes
+    for _ in range(20):
+        take(clock, governor, 0.010, seconds=0.7)
+        take(clock, governor, busy, seconds=0.7)
+    assert governor.changes == before
+    take(clock, governor, 0.010, seconds=2)
+    assert governor.changes > before
+
+
+def test_every_size_on_the_way_up_is_looked_at_for_a_second() -> None:
+    clock, governor = at_scale(3)
+    start = clock.now
+    while governor.scale < 1:
+        take(clock, governor, 0.001, seconds=0.1)
+    assert clock.now - start >= 3
+
+
+def test_a_size_that_lasts_once_it_was_given_up_is_as_good_as_new() -> None:
+    clock, governor = at_scale(1)
+    for _ in range(3):
+        take(clock, governor, 0.010, seconds=1.5)
+        assert governor.scale == 1
+        go_down(clock, governor, 1)  # too soon: the next try waits for twenty seconds
+        take(clock, governor, 0.010, seconds=21)
+        assert governor.scale == 1
+        take(clock, governor, 0.020, seconds=20)  # it lasts
+        go_down(clock, governor, 1)  # for another program
+
+
 def test_frames_that_take_far_too_long_are_not_waited_for() -> None:
     """4K on two cores: ten frames would be seventeen seconds."""
     governor = Governor(30, ManualClock())
@@ -95,6 +147,7 @@ def test_frames_that_take_far_too_long_are_not_waited_for() -> None:
     assert governor.scale == 1
     governor.observe(1.5, 1.4)
     assert governor.scale == pytest.approx(0.5)
+    assert governor.typical == (1.5, 1.4)  # the first of a size takes longer
     for _ in range(2):
         governor.observe(0.5, 0.4)
     assert governor.scale == SCALES[-1]
