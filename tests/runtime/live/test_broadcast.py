@@ -111,15 +111,19 @@ class Show:
         self.number = 0
         self.slowest = 0.0
 
-    def one(self) -> None:
-        time.sleep(1 / 30)
+    def at(self, seconds: float) -> None:
         self.number += 1
-        image, start = self._draw(self.number), time.perf_counter()
+        image = self._draw(self.number)
         self._output.show(
             LivePicture(
-                self.number, image, image, start, self._controls.settings, "ink", "live", self._statistics
+                self.number, image, image, seconds, self._controls.settings, "ink", "live", self._statistics
             )
         )
+
+    def one(self) -> None:
+        time.sleep(1 / 30)
+        start = time.perf_counter()
+        self.at(start)
         self.slowest = max(self.slowest, time.perf_counter() - start)
 
     def until(self, condition: Callable[[], bool]) -> None:
@@ -186,7 +190,9 @@ def test_a_peer_gets_picture_and_silence(peer: Peer, monkeypatch: pytest.MonkeyP
     pictures = [packet for packet in packets if packet[0] == "video"]
     assert len(pictures) == pytest.approx(show.number, abs=2)
     assert all(pts == dts for _, pts, dts, _, _ in pictures)
-    assert np.diff([at for _, _, _, is_key, at in pictures if is_key]) == pytest.approx(0.5, abs=0.2)
+    keys = [at for _, _, _, is_key, at in pictures if is_key]
+    assert len(keys) >= 3
+    assert np.diff(keys) == pytest.approx(0.5, abs=0.2)
     ends = {kind: at for kind, _, _, _, at in packets}
     assert ends["audio"] == pytest.approx(ends["video"], abs=0.2)
     with av.open(str(peer.files[0])) as stream:
@@ -359,6 +365,42 @@ def test_a_lost_connection_takes_no_more_sound(peer: Peer, monkeypatch: pytest.M
             show.until(lambda: tracks[0].is_closed)
     finally:
         microphone.close()
+
+
+class Gone(Uplink):
+    """Whose peer is never there; ``looked`` counts the frames for which that was found out."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.tries: list[float] = []
+        self.looked = 0
+        super().__init__("tcp://127.0.0.1:9")
+        self._clock = clock
+
+    def connect(self) -> None:
+        self.tries.append(self._clock())
+        raise SinkError("it is gone")
+
+    @property
+    def is_connected(self) -> bool:
+        self.looked += threading.current_thread() is not threading.main_thread()
+        return False
+
+    @is_connected.setter
+    def is_connected(self, value: bool) -> None: ...
+
+
+def test_a_peer_that_stays_away_is_tried_ever_more_seldom() -> None:
+    clock, controls = ManualClock(), Controls(Settings(style="ink"), ["ink"])
+    uplink = Gone(clock)
+    output = Broadcast(controls, uplink, clock=clock)
+    show = Show(output, controls, lambda number: draw_picture(1, 32, 32))
+    for _ in range(130):
+        seen = uplink.looked
+        show.at(clock())
+        wait_until(lambda seen=seen: uplink.looked > seen)  # type: ignore[misc]
+        clock.now += 1
+    output.close()
+    assert np.diff(uplink.tries).tolist() == [1, 2, 4, 8, 16, 30, 30, 30]
 
 
 @pytest.mark.parametrize(
