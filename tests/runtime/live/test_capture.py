@@ -172,6 +172,54 @@ def test_the_rate_of_a_live_source_is_what_arrives_where_that_is_far_less(
         reader.close()
 
 
+def test_a_frame_is_as_old_as_its_source_says_and_those_left_out_have_numbers() -> None:
+    clock = ManualClock()
+
+    class Late(FastReader):
+        """Frames that come half a second late, two of three left out undecoded."""
+
+        def read(self) -> Read | None:
+            if self.number == 2:
+                return None
+            self.number += 1
+            return Read(numbered_frame(self.number), age=0.5, frames=3)
+
+    with Capture(Late, clock=clock, retry_seconds=60) as capture:
+        wait_until(lambda: capture.state == "lost")
+        frame = next_frame(capture, 0)
+        assert (frame.index, frame.captured_at) == (6, clock.now - 0.5)
+        assert capture.captured == 6
+
+
+def test_a_source_that_is_away_is_not_asked_for_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float | None] = []
+
+    class Pauses(threading.Event):
+        """That are over at once; the fourth ends it."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            if len(waits) == 4:
+                self.set()
+            return self.is_set()
+
+    opened: list[SteppedReader] = []
+
+    def opens_once() -> SteppedReader:
+        opened.append(SteppedReader([]))
+        if len(opened) > 1:
+            raise SourceError("gone")
+        opened[0].live = True
+        return opened[0]
+
+    capture = Capture(opens_once, retry_seconds=7)
+    monkeypatch.setattr(capture, "_stop", Pauses())
+    with capture:
+        wait_until(lambda: capture.state == "ended")
+    assert waits == [7] * 4
+    assert len(opened) == 4  # the first time, and after each pause but the last
+
+
 def test_a_source_that_does_not_open_is_an_error_at_once(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be opened"):
         Capture(reader_opener("http://127.0.0.1:9/none.mjpg")).__enter__()

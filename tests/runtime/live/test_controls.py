@@ -99,6 +99,16 @@ def test_nothing_is_lost_where_two_press_at_once() -> None:
     assert controls_.settings.style == "d"
 
 
+def test_steps_up_and_down_leave_nothing_behind() -> None:
+    """What is shown, and compared, is 0.3, and no 0.30000000000000004."""
+    controls = Controls(Settings(style="ink"), ["ink"])
+    seen = []
+    for key in ["]"] * 7 + ["["] * 7:
+        controls.press_key(key)
+        seen.append(controls.settings.smooth)
+    assert seen == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0]
+
+
 def test_styles_go_round() -> None:
     controls_ = controls()
     seen = []
