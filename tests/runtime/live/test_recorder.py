@@ -391,6 +391,40 @@ def test_snapshots_are_exact_and_never_replaced(controls: Controls, tmp_path: Pa
         np.testing.assert_array_equal(read, frame)
 
 
+def test_a_snapshot_is_of_its_moment(
+    controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture's memory is another one's by the time that it is written."""
+    may_write = threading.Event()
+
+    def late(path: Path, image: Frame) -> None:
+        assert may_write.wait(20)
+        write_picture(path, image)
+
+    monkeypatch.setattr("stylize_video.live.recorder.write_picture", late)
+    snapshots, frame = Snapshots(controls, tmp_path), draw_picture(1, 40, 30)
+    expected = frame.copy()
+    snapshots.take(frame)
+    frame[:] = 0
+    may_write.set()
+    snapshots.close()
+    (path,) = tmp_path.iterdir()
+    np.testing.assert_array_equal(cv2.imread(str(path)), expected)
+
+
+def test_half_a_snapshot_is_none(controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, image: Frame) -> None:
+        path.write_bytes(b"half")
+        raise SinkError("the disk is full")
+
+    monkeypatch.setattr("stylize_video.live.recorder.write_picture", full)
+    snapshots = Snapshots(controls, tmp_path)
+    snapshots.take(draw_picture(1, 40, 30))
+    snapshots.close()
+    assert controls.notice[1] == "the snapshot was not saved: the disk is full"
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_snapshot_that_cannot_be_saved_is_told(controls: Controls, tmp_path: Path) -> None:
     snapshots = Snapshots(controls, tmp_path / "gone")
     snapshots.take(numbered_frame(1))
