@@ -19,7 +19,7 @@ from stylize_video.bench.baseline import transformer_net
 from stylize_video.errors import DeviceError, StyleError
 from stylize_video.frame import Frame
 from stylize_video.styles.device import Device
-from stylize_video.styles.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory
+from stylize_video.styles.ladder import Ladder, OutOfMemoryError, Step, is_out_of_memory, steps_for
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
 from stylize_video_assets.catalog import bundled_styles
@@ -45,8 +45,15 @@ FRAME = np.zeros((32, 48, 3), np.uint8)
 def test_messages_about_memory_are_known(message: str) -> None:
     assert is_out_of_memory(RuntimeError(message))
     assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(EncodeError("Failed to serialize proto"))
     assert not is_out_of_memory(RuntimeError("CUDA failure 700: an illegal memory access was encountered"))
     assert not is_out_of_memory(RuntimeError("Non-zero status code returned while running Conv node."))
+
+
+def test_the_cpu_is_left_for_smaller_tiles_too() -> None:
+    found = [(step.on_cpu, step.alone, step.tile_divisor) for step in steps_for(at_once=1, may_leave=True)]
+    on_gpu = [(False, False, 1), (False, True, 4), (False, True, 16), (False, True, 64)]
+    assert found == on_gpu + [(True, alone, tiles) for _, alone, tiles in on_gpu]
 
 
 def steps(*names: str) -> list[Step]:

@@ -67,6 +67,14 @@ BOUNDED: dict[str, tuple[Step, ...]] = {
         ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
         ("Resize", [None, TWICE], NEAREST),
     ),
+    "between pixels": (
+        ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ("Resize", [None, TWICE], {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}),
+    ),
+    "between more of them": (
+        ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ("Resize", [None, TWICE], {"mode": "cubic", "coordinate_transformation_mode": "half_pixel"}),
+    ),
     "two axes named": (
         ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
         ("Resize", [None, TWICE[2:]], {**NEAREST, "axes": [2, 3]}),
@@ -120,6 +128,17 @@ UNBOUNDED: dict[str, tuple[Step, ...]] = {
     "stretched to the corners": (
         ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
         ("Resize", [None, TWICE], {"mode": "linear", "coordinate_transformation_mode": "align_corners"}),
+    ),
+    "every second row": (
+        ("Slice", [np.array([0]), np.array([10_000]), np.array([2]), np.array([2])], {}),
+        ("Slice", [np.array([0]), np.array([10_000]), np.array([3]), np.array([2])], {}),
+    ),
+    "the end of the picture": (
+        ("Pad", [np.array([0, 0, 4, 0, 0, 0, 0, 0])], {"mode": "edge"}),
+        ("Slice", [np.array([-32]), np.array([10_000]), np.array([2])], {}),
+    ),
+    "padding that depends on the size": (
+        ("Conv", [weight(3, 3)], {"auto_pad": "SAME_UPPER", "strides": [1, 1]}),
     ),
     "flipped": (("Transpose", [], {"perm": [0, 1, 3, 2]}),),
     "statistics of the picture": (
