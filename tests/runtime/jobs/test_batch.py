@@ -91,6 +91,8 @@ def test_results_of_earlier_runs_are_no_sources(tmp_path: Path, monkeypatch: pyt
     bundled = [Path("x/a.photo.mp4"), Path("x/a.photo.mosaic.part.mp4"), Path("x/c.photo.mp4")]
     assert leave_out_results([a, *bundled], "mosaic", None) == [a, bundled[2]]  # of c there is no source
     assert leave_out_results([a, *bundled], "sea", tmp_path) == [a, bundled[2]]
+    twice = Path("x/a.photo.mosaic.mp4")  # whose own source was removed
+    assert leave_out_results([a, twice], "mosaic", None) == [a]
     assert leave_out_results(["-", "http://h/a.mp4"], "sea", None) == ["-", "http://h/a.mp4"]
     monkeypatch.chdir(tmp_path)
     Path("x").mkdir()
