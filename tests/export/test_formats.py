@@ -52,7 +52,12 @@ def test_a_checkpoint_of_ours_is_read_once(tmp_path: Path, monkeypatch: pytest.M
     ours.save(tmp_path / "a.pth")
     read: list[Path] = []
     load = torch.load
-    monkeypatch.setattr(torch, "load", lambda path, **how: (read.append(path), load(path, **how))[1])
+
+    def loaded(path: Path, **how: Any) -> Any:
+        read.append(path)
+        return load(path, **how)
+
+    monkeypatch.setattr(torch, "load", loaded)
     assert load_any_checkpoint(tmp_path / "a.pth").weights_sha256() == ours.weights_sha256()
     assert read == [tmp_path / "a.pth"]
 
