@@ -116,7 +116,8 @@ def test_an_interrupted_training_goes_on(folder: Path, recipe: GalleryRecipe, tm
 
     with pytest.raises(RuntimeError, match="power cut"):
         train_style(recipe, workshop, on_progress=stop)
-    # Nothing was saved so early: the training begins anew, and ends like one never interrupted.
+    # Saved was what the first preview shows: the training goes on from there, and ends like one never
+    # interrupted.
     whole = train_style(recipe, Workshop(folder / "photos", folder / "runs", random_features=True))
     assert train_style(recipe, workshop).weights_sha256() == whole.weights_sha256()
 
