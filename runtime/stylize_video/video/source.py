@@ -51,7 +51,8 @@ class VideoSource:
     """Iterates over the frames of a video file, in order of presentation.
 
     Interlaced frames are made whole, and HDR is tone-mapped to SDR. A part begins with the frame
-    that is on screen at its start.
+    that is on screen at its start. Time stamps are the file's, but for parts, broadcasts and what begins
+    before 0: ``info.window.shift`` is off theirs.
 
     Args:
         path: the file.
