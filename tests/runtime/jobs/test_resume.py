@@ -231,6 +231,15 @@ def test_a_still_in_avi_is_as_long_in_a_resumed_run(
     assert video_times(output) == video_times(whole)
 
 
+def test_a_resumed_avi_stylizes_little_again(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    source, output = make_clip(tmp_path / "in.mp4", frames=100, sound=False), tmp_path / "out.avi"
+    interrupted_run(source, output, invert, after=80)
+    stylize_file(source, output, StoppingSession(invert, after=70), resume=True)
+    assert len(video_times(output)) == 100
+
+
 def test_transparency_is_in_every_run(invert: StyleSession, tmp_path: Path) -> None:
     """Of VP9 it lies beside the packets."""
     source, output = tmp_path / "in.mkv", tmp_path / "out.webm"

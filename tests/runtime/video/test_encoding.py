@@ -48,6 +48,23 @@ def test_every_codec_in_every_container(
         assert np.abs(255.0 - one - other).mean() < 12
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_hevc_is_called_what_apples_players_know(
+    suffix: str, clip: Path, invert: StyleSession, tmp_path: Path
+) -> None:
+    result = stylize_file(clip, tmp_path / f"out{suffix}", invert, encoding=Encoding("hevc"), max_frames=2)
+    with av.open(str(result.output)) as container:
+        assert container.streams.video[0].codec_context.codec_tag == "hvc1"
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov"])
+def test_playing_begins_before_all_is_loaded(
+    suffix: str, clip: Path, invert: StyleSession, tmp_path: Path
+) -> None:
+    content = stylize_file(clip, tmp_path / f"out{suffix}", invert).output.read_bytes()
+    assert 0 < content.index(b"moov") < content.index(b"mdat")
+
+
 @pytest.mark.parametrize("frames", [1, 2])
 @pytest.mark.parametrize("name", VIDEO_CODECS)
 def test_the_shortest_videos(name: str, frames: int, make_clip: MakeClip, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ import pytest
 
 from interrupting import CtrlC
 from stylize_video.errors import SinkError, StylizeError
+from stylize_video.files import put_in_place
 from stylize_video.frame import TimedFrame
 from stylize_video.jobs.pipeline import Hooks, stylize_file
 from stylize_video.live.recording_sink import RecordingSink
@@ -343,3 +344,17 @@ def test_a_sink_that_nobody_finishes_leaves_nothing(tmp_path: Path) -> None:
 def test_names_that_no_file_can_have(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match=r"no file can be called '.*o\\x00\.mp4'"):
         VideoSink(tmp_path / "o\0.mp4", info(tmp_path), copy_streams=False)
+
+
+def test_ctrl_c_waits_until_the_file_is_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(temporary: Path, path: Path) -> None:
+        signal.raise_signal(signal.SIGINT)
+        put_in_place(temporary, path)
+
+    monkeypatch.setattr("stylize_video.video.sink.put_in_place", interrupted)
+    sink = sink_of(False, tmp_path / "out.mp4")
+    write(sink, range(3))
+    with pytest.raises(KeyboardInterrupt):
+        sink.finish()
+    assert len(times_of(tmp_path / "out.mp4")) == 3
+    assert os.listdir(tmp_path) == ["out.mp4"]
