@@ -21,7 +21,7 @@ from live_support import (
 )
 from stylize_video.errors import SourceError
 from stylize_video.frame import Frame
-from stylize_video.live.capture import Capture, CapturedFrame, Read
+from stylize_video.live.capture import Capture, CapturedFrame, Read, _Pace
 from stylize_video.live.readers import FileReader, reader_opener
 from stylize_video.video.source import VideoSource
 from support import MakeClip
@@ -97,6 +97,25 @@ def test_a_file_is_played_at_its_own_speed_to_its_end(make_clip: MakeClip, tmp_p
             frames.append(frame)
     assert [bool((f.image == p).all()) for f, p in zip(frames, pictures, strict=True)] == [True] * 6
     assert frames[-1].captured_at - frames[0].captured_at >= (21 - 0.5) / 30
+
+
+def test_what_a_machine_slept_through_is_not_caught_up_with() -> None:
+    """After it the frames of a file come at their own speed again, and not as fast as can be."""
+    clock, waits = ManualClock(), []
+
+    class Waits(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waits.append(timeout)
+            clock.now += timeout or 0
+            return False
+
+    pace = _Pace(clock, Waits())
+    for due in (0.0, 0.5, 1.0):
+        pace.wait_until(due)
+    clock.now += 60
+    for due in (1.5, 2.0):
+        pace.wait_until(due)
+    assert waits == pytest.approx([0, 0.5, 0.5, 0, 0.5])
 
 
 def test_a_looped_file_begins_again(make_clip: MakeClip, tmp_path: Path) -> None:
