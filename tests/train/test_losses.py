@@ -246,9 +246,12 @@ def test_pool_of_covariances_is_their_mean() -> None:
     torch.testing.assert_close(pool(covariances)[0], covariances.mean(0))
 
 
-def test_a_loss_forgets_what_it_was_shown(model: FeatureModel) -> None:
-    """Even what was no number, which a mean would never get rid of."""
-    loss = perceptual(model, pictures(seed=1), memory=0.0, scales=(1.0, 0.5), statistics="moments").double()
+@pytest.mark.parametrize("memory", [0.0, 0.5])
+def test_a_loss_forgets_what_it_was_shown(memory: float, model: FeatureModel) -> None:
+    """Even what was no number, which a mean would never get rid of; and that there was something."""
+    loss = perceptual(
+        model, pictures(seed=1), memory=memory, scales=(1.0, 0.5), statistics="moments"
+    ).double()
     frames = pictures(2, seed=2)
     wanted = loss(frames, frames)
     assert not torch.isfinite(loss(frames * torch.nan, frames)[1])
@@ -380,6 +383,12 @@ def test_a_window_sees_a_part_at_the_first_scale_only(model: FeatureModel) -> No
     torch.autograd.backward(content + distance)
     assert again.grad is not None
     assert (again.grad.abs().sum((0, 1)) > 0).float().mean() > 0.9
+
+
+def test_a_window_sees_the_same_part_of_both(model: FeatureModel) -> None:
+    loss, frames = perceptual(model, pictures(seed=1), window=0.4), pictures(2, seed=2)
+    for seed in range(4):
+        assert loss(frames, frames, torch.Generator().manual_seed(seed))[0] == 0
 
 
 def test_the_generator_alone_places_the_window(model: FeatureModel) -> None:
