@@ -82,3 +82,7 @@ def test_sessions_have_no_more_threads_than_their_share(
     (tmp_path / "cpu.max").write_text("100000 100000")
     StyleSession(Style.load("photo"), "cpu")
     assert threads == [0, 1]
+    monkeypatch.setattr(session_module, "cores", lambda: 9)
+    for at_once in (2, 4, 16):
+        StyleSession(Style.load("photo"), "cpu", at_once=at_once)
+    assert threads[2:] == [4, 2, 1]

@@ -354,3 +354,21 @@ def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
     (tmp_path / "broken.png").touch()
     with pytest.raises(DataError, match=r"1 file.*damaged or too small"):
         ContentFolder(tmp_path, size=40)
+
+
+def test_what_previews_show_is_not_learnt(tmp_path: Path) -> None:
+    for index in range(60):
+        save(tmp_path / f"{index}.png", index=index, width=40, height=40)
+    folder = ContentFolder(tmp_path, size=32, hold_out=4)
+    assert len(folder.held_out) == 4
+    assert len(folder.paths) == 56
+    assert not set(folder.held_out) & set(folder.paths)
+
+
+def test_half_of_the_crops_are_mirrored(tmp_path: Path) -> None:
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:, 32:] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), picture)
+    folder = ContentFolder(tmp_path, size=64).untouched()
+    bright_on_the_right = [bool(folder[k][..., 32:].mean() > folder[k][..., :32].mean()) for k in range(60)]
+    assert 15 < sum(bright_on_the_right) < 45
