@@ -65,6 +65,28 @@ def test_a_style_that_moves_with_the_picture_is_steady(seed: int, warped: float)
         assert grey.steadiness_loss(_grey(pair.first), _grey(pair.second)) < 1e-5
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_near_something_hidden_does_not_count(seed: int) -> None:
+    """Strokes there change with what hides it."""
+    generator = torch.Generator().manual_seed(seed)
+    plain = torch.full((1, 3, SIZE + MARGIN, SIZE + MARGIN), 0.5)
+    with mock.patch.object(motion, "WARPED_SHARE", 1.0):
+        pair = MovingPair.draw(plain, generator, noise=0.0)
+    lit = pair.second.flatten(2).mode(2).values[..., None, None]
+    hidden = ((pair.second - lit).abs() > 1e-3).any(1).float()
+    assert hidden.any()
+    assert not (F.max_pool2d(hidden, 2 * MARGIN + 1, 1, MARGIN)[0].bool() & pair.visible).any()
+
+
+def test_a_warped_look_is_tilted() -> None:
+    """An affine map has steps of one length everywhere, a homography has not."""
+    bends = []
+    for seed in range(6):
+        _, pair = draw(seed, warped=1)
+        bends.append(float(pair.places.diff(n=2, dim=1).abs().max()))
+    assert min(bends) > 5e-5
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 9999))
 def test_a_wrong_correspondence_is_not_steady(seed: int) -> None:
