@@ -247,8 +247,11 @@ def test_a_still_is_written_once_a_second(controls: Controls, tmp_path: Path) ->
     assert times_of(tmp_path / "live.mp4") == pytest.approx([0, 1, 2, 3, 3.25], abs=0.001)
 
 
-def test_a_source_that_becomes_late_keeps_its_steps(controls: Controls, tmp_path: Path) -> None:
+def test_a_source_that_becomes_late_keeps_its_steps(
+    controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was written meanwhile is ahead of the frames that come then."""
+    monkeypatch.setattr("stylize_video.live.frame_queue._QUEUED_FRAMES", 50)  # none is left out
     clock = ManualClock()
     recorder = Recorder(controls, tmp_path, first=tmp_path / "live.mp4", clock=clock)
     controls.set("record", True)
