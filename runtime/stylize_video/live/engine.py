@@ -71,6 +71,7 @@ class Engine:
         self._picture: LivePicture | None = None
         self._statistics = self._monitor.report(0, 0.0, (0, 0), (0, 0))
         self._statistics_due = clock()
+        self._outcome: Statistics | None = None
         self._stylize_seconds = self._latency = 0.0
         self._lost_since: float | None = None
         self._is_reported_away = self._is_reported_slow = False
@@ -229,7 +230,9 @@ class Engine:
         return self._statistics
 
     def report(self) -> Statistics:
-        """How it has gone so far."""
+        """How it has gone so far, or did to the last picture: finishing a long file takes a while."""
+        if self._outcome:
+            return self._outcome
         height, width = self._frame.image.shape[:2] if self._frame else (0, 0)
         small = self._stylist.working_size.size_for(height, width) if self._frame else (0, 0)
         return self._monitor.report(
@@ -244,11 +247,11 @@ class Engine:
     def _close(self) -> None:
         """Close every output, whatever one of them raises."""
         failed: BaseException | None = None
-        last = self.report()  # of the picture: finishing a long file takes a while
+        self._outcome = outcome = self.report()
         endings: list[Callable[[], None]] = [output.close for output in reversed(self._outputs)]
         endings.append(self._snapshots.close)
         if file := self._statistics_file:
-            endings.append(lambda: file.write(last, last=True))
+            endings.append(lambda: file.write(outcome, last=True))
         for end in endings:
             try:
                 end()
