@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from stylize_video.frame import psnr
 
@@ -43,9 +45,13 @@ def golden_problem(session: StyleSession) -> str | None:
 
 
 def initializers_sha256(model: onnx.ModelProto) -> str:
-    """The hash of a graph's weights and other constants, whatever their order."""
-    tensors = sorted(model.graph.initializer, key=lambda tensor: tensor.name)
+    """The hash of a graph's weights and other constants: of their names, types, shapes and values.
+
+    Neither their order counts, nor in which fields of the file they lie.
+    """
     total = hashlib.sha256()
-    for tensor in tensors:
-        total.update(hashlib.sha256(tensor.SerializeToString(deterministic=True)).digest())
+    for tensor in sorted(model.graph.initializer, key=lambda tensor: tensor.name):
+        values = np.ascontiguousarray(numpy_helper.to_array(tensor))
+        total.update(f"{tensor.name}{values.shape}{tensor.data_type}".encode())
+        total.update(hashlib.sha256(values).digest())
     return total.hexdigest()
