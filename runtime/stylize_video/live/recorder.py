@@ -277,7 +277,8 @@ def _free_path(folder: Path, suffix: str) -> Path:
     return next(
         path
         for path in _names(folder, suffix)
-        if not (path.exists() or path.with_stem(f"{path.stem}.part").exists())
+        # In this order: one that is finished meanwhile goes from the second name to the first.
+        if not (path.with_stem(f"{path.stem}.part").exists() or path.exists())
     )
 
 

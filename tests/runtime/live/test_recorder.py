@@ -25,7 +25,7 @@ from stylize_video.live.controls import Controls, Notice, Settings
 from stylize_video.live.engine import Engine
 from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
-from stylize_video.live.recorder import Recorder, Snapshots, check_recording
+from stylize_video.live.recorder import Recorder, Snapshots, _free_path, check_recording
 from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.live.statistics import Monitor
 from stylize_video.live.stylist import Stylist
@@ -84,6 +84,25 @@ def test_frames_may_come_close_upon_each_other(suffix: str, controls: Controls, 
     recorder.close()
     times = times_of(tmp_path / f"live{suffix}")
     assert times[-1] - times[0] == pytest.approx(0.3, abs=0.04)
+
+
+def test_a_recording_that_is_finished_meanwhile_keeps_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = _free_path(tmp_path, ".mp4")
+    growing = taken.with_stem(f"{taken.stem}.part")
+    growing.touch()
+    exists = Path.exists
+
+    def finished_behind(path: Path, **how: bool) -> bool:
+        answer = exists(path, **how)
+        if exists(growing):
+            growing.rename(taken)
+        return answer
+
+    monkeypatch.setattr("stylize_video.live.recorder._names", lambda *_: (taken, tmp_path / "next.mp4"))
+    monkeypatch.setattr(Path, "exists", finished_behind)
+    assert _free_path(tmp_path, ".mp4") == tmp_path / "next.mp4"
 
 
 def test_every_recording_gets_a_file_of_its_own(controls: Controls, tmp_path: Path) -> None:
