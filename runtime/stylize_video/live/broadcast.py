@@ -148,7 +148,8 @@ class Broadcast:
             info = live_info(width, height, self._fps)
             self._started = at
             self._queue = FrameQueue(partial(self._write, info), info, at=at)
-        if not self._queue.offer(image, at) and self._uplink.is_connected:
+        # While it connects, in the queue's thread, nobody takes frames.
+        if not self._queue.offer(image, at) and self._programme:
             self._dropped += 1
             if self._dropped == 1:
                 self._controls.warn(
