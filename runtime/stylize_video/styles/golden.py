@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx
 from onnx import numpy_helper
 
@@ -51,7 +50,7 @@ def initializers_sha256(model: onnx.ModelProto) -> str:
     """
     total = hashlib.sha256()
     for tensor in sorted(model.graph.initializer, key=lambda tensor: tensor.name):
-        values = np.ascontiguousarray(numpy_helper.to_array(tensor))
+        values = numpy_helper.to_array(tensor)
         total.update(f"{tensor.name}{values.shape}{tensor.data_type}".encode())
-        total.update(hashlib.sha256(values).digest())
+        total.update(hashlib.sha256(values.tobytes()).digest())
     return total.hexdigest()
