@@ -118,6 +118,8 @@ def plan_batch(inputs: Sequence[str], style: str, output: str | None) -> Batch:
     sources = leave_out_results(found, style, folder)
     files = list(zip(sources, outputs_for(sources, style, folder), strict=True))
     is_new = folder is not None and not folder.is_dir()
+    if folder and is_new and folder.exists():
+        raise SinkError(f"cannot make the folder {folder}: a file has its name")
     if folder and is_new and not folder.parent.is_dir():
         raise SinkError(f"cannot make the folder {folder}: {folder.parent} does not exist")
     return Batch(files, many, len(found) - len(sources), folder if is_new else None)
@@ -126,9 +128,11 @@ def plan_batch(inputs: Sequence[str], style: str, output: str | None) -> Batch:
 def _is_folder(output: str, *, many: bool) -> bool:
     """Whether ``output`` is a folder, or is meant as one that is to be made."""
     path = Path(output)
+    if output.endswith(("/", os.sep)):
+        return True
     if path.exists() or output == STANDARD:
         return path.is_dir()
-    return output.endswith(("/", os.sep)) or (many and not path.suffix)
+    return many and not path.suffix
 
 
 def _as_one(sources: Sequence[Source], output: Path) -> Source:
@@ -140,8 +144,8 @@ def _as_one(sources: Sequence[Source], output: Path) -> Source:
         return PictureSequence.of_files(files)
     if str(output) == STANDARD:
         raise SinkError("standard output takes the result of one input; name a folder with -o")
-    folder = f"{output} is none, {output.with_suffix('')}/ would be made"
-    raise SinkError(f"several inputs need a folder for their outputs; {folder}")
+    why = "is a file" if output.exists() else f"is none, {output.with_suffix('')}/ would be made"
+    raise SinkError(f"several inputs need a folder for their outputs; {output} {why}")
 
 
 def output_for(source: Source, style: str, folder: Path | None) -> Path:
@@ -164,10 +168,10 @@ def outputs_for(sources: Sequence[Source], style: str, folder: Path | None) -> l
         SinkError: one result would take another's place.
     """
     targets = [output_for(source, style, folder) for source in sources]
-    owners: dict[Path, list[str]] = {}
+    owners: dict[str, tuple[Path, list[str]]] = {}
     for source, target in zip(sources, targets, strict=True):
-        owners.setdefault(target, []).append(label_of(source))
-    clashes = [(target, labels) for target, labels in owners.items() if len(labels) > 1]
+        owners.setdefault(os.path.realpath(target), (target, []))[1].append(label_of(source))
+    clashes = [(target, labels) for target, labels in owners.values() if len(labels) > 1]
     if clashes:
         told = [f"{' and '.join(labels)} would become {target}" for target, labels in clashes[:_MOST_TOLD]]
         more = f", and {len(clashes) - _MOST_TOLD} more" if len(clashes) > _MOST_TOLD else ""

@@ -145,12 +145,13 @@ def test_folders_that_cannot_be_made(command_here: Command, clip: Path, tmp_path
     (tmp_path / "file").touch()
     for output, sentence in (
         ("no/new/", "cannot make the folder no/new: no does not exist"),
-        ("file/", "file already exists; pass -y"),
+        ("file/", "cannot make the folder file: a file has its name"),
         ("/proc/new/", "cannot make the folder /proc/new: No such file"),
     ):
-        refused = command_here("stylize-video", clip, "-o", output, cwd=tmp_path)
+        refused = command_here("stylize-video", clip, "-y", "-o", output, cwd=tmp_path)
         assert (refused.returncode, sentence in refused.stderr) == (2, True), refused.stderr
     assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").stat().st_size == 0
 
 
 def test_only_pictures_are_numbered(
@@ -174,6 +175,8 @@ def test_where_results_go(tmp_path: Path) -> None:
     assert plan_batch([one], "sea", "y").files == [(Path(one), Path("y"))]
     with pytest.raises(SinkError, match=r"need a folder for their outputs; y\.mp4 is none, y/ would be made"):
         plan_batch([str(tmp_path)], "sea", "y.mp4")
+    with pytest.raises(SinkError, match=r"need a folder for their outputs; .*clip\.mkv is a file$"):
+        plan_batch([str(tmp_path)], "sea", one)
     with pytest.raises(SinkError, match="standard output takes the result of one input"):
         plan_batch([str(tmp_path)], "sea", "-")
 
@@ -227,6 +230,8 @@ def test_no_result_takes_the_place_of_another(
         SinkError, match=r"y/9\.mp4 would become .*/9\.sea\.mp4, and 2 more; rename one of each"
     ):
         outputs_for(twelve, "sea", tmp_path)
+    with pytest.raises(SinkError, match=r"x/a\.mp4 and .*/x/a\.mkv would become x/a\.sea\.mp4"):
+        outputs_for([Path("x/a.mp4"), Path("x/a.mkv").absolute()], "sea", None)
     for name in ("a.mkv", "a.mp4"):
         (tmp_path / name).write_bytes(clip.read_bytes())
     refused = command_here("stylize-video", tmp_path, "-s", invert_style, "-y")
