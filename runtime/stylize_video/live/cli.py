@@ -19,7 +19,7 @@ from stylize_video.interrupts import interrupt_on_termination
 from stylize_video.live.address import DEFAULT_ADDRESS
 from stylize_video.text import counted, printable
 from stylize_video.usage import with_value
-from stylize_video.values import parse_size
+from stylize_video.values import parse_bitrate, parse_size
 
 if TYPE_CHECKING:
     from stylize_video.live.statistics import Statistics
@@ -93,7 +93,11 @@ def stylize_camera(
         ),
     ] = None,
     stream_bitrate: Annotated[
-        int | None, typer.Option(help="Bits a second of the stream's picture (default: by size and rate).")
+        str | None,
+        typer.Option(
+            metavar="RATE",
+            help="5M or 800k bits a second of the stream's picture (default: by size and rate).",
+        ),
     ] = None,
     microphone: Annotated[
         str | None,
@@ -172,7 +176,7 @@ def stylize_camera(
             virtual_camera=virtual_camera,
             record=record,
             stream=stream,
-            stream_bitrate=stream_bitrate,
+            stream_bitrate=parse_bitrate(stream_bitrate) if stream_bitrate else None,
             microphone=microphone,
             encoding=Encoding(codec, crf, encoder=encoder),
             overwrite=overwrite,

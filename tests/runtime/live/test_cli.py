@@ -294,9 +294,10 @@ def test_where_a_stream_goes_to(command_here: Command, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--stream-bitrate", "1000000"], "--stream-bitrate is for streams: add --stream"),
+        (["--stream-bitrate", "1M"], "--stream-bitrate is for streams: add --stream"),
         (["--stream", "rtsp://a/b"], "no stream can be sent to rtsp://"),
         (["--stream", "tcp://a:1", "--stream-bitrate", "4000"], "from 50000 to 100000000, got 4000"),
+        (["--stream", "tcp://a:1", "--stream-bitrate", "0.5G"], "is written as 5M, 800k or 5000000"),
         (["--codec", "prores"], "prores does not go into .mp4 files"),
         (["--crf", "99"], "the crf of h264 must be between 0 and 51"),
     ],
