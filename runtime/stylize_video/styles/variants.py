@@ -71,9 +71,9 @@ def open_session(
         device: as for :class:`StyleSession`.
         precision: ``auto`` takes the variant that is fastest here, if its golden pair comes
             out right: fp16 on GPUs; on CPUs int8 and fp32 are measured once and the answer
-            is remembered in the user's cache folder. A variant that is damaged, or of another
-            training, is left out with a warning. The others insist. A file that is named and
-            is what is asked for is taken, whatever lies beside it.
+            is remembered in the user's cache folder. A variant that is damaged, of another
+            training, or wrong here is left out with a warning. The others insist. A file that is
+            named and is what is asked for is taken, whatever lies beside it.
         input_range: as for :class:`StyleSession`.
         threads: as for :class:`StyleSession`.
         at_once: as for :class:`StyleSession`.
@@ -160,10 +160,13 @@ def _if_right(session: Callable[[Path], StyleSession], variant: Path) -> StyleSe
     """The session of a variant that can run and whose golden pair comes out right here."""
     try:
         opened = session(variant)
-        return opened if golden_problem(opened) is None else None
+        problem = golden_problem(opened)
     except StyleError as error:
-        _log.warning("%s is not used: %s", variant.name, error)
-        return None
+        problem = str(error)
+    if problem is None:
+        return opened
+    _log.warning("%s is not used: %s", variant.name, problem)
+    return None
 
 
 def _faster_on_cpu(

@@ -90,6 +90,17 @@ def test_what_was_remembered_never_hides_wrong_pixels(
     assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == "fp32"
 
 
+def test_a_variant_with_wrong_pixels_is_named(
+    invert_style: Path, swap_style: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_variant(tmp_path, invert_style, precision="fp32")
+    write_variant(tmp_path, swap_style, precision="int8")
+    assert open_session(tmp_path / "s.onnx", device="cpu").style.precision == "fp32"
+    (message,) = caplog.messages
+    assert message.startswith("s.int8.onnx is not used: ")
+    assert "gives other pixels than when it was exported" in message
+
+
 def test_variants_of_an_earlier_training_are_not_used(
     invert_style: Path, tmp_path: Path, measured: list[list[float]], caplog: pytest.LogCaptureFixture
 ) -> None:
