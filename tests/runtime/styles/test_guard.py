@@ -214,6 +214,41 @@ def test_the_working_folder_is_not_imported(
     guard.try_out(Path("style.onnx"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="the program is written for sh")
+def test_the_working_folder_of_this_process_is_not_handed_on(
+    set_python: Callable[[Path], None], invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interactive Python looks there first; the one started finds NumPy where this one does."""
+    set_python(_script(tmp_path / "bare", f'exec "{sys.executable}" -S "$@"'))
+    (tmp_path / "numpy.py").write_text("raise SystemExit('owned')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    guard.try_out(invert_style)
+
+
+def test_a_trial_takes_no_more_memory_than_there_is(
+    invert_style: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = pytest.importorskip("resource", reason="this system limits no process's memory")
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    monkeypatch.setattr(sys, "argv", ["-c", str(invert_style), "question"])
+    try:
+        guard.main()
+        assert resource.getrlimit(resource.RLIMIT_DATA)[0] != resource.RLIM_INFINITY
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+    assert capsys.readouterr().out.endswith(" sound\n")
+
+
+def test_another_onnx_runtime_tries_a_style_anew(invert_style: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[Path] = []
+    monkeypatch.setattr(guard, "_try_one", tried.append)
+    for version in ("1.20.0", "1.20.0", "1.31.0"):
+        monkeypatch.setattr(guard.ort, "__version__", version)
+        guard.try_out(invert_style)
+    assert tried == [invert_style] * 2
+
+
 @pytest.mark.parametrize("name", ["stylize-video", "stylize-camera", "export-onnx"])
 def test_commands_try_styles_out(
     name: str, command: Command, clip: Path, invert_style: Path, tmp_path: Path
