@@ -54,7 +54,7 @@ class Probe:
     frames are shown, and not only their order; ``jumps`` that its times may begin anew on the
     way, as in broadcasts put one behind the other; ``end_pts`` when the last of them is over,
     where that is told and the file does not break off before; ``clock`` the second at which a
-    broadcast begins, or a video that begins before 0, else 0; ``mirrored`` that turning alone
+    broadcast begins, or a file in which anything is before 0, else 0; ``mirrored`` that turning alone
     does not make its pictures upright; ``rgb`` that pixels are coded as RGB, ``deep`` that they
     have more than 8 bits, and ``alpha`` that they have transparency.
     """
@@ -119,6 +119,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
     # DV and others say so in each frame alone.
     interlaced = field_order in _INTERLACED if field_order or first is None else first.interlaced_frame
     time_base = stream.time_base or Fraction(1, 90_000)
+    begins_before_0 = min(start, container.start_time or 0) < 0
     rates = (stream.average_rate, stream.guessed_rate)
     rate = next((rate for rate in rates if rate and rate <= _FASTEST), Fraction(25))
     return Probe(
@@ -127,7 +128,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         time_base=time_base,
         start_pts=start,
         end_pts=None if jumps else _end(container, stream, start, seekable=seekable),
-        clock=_clock(container, start, time_base) if jumps or start < 0 else Fraction(0),
+        clock=_clock(container, start, time_base) if jumps or begins_before_0 else Fraction(0),
         rate=rate,
         base_rate=stream.guessed_rate,
         frame_count=stream.frames or _count_by_duration(container, start * time_base, rate),

@@ -295,9 +295,11 @@ def _openers(
     filters = filters_for(name, facts)
     by_pyav = partial(PyAvReader, name, facts, filters, alpha=alpha, shared=shared)
     # OpenCV converts deep pixels slowly and to slightly different colours than PyAV. A damaged file switches
-    # to PyAV midway, so such files are read by PyAV from the start.
+    # to PyAV midway, so such files are read by PyAV from the start. Where anything is before 0, OpenCV counts
+    # the pictures' times from that.
     is_plain = not (facts.interlaced or facts.mirrored or facts.deep) and facts.colors.primaries in _NARROW
-    if is_plain and facts.timed and _is_text(name) and not (facts.jumps or filters or alpha or shared):
+    has_times = facts.timed and not (facts.jumps or facts.clock)
+    if is_plain and has_times and _is_text(name) and not (filters or alpha or shared):
         return [partial(OpenCvReader, name, facts), by_pyav]
     return [by_pyav]
 

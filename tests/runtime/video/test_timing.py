@@ -248,6 +248,28 @@ def test_the_clock_of_a_broadcast(clock: int, target: str, invert: StyleSession,
     )
 
 
+@pytest.mark.parametrize("target", [".mp4", ".mkv"])
+def test_sound_that_begins_before_0_stays_in_step(target: str, invert: StyleSession, tmp_path: Path) -> None:
+    whole, source = tmp_path / "whole.mkv", tmp_path / "in.mkv"
+    clip_with_sound(whole, rate=Fraction(25), pts=[i + 20 for i in REGULAR], b_frames=0)
+    with av.open(str(whole)) as old, av.open(str(source), "w", options={"avoid_negative_ts": "0"}) as new:
+        streams = [new.add_stream_from_template(stream) for stream in old.streams]
+        for packet in old.demux():
+            if packet.pts is not None:
+                packet.pts = packet.dts = packet.pts - 800
+                packet.stream = streams[packet.stream.index]
+                new.mux(packet)
+    seen, heard = shown_at(source), heard_at(source)
+    assert (seen[0] >= 0, heard[0] < 0) == (True, True)
+    result = stylize_file(source, tmp_path / f"out{target}", invert).output
+    assert [float(t) for t in shown_at(result)] == pytest.approx(
+        [float(t - heard[0]) for t in seen], abs=1e-3
+    )
+    assert [float(t) for t in heard_at(result)] == pytest.approx(
+        [float(t - heard[0]) for t in heard], abs=1e-3
+    )
+
+
 def test_sound_that_avi_cannot_delay_is_told(
     invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
