@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -244,7 +245,7 @@ def test_another_onnx_runtime_tries_a_style_anew(invert_style: Path, monkeypatch
     tried: list[Path] = []
     monkeypatch.setattr(guard, "_try_one", tried.append)
     for version in ("1.20.0", "1.20.0", "1.31.0"):
-        monkeypatch.setattr(guard.ort, "__version__", version)
+        monkeypatch.setattr(ort, "__version__", version)
         guard.try_out(invert_style)
     assert tried == [invert_style] * 2
 
