@@ -11,6 +11,7 @@ import av
 import av.error
 
 from stylize_video.files import for_ffmpeg
+from stylize_video.video.matroska import holds_nothing_behind
 from stylize_video.video.probe import all_packets, video_stream
 
 WHOLE = Fraction(9, 10)
@@ -71,7 +72,8 @@ def frames_past_damage(
 def breaks_off(name: str) -> bool:
     """Whether the packets of all streams end well before the container says that they do.
 
-    Sound may be longer than the pictures, and the last picture may stay: neither is damage.
+    Sound may be longer than the pictures, and the last picture may stay, which a Matroska file's header alone
+    may tell: neither is damage.
     """
     with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(for_ffmpeg(name)) as container:
         if not container.duration:
@@ -79,11 +81,13 @@ def breaks_off(name: str) -> bool:
         # Headers count from 0. Where there are none, FFmpeg looks for the last packet: that is there.
         said = Fraction(container.duration, av.time_base)
         first = last = max(Fraction(0), Fraction(container.start_time or 0, av.time_base))
+        position = 0
         with contextlib.suppress(av.error.FFmpegError):
             for packet in all_packets(container):
                 if packet.pts is not None:
                     last = max(last, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        return last - first < (said - first) * WHOLE
+                    position = max(position, (packet.pos or 0) + packet.size)
+        return last - first < (said - first) * WHOLE and not holds_nothing_behind(name, position)
     return False
 
 

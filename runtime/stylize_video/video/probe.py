@@ -17,6 +17,7 @@ from stylize_video.bounds import MAX_SIDE, MAX_VIDEO_PIXELS
 from stylize_video.errors import SourceError, reason
 from stylize_video.files import for_ffmpeg
 from stylize_video.video.colors import ColorTags
+from stylize_video.video.matroska import holds_nothing_behind
 from stylize_video.video.orientation import UPRIGHT, is_mirrored, of_display_matrix
 from stylize_video.video.side_data import carried_by
 
@@ -127,7 +128,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         height=height,
         time_base=time_base,
         start_pts=start,
-        end_pts=None if jumps else _end(container, stream, start, seekable=seekable),
+        end_pts=None if jumps else _end(container, stream, start, name if seekable else None),
         clock=_clock(container, start, time_base) if jumps or begins_before_0 else Fraction(0),
         rate=rate,
         base_rate=stream.guessed_rate,
@@ -178,13 +179,18 @@ def _clock(container: av.container.InputContainer, start: int, time_base: Fracti
 
 
 def _end(
-    container: av.container.InputContainer, stream: av.VideoStream, start: int, *, seekable: bool
+    container: av.container.InputContainer, stream: av.VideoStream, start: int, name: str | None
 ) -> int | None:
-    """When the last frame is over, as the header says: half a file has the header of all of it."""
+    """When the last frame is over, as the header says: half a file has the header of all of it.
+
+    ``name`` is that of the file, None where nothing may be read ahead.
+    """
+    if name is not None and "matroska" in container.format.name:
+        return _end_of_last(container, stream, name)
     if stream.duration is None:
-        return _end_of_last(container, stream) if seekable and "matroska" in container.format.name else None
+        return None
     end = start + stream.duration
-    if not seekable:
+    if name is None:
         return end
     reached = Fraction(-1)
     with contextlib.suppress(av.error.FFmpegError):
@@ -195,15 +201,24 @@ def _end(
     return end if reached >= end * (stream.time_base or 1) - _SHORT else None
 
 
-def _end_of_last(container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
-    """When the last frame is over, as its packet says."""
-    last: tuple[int, int] | None = None
+def _end_of_last(container: av.container.InputContainer, stream: av.VideoStream, name: str) -> int | None:
+    """When the last frame is over, as its packet says; as the header does, where only a frame that stays
+    can be meant."""
+    last, reached, position = (0, 0), Fraction(0), 0
     with contextlib.suppress(av.error.FFmpegError):
         container.seek(container.duration or 0)
-        packets = (p for p in all_packets(container, stream) if p.pts is not None)
-        last = max(((p.pts or 0, p.duration or 0) for p in packets), default=None)
-    is_sane = last and 0 < last[1] * (stream.time_base or 1) <= _LONGEST_STILL
-    return sum(last) if last and is_sane else None
+        for packet in all_packets(container):
+            if packet.pts is not None:
+                shown = (packet.pts, packet.duration or 0)
+                last = max(last, shown) if packet.stream.index == stream.index else last
+                reached = max(reached, sum(shown) * packet.time_base)
+                position = max(position, (packet.pos or 0) + packet.size)
+    pts, duration = last
+    time_base = stream.time_base or Fraction(1)
+    said = Fraction(container.duration or 0, av.time_base)
+    if position and said - reached > _SHORT and holds_nothing_behind(name, position):
+        duration = round(said / time_base) - pts
+    return pts + duration if 0 < duration * time_base <= _LONGEST_STILL else None
 
 
 def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:

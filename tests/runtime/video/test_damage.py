@@ -180,6 +180,33 @@ def test_sound_that_is_longer_than_the_pictures_is_no_damage(
     assert not caplog.messages
 
 
+@pytest.mark.parametrize("there", [1.0, 0.6])
+def test_a_last_frame_of_which_the_header_alone_says_that_it_stays(
+    there: float, make_clip: MakeClip, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where FFmpeg copies such a file; what is cut off has the same header."""
+    clip = make_clip(tmp_path / "clip.mkv", frames=60, sound=False)
+    source = tmp_path / "in.mkv"
+    with av.open(str(clip)) as old, av.open(str(source), "w") as new:
+        copy = new.add_stream_from_template(old.streams.video[0])
+        packets = [packet for packet in old.demux() if packet.size]
+        packets[-1].duration = 5000
+        for packet in packets:
+            packet.stream = copy
+            new.mux(packet)
+    content, duration = source.read_bytes(), b"\x82" + (5000).to_bytes(2)
+    assert content.count(b"\x9b" + duration) == 1
+    content = content.replace(b"\x9b" + duration, b"\xec" + duration)  # what counts for nothing
+    source.write_bytes(content[: round(len(content) * there)])
+    frames = len(times_of(source))
+    if there == 1:
+        assert (frames, caplog.messages) == (60, [])
+        assert probe(str(source)).end_pts == pytest.approx(60 * 1000 / 30 + 5000, abs=50)
+    else:
+        assert ["breaks off" in message for message in caplog.messages] == [True]
+        assert probe(str(source)).end_pts == pytest.approx(frames * 1000 / 30, abs=100)
+
+
 def test_damage_is_no_noise_in_a_program(whole: Path, tmp_path: Path) -> None:
     """What OpenCV's FFmpeg would print is told in a sentence."""
     cut = half_of(whole, tmp_path / "cut.mp4")

@@ -136,3 +136,8 @@ def test_a_last_frame_that_stays_for_days_is_damage(tmp_path: Path) -> None:
     for last, end in ((80_000_000, 80_003_080), (90_000_000, None), (2**62, None)):
         path = clip_that_ends(tmp_path / "in.mkv", VARIABLE, last)
         assert probe(str(path)).end_pts == end
+
+
+def test_a_short_matroska_file_tells_its_end_too(tmp_path: Path) -> None:
+    path = clip_that_ends(tmp_path / "in.mkv", [0, 2000], 40)
+    assert probe(str(path)).end_pts == 2040
