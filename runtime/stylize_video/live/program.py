@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +14,8 @@ from typing import Literal
 
 from stylize_video.effects.look import Look
 from stylize_video.effects.smoothing import check_smooth
-from stylize_video.errors import SourceError, StylizeError
+from stylize_video.errors import SinkError, SourceError, StylizeError
+from stylize_video.files import check_result
 from stylize_video.live.address import parse_address
 from stylize_video.live.broadcast import Broadcast, check_bitrate
 from stylize_video.live.cameras import CameraRequest, parse_camera
@@ -179,17 +181,21 @@ class Program:
             require_display()
         if self.serve is not None:
             parse_address(self.serve, self.token)
+        source = Path(self.source) if Path(self.source).is_file() else None
         if self.record:
-            source = Path(self.source)
             check_recording(
                 self.record,
-                source=source if source.is_file() else None,
+                source=source,
                 encoding=self.encoding,
                 overwrite=self.overwrite,
                 sound=self.microphone is not None,
             )
         else:
             self.encoding.resolved(Path("camera.mp4"))  # what is recorded later
+        if self.statistics and str(self.statistics) != STANDARD:
+            check_result(self.statistics, [source] if source else [], named_by="--stats")
+            if self.record and os.path.realpath(self.record) == os.path.realpath(self.statistics):
+                raise SinkError(f"--record and --stats both name {self.record}; name two files")
         check_bitrate(self.stream_bitrate)
         outputs = (self.window, self.serve, self.virtual_camera, self.record, self.stream, self.statistics)
         if not any(outputs):

@@ -226,7 +226,10 @@ def test_a_terminal_that_is_gone_ends_no_recording(
         (["IN", "--folder", "nowhere"], "the folder nowhere"),
         (["IN", "--record", "IN", "-y"], "is one of the inputs"),
         (["IN", "--record", "out.xyz"], "cannot write out.xyz"),
-        (["IN", "--stats", "nowhere/s"], "cannot write the statistics"),
+        (["IN", "--stats", "nowhere/s"], "cannot write nowhere/s: the folder nowhere does not exist"),
+        (["IN", "--stats", "."], ". is a folder; name a file with --stats"),
+        (["IN", "--stats", "in.mp4"], "in.mp4 is one of the inputs; name another file with --stats"),
+        (["IN", "--stats", "r.mp4", "--record", "r.mp4"], "--record and --stats both name r.mp4"),
     ],
 )
 def test_bad_input_is_one_sentence(
