@@ -75,6 +75,20 @@ def test_numbers_that_make_no_sense(make: object, sentence: str) -> None:
         make()  # type: ignore[operator]
 
 
+def test_pixels_stay_square_where_a_side_is_rounded(clip: Path) -> None:
+    """Most players would scale the picture by less than a pixel for it, which blurs it."""
+    for size, aspect in (((140, 93), 1), ((200, 133), 1), ((70, 64), Fraction(48, 35))):
+        with VideoSource(clip) as source:
+            _, info = Edit(scale=Scale(*size)).apply(source, source.info)
+        assert info.pixel_aspect == aspect
+
+
+def test_a_part_begins_at_a_whole_time_stamp() -> None:
+    """Frames, which have no others, and sound are both moved by that."""
+    window = Edit(start=Fraction(1, 3)).window(Fraction(2), Fraction(1, 1000))
+    assert (window.start, window.shift) == (Fraction(7, 3), Fraction(2333, 1000))
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".avi"])
 @pytest.mark.parametrize(
     ("start", "end", "first", "last"), [(1, None, 10, 29), (None, 2, 0, 19), (0.95, 2.5, 9, 24)]

@@ -341,6 +341,30 @@ def test_a_sink_that_nobody_finishes_leaves_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_forked_process_leaves_the_file_of_its_parent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends with a copy of the sink that the other one still writes with."""
+    sink = sink_of(False, tmp_path / "o.mp4")
+    write(sink, range(3))
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    del sink
+    gc.collect()
+    assert len(names_in(tmp_path)) == 1
+
+
+def test_a_finished_file_has_let_go_of_its_source(clip: Path, tmp_path: Path) -> None:
+    open_files = Path("/proc/self/fd")
+    if not open_files.is_dir():
+        pytest.skip("this system does not say which files are open")
+    with VideoSource(clip) as video:
+        sink = VideoSink(tmp_path / "out.mp4", video.info)
+        for frame in video:
+            sink.write(frame)
+    sink.finish()
+    assert clip.resolve() not in [link.resolve() for link in open_files.iterdir()]
+
+
 def test_names_that_no_file_can_have(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match=r"no file can be called '.*o\\x00\.mp4'"):
         VideoSink(tmp_path / "o\0.mp4", info(tmp_path), copy_streams=False)

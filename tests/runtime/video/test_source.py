@@ -342,6 +342,37 @@ def test_seeking_that_always_gets_too_far_loses_no_frame(
         assert [frame.pts for frame in source] == stamps[71:]
 
 
+def test_where_opencv_seeks_too_far_pyav_seeks(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need not decode all from the start on."""
+    path = make_clip(tmp_path / "in.mp4", frames=600)
+    with VideoSource(path) as source:
+        stamps = [frame.pts for frame in source]
+    decoded = 0
+    read = PyAvReader.read
+
+    def counted(self: PyAvReader) -> Any:
+        nonlocal decoded
+        decoded += 1
+        return read(self)
+
+    monkeypatch.setattr(PyAvReader, "read", counted)
+    monkeypatch.setattr(OpenCvReader, "seek", lambda self, pts: None)
+    with VideoSource(path) as source:
+        source.skip_past(stamps[590])
+        assert [frame.pts for frame in source] == stamps[591:]
+    assert 9 < decoded < 400
+
+
+@pytest.mark.parametrize(("start", "end", "count"), [(None, None, 12), (0.2, None, 6), (0.1, 0.3, 6)])
+def test_how_many_frames_a_part_has(start: float | None, end: float | None, count: int, clip: Path) -> None:
+    """As a progress bar is told."""
+    with VideoSource(clip, edit=Edit(start=start, end=end)) as source:
+        assert source.info.frame_count == count
+        assert len(list(source)) == count
+
+
 @pytest.mark.parametrize("turn", [0, 4])
 def test_interlaced_hdr_is_made_whole_and_tone_mapped(turn: int, tmp_path: Path) -> None:
     """As 1080i broadcasts are; some turn interlaced on the way."""

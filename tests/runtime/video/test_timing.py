@@ -388,6 +388,13 @@ def test_rounded_times_are_no_other_rate() -> None:
         assert [int(frame.image[0, 0, 0]) for frame in repeated(resampled)] == list(range(count))
 
 
+def test_the_fastest_rate_keeps_every_frame() -> None:
+    """Where a frame is on screen for less than a rounding may take."""
+    frames = [TimedFrame(stamp, np.zeros((16, 16, 3), np.uint8)) for stamp in range(20)]
+    resampled, _ = at_rate(frames, info_of(Fraction(1, 1000), Fraction(1000), 0), Fraction(1000))
+    assert [frame.pts for frame in repeated(resampled)] == list(range(20))
+
+
 def test_a_last_frame_that_stays_is_repeated() -> None:
     info = replace(info_of(Fraction(1, 100), Fraction(10), 0), ending=Ending(Fraction(2)))
     frames = [TimedFrame(stamp, np.zeros((16, 16, 3), np.uint8)) for stamp in (0, 10, 20)]

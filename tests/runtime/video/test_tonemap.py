@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stylize_video.video.tonemap import cube_table, tone_map
+from stylize_video.video.tonemap import _BT2020_TO_BT709, cube_table, tone_map
 
 
 def pq(light: float) -> float:
@@ -54,6 +54,16 @@ def test_colours_keep_their_hue() -> None:
         shown = tone_map(signal, 16)[0]
         assert shown[0] > 0.3
         assert shown[1:].max() < 0.12 * shown[0] + 0.05
+
+
+@pytest.mark.parametrize("ratio", [(1, 0.9, 0.8), (0.8, 0.9, 1), (0.9, 1, 0.85)])
+def test_the_brightest_skin_and_sky_keep_their_hue(ratio: tuple[float, ...]) -> None:
+    """The strongest channel, which would clip first, decides for all."""
+    colour = np.linalg.inv(_BT2020_TO_BT709) @ np.array(ratio)
+    for peak in (50, 300, 1000):
+        light = peak * colour / colour.max()
+        shown = tone_map(np.array([[pq(part) for part in light]]), 16)[0] ** 2.4
+        assert shown / shown.max() == pytest.approx(np.array(ratio) / max(ratio), abs=0.06)
 
 
 def test_the_table_is_the_function() -> None:
