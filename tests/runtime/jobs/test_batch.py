@@ -51,6 +51,7 @@ def test_files_globs_and_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert find_sources([str(tmp_path / "*.mp4")]) == [a, b]
     assert find_sources([str(b), str(tmp_path / "*.mp4")]) == [b, a]  # each once, in the order given
     assert find_sources([str(tmp_path / "notes.txt")]) == [tmp_path / "notes.txt"]
+    assert find_sources([str(tmp_path / "[bs]*")]) == [b]  # and no folder
     monkeypatch.chdir(tmp_path)
     (tmp_path / "[odd].mp4").touch()
     assert find_sources(["[odd].mp4"]) == [Path("[odd].mp4")]

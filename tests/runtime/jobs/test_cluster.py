@@ -128,6 +128,15 @@ def test_segments_cover_everything_once(seconds: float, done: int | None, source
         assert len(segments) == {0.1: 8, 0.4: 8, 0.9: 4, 100.0: 1}[seconds]
 
 
+def test_no_segment_is_without_a_frame(source: Path) -> None:
+    """Also where what is done ends with a keyframe."""
+    starts = [segment.end for segment in plan_segments(source, None, window=Window(), seconds=0.1)[:-1]]
+    assert len(starts) == 7
+    for done in starts:
+        for one in plan_segments(source, done, window=Window(), seconds=0.1):
+            assert one.end is None or (one.done is not None and one.end - 1 > one.done)
+
+
 @pytest.mark.parametrize("top", [1, 255])
 def test_a_style_is_the_same_one_on_another_machine(
     top: int, invert_style: Path, swap_style: Path, tmp_path: Path

@@ -75,6 +75,11 @@ BOUNDED: dict[str, tuple[Step, ...]] = {
         ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
         ("Resize", [None, TWICE], {"mode": "cubic", "coordinate_transformation_mode": "half_pixel"}),
     ),
+    "to the left, between pixels": (
+        ("Conv", [weight(3, (1, 5))], {"pads": [0, 4, 0, 0]}),
+        ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ("Resize", [None, TWICE], {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}),
+    ),
     "two axes named": (
         ("MaxPool", [], {"kernel_shape": [2, 2], "strides": [2, 2]}),
         ("Resize", [None, TWICE[2:]], {**NEAREST, "axes": [2, 3]}),
@@ -161,6 +166,14 @@ def test_the_first_resize_had_no_region_of_interest() -> None:
 @pytest.mark.parametrize("steps", UNBOUNDED.values(), ids=UNBOUNDED)
 def test_what_cannot_be_tiled(steps: tuple[Step, ...]) -> None:
     assert find_receptive_field(chain(*steps)) is None
+
+
+def test_a_picture_below_itself_cannot_be_tiled() -> None:
+    model = chain(("Concat", [None], {"axis": 2}), CONV3)
+    model.graph.node[0].input[1] = "frames"
+    assert find_receptive_field(model) is None
+    model.graph.node[0].attribute[0].i = 1
+    assert find_receptive_field(model) is not None
 
 
 def test_a_map_of_positions_is_another_one_for_a_tile() -> None:

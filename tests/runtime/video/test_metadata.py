@@ -158,7 +158,10 @@ def timed(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("after", [".mov", ".mp4", ".mkv"])
-@pytest.mark.parametrize(("edit", "code"), [(Edit(), "01:00:00:00"), (Edit(start=0.2), "01:00:00:06")])
+@pytest.mark.parametrize(
+    ("edit", "code"),
+    [(Edit(), "01:00:00:00"), (Edit(start=0.2), "01:00:00:06"), (Edit(start=0.033), "01:00:00:01")],
+)
 def test_a_time_code_is_that_of_the_first_frame(
     edit: Edit,
     code: str,

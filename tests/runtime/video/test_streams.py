@@ -367,6 +367,14 @@ def test_subtitles_are_cut_at_the_borders_of_a_part(
         ]
 
 
+def test_a_subtitle_over_a_start_between_two_milliseconds_is_kept(
+    make_clip: MakeClip, invert: StyleSession, tmp_path: Path
+) -> None:
+    source = with_subtitles(make_clip(tmp_path / "in.mp4", frames=30), tmp_path / "in.mkv", [(100, 500)])
+    result = stylize_file(source, tmp_path / "out.mkv", invert, edit=Edit(start=Fraction(1, 3)))
+    assert subtitle_times(result.output) == [pytest.approx(0, abs=1)]
+
+
 def test_a_subtitle_that_began_long_before_a_part_is_in_it(invert: StyleSession, tmp_path: Path) -> None:
     grey, coding = [np.full((48, 64, 3), 0.5)] * 40, Coding(options={"g": "1"}, time_base=Fraction(1))
     clip = write_video(tmp_path / "in.mp4", grey, coding)
