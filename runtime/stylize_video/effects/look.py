@@ -40,7 +40,8 @@ class Look:
             stylized = _with_chroma_of(source, stylized)
         if self.strength == 1:
             return stylized
-        blended = cv2.addWeighted(stylized, self.strength, source, 1 - self.strength, 0)
+        strength = float(self.strength)  # OpenCV takes no other numbers
+        blended = cv2.addWeighted(stylized, strength, source, 1 - strength, 0)
         return np.asarray(blended, np.uint8)
 
 

@@ -13,7 +13,7 @@ from stylize_video.jobs.pipeline import Result
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.working_size import WorkingSize
 from stylize_video.stylizer import Stylizer
-from stylize_video.values import Scale
+from stylize_video.values import Scale, check_kind
 from stylize_video.video.pictures import (
     GIF,
     PICTURES,
@@ -51,8 +51,11 @@ def stylize_picture(
     Raises:
         SourceError: ``source`` is no picture.
         SinkError: ``output`` exists, or cannot be written.
+        StylizeError: a setting is of another type.
     """
     source, output = Path(source), Path(output)
+    if scale is not None:
+        check_kind("scale", scale, Scale)
     if output.suffix.lower() not in (endings := PICTURES | {GIF}):
         raise SinkError(f"cannot write {output}: the result of a picture is a picture ({_listed(endings)})")
     check_output(output, source, overwrite=overwrite)

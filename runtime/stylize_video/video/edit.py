@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from stylize_video.errors import StylizeError
 from stylize_video.frame import TimedFrame, resized
-from stylize_video.values import Scale, fraction_of, rate_of
+from stylize_video.values import Scale, check_kind, fraction_of, rate_of
 from stylize_video.video.info import VideoInfo, Window
 from stylize_video.video.timing import at_rate
 
@@ -32,7 +32,7 @@ class Edit:
         scale: the size of the result.
 
     Raises:
-        StylizeError: a number makes no sense.
+        StylizeError: a number makes no sense, or ``scale`` is no :class:`Scale`.
     """
 
     start: Fraction | None
@@ -50,6 +50,8 @@ class Edit:
         for name, value in {"start": start, "end": end}.items():
             object.__setattr__(self, name, None if value is None else fraction_of(f"the {name}", value))
         object.__setattr__(self, "fps", None if fps is None else rate_of(fps))
+        if scale is not None:
+            check_kind("scale", scale, Scale)
         object.__setattr__(self, "scale", scale)
         self._check()
 

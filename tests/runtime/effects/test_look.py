@@ -25,9 +25,9 @@ def test_full_strength_is_the_style_and_none_the_source() -> None:
     assert not Look(0).needs_style
 
 
-@given(st.floats(0.01, 0.99))
-def test_strength_blends_in_proportion(strength: float) -> None:
-    expected = STYLIZED * strength + SOURCE * (1 - strength)
+@given(st.floats(0.01, 0.99) | st.fractions("1/100", "99/100"))
+def test_strength_blends_in_proportion(strength: Any) -> None:
+    expected = STYLIZED * float(strength) + SOURCE * (1 - float(strength))
     assert np.abs(Look(strength).apply(SOURCE, STYLIZED) - expected).max() <= 0.51
 
 

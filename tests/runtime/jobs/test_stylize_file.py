@@ -27,6 +27,7 @@ from stylize_video.effects.look import Look
 from stylize_video.errors import JobInterrupted, JobStopped, SinkError, SourceError, StyleError, StylizeError
 from stylize_video.frame import TimedFrame
 from stylize_video.interrupts import Terminated
+from stylize_video.jobs.picture import stylize_picture
 from stylize_video.jobs.pipeline import Hooks, stylize_file, stylize_frames
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
@@ -272,6 +273,8 @@ def test_wrong_arguments_are_told_before_the_first_frame(invert: StyleSession) -
         stylize_frames([], invert, 0)  # type: ignore[arg-type]
     with pytest.raises(StylizeError, match="3"):
         stylize_frames([], invert, smooth=3)
+    with pytest.raises(StylizeError, match=r"scale must be of the type Scale, got '64x48'"):
+        stylize_picture("in.png", "out.png", invert, scale="64x48")  # type: ignore[arg-type]
 
 
 def test_the_bundled_clip_in_the_bundled_style(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ def test_an_edit_takes_any_numbers() -> None:
         (lambda: Edit(fps=0.00001), "above 0 and at most 1000, got 1e-05, which is taken for 0"),
         (lambda: Edit(fps=float("inf")), "a frame rate must be a number, got inf"),
         (lambda: Edit(end="1"), "the end must be a number, got '1'"),  # type: ignore[arg-type]
+        (lambda: Edit(scale=0.5), "scale must be of the type Scale, got 0.5"),  # type: ignore[arg-type]
         (lambda: Edit(start=Fraction(-1)), "must not be negative"),
         (lambda: Edit(start=Fraction(5), end=Fraction(5)), "the end must be after the start"),
         (lambda: Edit(start=Fraction(10**12)), "more than three years"),
