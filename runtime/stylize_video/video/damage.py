@@ -23,11 +23,16 @@ _MOST_IN_DECODER = 32
 
 @dataclass
 class Damage:
-    """What became of the packets so far: refused by the decoder, or silently without a frame."""
+    """What became of the packets so far: refused by the decoder, or silently without a frame.
+
+    ``last`` is the time of the packet that is shown last, ``last_frame`` that of the last frame.
+    """
 
     refused: int = 0
     read: int = 0
     frames: int = 0
+    last: int | None = None
+    last_frame: int | None = None
 
     @property
     def is_in_last_frames(self) -> bool:
@@ -35,6 +40,8 @@ class Damage:
 
         Of a video in which fields have packets of their own many more are without a frame.
         """
+        if self.last is not None and self.last == self.last_frame:
+            return False
         return self.refused > 0 or 0 < self.read - self.frames <= _MOST_IN_DECODER
 
     @property
@@ -57,7 +64,9 @@ def frames_past_damage(
             return
         if packet is None:
             return
-        damage.read += packet.size > 0 and not packet.is_discard
+        if packet.size > 0 and not packet.is_discard:
+            damage.read += 1
+            damage.last = _later(damage.last, packet.pts)
         try:
             frames = decoder.decode(packet if packet.size else None) if decoder else packet.decode()
         except av.error.FFmpegError:
@@ -66,7 +75,12 @@ def frames_past_damage(
         for frame in frames:
             if isinstance(frame, av.VideoFrame):
                 damage.frames += 1
+                damage.last_frame = _later(damage.last_frame, frame.pts)
                 yield frame
+
+
+def _later(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else max(one, other)
 
 
 def breaks_off(name: str) -> bool:

@@ -119,6 +119,23 @@ def test_a_damaged_end_takes_no_frame_along(
         assert any(told in message for message in caplog.messages)
 
 
+def test_frames_missing_at_the_start_are_no_reason_to_read_the_end_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recording begins between keyframes; of joined ones all would be decoded again."""
+    drawn = [draw_picture(index, 160, 96) / 255 for index in range(60)]
+    whole = write_video(tmp_path / "whole.ts", drawn, Coding(options={"crf": "4", "bf": "3", "g": "25"}))
+    tail = whole.read_bytes()[188 * (whole.stat().st_size // 188 // 3) :]
+    recording = tmp_path / "joined.ts"
+    recording.write_bytes(tail + tail)
+    with VideoSource(recording) as source:
+        reopened = []
+        monkeypatch.setattr(source, "_reopen_by_pyav", lambda: reopened.append(True))
+        frames = len(list(source))
+        damage = source._damage()
+    assert (damage.frames, damage.read > frames, reopened) == (frames, True, [])
+
+
 def test_the_last_frame_of_what_breaks_off_is_not_held(
     whole: Path, invert_style: Path, tmp_path: Path
 ) -> None:
