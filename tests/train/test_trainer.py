@@ -702,18 +702,25 @@ def test_a_worker_that_is_killed_takes_no_step_along(
     assert resumed.weights_sha256() == whole.weights_sha256()
 
 
-def test_no_preview_is_left_of_a_training_that_cannot_go_on(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("saved", [True, False])
+def test_no_preview_is_left_of_a_training_that_cannot_go_on(
+    pictures: Path, tmp_path: Path, saved: bool
+) -> None:
+    """It would take the room that the checkpoint is waiting for, too."""
+
     class Killed(BaseException):
         pass
 
     def on_progress(progress: Progress) -> None:
+        if progress.step == 1 and not saved:
+            (tmp_path / "a.pth").mkdir()  # nothing can be written there
         if progress.step == 4:
             raise Killed
 
     with pytest.raises(Killed):
         run(pictures, tmp_path / "a.pth", steps=20, report=True, on_progress=on_progress)
-    assert (tmp_path / "a.preview.png").is_file()
-    assert load_checkpoint(tmp_path / "a.pth").step == 3
+    assert (tmp_path / "a.preview.png").is_file() == saved
+    assert not saved or load_checkpoint(tmp_path / "a.pth").step == 3
 
 
 def test_a_full_disk_in_the_midst_of_a_training_ends_nothing(

@@ -168,7 +168,7 @@ def _take_steps(
             board.losses(progress)
             if has_preview:
                 board.preview(state.done, preview)
-            if has_preview and reporter:
+            if has_preview and reporter and state.saved:
                 reporter.write_preview(preview)
             if finished and reporter:
                 reporter.write(state, preview, skipped=folder.skipped)
