@@ -188,6 +188,17 @@ def test_pictures_whose_end_is_missing_are_skipped_in_silence(
     assert capfd.readouterr().err == ""
 
 
+def test_crops_reach_both_ends_of_a_photo(tmp_path: Path) -> None:
+    """Of one that is a row longer than a crop, either the first row or the last is left out."""
+    photo = np.zeros((49, 48, 3), np.uint8)
+    photo[0], photo[-1] = 100, 200
+    cv2.imwrite(str(tmp_path / "photo.png"), photo)
+    folder = ContentFolder(tmp_path, size=48, zoom=(1.0, 1.0))
+    crops = [folder[k][0] * 255 for k in range(20)]
+    ends = {(round(crop[0].mean().item()), round(crop[-1].mean().item())) for crop in crops}
+    assert ends == {(100, 0), (0, 200)}
+
+
 def test_photos_are_enlarged_within_the_limits_of_zoom(tmp_path: Path) -> None:
     """A ramp across a picture is as steep in a crop as the picture was small there."""
     ramp = np.tile(np.linspace(0, 255, 120, dtype=np.float32).astype(np.uint8), (80, 1))

@@ -30,6 +30,13 @@ def test_what_stands_still_has_no_motion_whatever_its_noise_and_light() -> None:
     assert motion.visible.mean() > 0.85
 
 
+def test_a_plain_wall_whose_light_changes_stands_still() -> None:
+    """Its shades, each a little further along, would explain the light as a motion."""
+    shades = np.tile(np.arange(40, 168, dtype=np.uint8)[None, :, None], (96, 1, 3))
+    one, other = noisy(shades, 1, seed=1), noisy(np.asarray(shades + 6, np.uint8), 1, seed=2)
+    assert (MotionEstimator().between(one, other).flow == 0).all(-1).mean() > 0.9
+
+
 def test_what_gets_covered_is_not_visible() -> None:
     box = Box(30, 30, 50, 50, speed=10)
     frames = []

@@ -19,7 +19,7 @@ import pytest
 
 from live_support import ManualClock, live_threads, wait_until
 from stylize_video.errors import SinkError
-from stylize_video.frame import Frame
+from stylize_video.frame import Frame, TimedFrame
 from stylize_video.live import broadcast as module
 from stylize_video.live.broadcast import Broadcast, usual_bitrate
 from stylize_video.live.controls import Controls, Settings
@@ -401,6 +401,75 @@ def test_a_peer_that_stays_away_is_tried_ever_more_seldom() -> None:
         clock.now += 1
     output.close()
     assert np.diff(uplink.tries).tolist() == [1, 2, 4, 8, 16, 30, 30, 30]
+
+
+class Fickle(Uplink):
+    """Whose peer is there or not, as ``is_there`` says."""
+
+    is_there = False
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__("tcp://127.0.0.1:9")
+        self.tries: list[float] = []
+        self._clock = clock
+
+    def connect(self) -> None:
+        self.tries.append(self._clock())
+        if not self.is_there:
+            raise SinkError("it is gone")
+        self.is_connected = True
+
+    def write(self, data: bytes) -> int:
+        if not self.is_there:
+            raise BrokenPipeError
+        return len(data)
+
+
+class Counted(Broadcast):
+    """Counts the frames that its thread is done with."""
+
+    done = 0
+
+    def _write(self, info: VideoInfo, frame: TimedFrame) -> None:
+        super()._write(info, frame)
+        self.done += 1
+
+
+def test_a_connection_that_held_for_long_is_soon_tried_again_and_is_back_once_it_holds() -> None:
+    clock = ManualClock()
+    told: list[tuple[float, str]] = []
+    controls = Controls(
+        Settings(style="ink"), ["ink"], on_notice=lambda notice: told.append((clock(), notice.text))
+    )
+    uplink = Fickle(clock)
+    output = Counted(controls, uplink, clock=clock)
+    show = Show(output, controls, lambda number: draw_picture(1, 32, 32))
+    for is_there, seconds in ((False, 10), (True, 60), (False, 2), (True, 12)):
+        uplink.is_there = is_there
+        for _ in range(seconds):
+            show.at(clock())
+            wait_until(lambda: output.done == show.number)
+            clock.now += 1
+    output.close()
+    assert np.diff(uplink.tries).tolist() == [1, 2, 4, 8, 56, 2]
+    (lost, _), (back, sentence) = told
+    assert lost == 170
+    assert uplink.tries[-2:] == [lost + 1, lost + 3]
+    assert back == uplink.tries[-1] + 3
+    assert sentence.endswith(" is back")
+
+
+def test_the_bits_a_second_are_those_of_the_last_three_seconds() -> None:
+    clock = ManualClock()
+    uplink = Uplink("udp://127.0.0.1:9")
+    output = Broadcast(Controls(Settings(style="ink"), ["ink"]), uplink, clock=clock)
+    rates = []
+    for second in range(12):
+        rates.append(output.state.mbit_s)
+        clock.now += 1
+        uplink.sent += 125_000 if second < 6 else 0
+    assert rates[1:7] == pytest.approx([1] * 6)
+    assert rates[-3:] == [0] * 3
 
 
 @pytest.mark.parametrize(
