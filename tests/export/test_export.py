@@ -412,6 +412,9 @@ def test_weights_are_rounded_for_their_sum() -> None:
     expected, *got = ([runner(m)(ramp) for ramp in ramps] for m in (model, rounded, plain))
     errors = [np.mean([np.square(a - b).mean() for a, b in zip(expected, g, strict=True)]) for g in got]
     assert errors[0] < errors[1] / 2
+    means = [np.mean([(b - a).mean((0, 2, 3)) for a, b in zip(expected, g, strict=True)], 0) for g in got]
+    assert np.abs(means[0]).max() < 1e-4  # what rounding does to the mean goes into the bias
+    assert np.abs(means[1]).max() > 1e-3
 
 
 def overflowing_style() -> onnx.ModelProto:
