@@ -264,14 +264,21 @@ class StyleSession:
         raise failure
 
     def _run_padded(self, frame: Frame, multiple: int) -> Frame:
-        """Run a frame that is mirrored at its end to sides that are multiples, and cut that off again."""
+        """Run a frame that is mirrored at its end to sides that are multiples, and cut that off again.
+
+        Of a network that changes sizes, what is left has another size too.
+        """
         height, width = frame.shape[:2]
         bottom, right = -height % multiple, -width % multiple
         if not (bottom or right):
             return self._run_as_it_is(frame)
         padded = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REFLECT_101)
         stylized = self._run_as_it_is(np.asarray(padded, np.uint8))
-        return resized(stylized, height + bottom, width + right)[:height, :width]
+        rows, columns = (
+            max(1, round(kept * came_out / ran))
+            for kept, came_out, ran in zip((height, width), stylized.shape, padded.shape, strict=False)
+        )
+        return stylized[:rows, :columns]
 
     def _run_as_it_is(self, frame: Frame) -> Frame:
         batch = np.ascontiguousarray(frame)[None]

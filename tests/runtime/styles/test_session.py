@@ -389,6 +389,16 @@ def unpadded(path: Path) -> Path:
     return sized_style(path, [helper.make_node("Conv", ["x", "w"], ["y"])], w=identity_kernel(9))
 
 
+def unpadded_and_skipping(path: Path) -> Path:
+    """Both: it takes multiples of four, and gives pictures some pixels smaller."""
+    model = onnx.load_model(str(skipping(path)))
+    model.graph.node[-1].output[0] = "d"
+    model.graph.node.append(helper.make_node("Conv", ["d", "w"], ["y"]))
+    model.graph.initializer.append(numpy_helper.from_array(identity_kernel(9), "w"))
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
 def halved(path: Path) -> Path:
     """At half the size and back: odd sides come out a pixel larger."""
     nodes = [
@@ -398,7 +408,7 @@ def halved(path: Path) -> Path:
     return sized_style(path, nodes, w=identity_kernel(3), twice=np.array([1, 1, 2, 2], np.float32))
 
 
-@pytest.mark.parametrize("make", [unpadded, halved])
+@pytest.mark.parametrize("make", [unpadded, unpadded_and_skipping, halved])
 def test_no_seam_where_a_network_changes_the_size_of_tiles(
     make: Callable[[Path], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
