@@ -21,10 +21,10 @@ _RECIPE_KEYS = ("features", "style_layers", "content_layer", "style_weight", "st
 
 
 def check_style(name_or_path: Path, *, device: str = "auto") -> list[str]:
-    """Prove a style file, by running its golden pair on a device.
+    """Prove a style file, by the hash of its weights and by running its golden pair on a device.
 
     Raises:
-        StyleError: the pair comes out wrong or without numbers, or there is none.
+        StyleError: the weights are others, or the pair comes out wrong or without numbers, or there is none.
         DeviceError: the device cannot be used.
     """
     session = StyleSession(Style.load(name_or_path), device)
