@@ -41,8 +41,6 @@ _MUXING = {
     "mpegts": {"pes_payload_size": "0", "flush_packets": "1"},
 }
 
-_STALE_SECONDS = 1.0
-"""A stream does not begin with frames that waited longer, such as for its connection."""
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 """Seconds until a lost connection is tried again; twice as long after each failure."""
 _STEADY_SECONDS = 3.0
@@ -93,6 +91,7 @@ class Broadcast:
         # Of the queue's thread:
         self._programme: _Programme | None = None
         self._connected_at = clock()
+        self._begin_from = float("-inf")  # in seconds of the pictures
         self._wait, self._retry_at = _FIRST_WAIT, 0.0
         self._is_reported_lost = False
 
@@ -173,13 +172,13 @@ class Broadcast:
             self._controls.say(f"the stream to {self._uplink.shown} is back")
 
     def _begin(self, info: VideoInfo, frame: TimedFrame) -> bool:
-        """Begin with this frame, if there is a connection and the frame has not waited long."""
+        """Begin with this frame, if there is a connection and the frame did not wait for it."""
         at = self._started + float(frame.pts * TIME_BASE)
         if not self._uplink.is_connected:
             if self._clock() >= self._retry_at:
                 self._reconnect()
             return False
-        if self._newest - at > _STALE_SECONDS:
+        if at < self._begin_from:
             return False
         self._programme = _Programme(
             self._uplink,
@@ -201,7 +200,7 @@ class Broadcast:
         except SinkError:
             self._back_off()
         else:
-            self._connected_at = self._clock()
+            self._connected_at, self._begin_from = self._clock(), self._newest
 
     def _lose(self, error: Exception) -> None:
         if self._programme:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -365,6 +366,50 @@ def test_a_lost_connection_takes_no_more_sound(peer: Peer, monkeypatch: pytest.M
             show.until(lambda: tracks[0].is_closed)
     finally:
         microphone.close()
+
+
+def test_what_waits_for_a_connection_is_neither_sent_nor_too_much(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_FIRST_WAIT", 0.1)
+    connect, begin = Uplink.connect, module._Programme
+    may_connect, may_begin = threading.Event(), threading.Event()
+    connecting, beginning = threading.Event(), threading.Event()
+    began: list[float] = []
+    notices: list[str] = []
+
+    def connect_slowly(uplink: Uplink) -> None:
+        connecting.set()
+        assert may_connect.wait(20)
+        connect(uplink)
+
+    def begin_slowly(*given: Any, start_pts: int, **named: Any) -> Any:
+        began.append(start_pts / 90_000)
+        beginning.set()
+        assert may_begin.wait(20)
+        return begin(*given, start_pts=start_pts, **named)
+
+    with broadcasting(peer.url, notices) as (show, output):
+        first = time.perf_counter()
+        show.at(first)
+        show.until(lambda: bool(peer.files) and peer.files[0].stat().st_size > 0)
+        monkeypatch.setattr(Uplink, "connect", connect_slowly)
+        monkeypatch.setattr(module, "_Programme", begin_slowly)
+        peer.stop()
+        show.until(connecting.is_set)
+        peer.start()
+        for _ in range(20):
+            show.one()
+        waited_until = time.perf_counter()
+        may_connect.set()
+        show.until(beginning.is_set)
+        for _ in range(5):
+            show.one()
+        may_begin.set()
+        show.seconds(0.1)
+        assert output.state.dropped == 0
+    assert began[0] >= waited_until - first - 0.04
+    assert len(notices) == 1
 
 
 class Gone(Uplink):
