@@ -28,6 +28,10 @@ _UNTIMED = ("avi",)
 NO_TIME_STAMPS, TIMES_MAY_JUMP = 0x80, 0x200
 """FFmpeg's flags of container formats: AVFMT_NOTIMESTAMPS and AVFMT_TS_DISCONT."""
 
+_MATROSKA = "matroska,webm"
+_FROM_0 = (_MATROSKA, "asf")
+"""Containers whose headers count the time from 0, and not from their first frame."""
+
 _FASTEST = 1000
 """Frames a second; a higher average counts time units."""
 
@@ -165,7 +169,7 @@ def _count_by_duration(container: av.container.InputContainer, start: Fraction, 
     if not container.duration:
         return None
     seconds = Fraction(container.duration, av.time_base)
-    if "matroska" in container.format.name:  # which counts from 0, not from its first frame
+    if container.format.name in _FROM_0:
         seconds -= start
     return max(0, round(seconds * rate)) or None
 
@@ -185,11 +189,11 @@ def _end(
 
     ``name`` is that of the file, None where nothing may be read ahead.
     """
-    if name is not None and "matroska" in container.format.name:
+    if name is not None and container.format.name == _MATROSKA:
         return _end_of_last(container, stream, name)
     if stream.duration is None:
         return None
-    end = start + stream.duration
+    end = stream.duration if container.format.name in _FROM_0 else start + stream.duration
     if name is None:
         return end
     reached = Fraction(-1)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from media import Coding, write_video
 from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
@@ -141,3 +142,10 @@ def test_a_last_frame_that_stays_for_days_is_damage(tmp_path: Path) -> None:
 def test_a_short_matroska_file_tells_its_end_too(tmp_path: Path) -> None:
     path = clip_that_ends(tmp_path / "in.mkv", [0, 2000], 40)
     assert probe(str(path)).end_pts == 2040
+
+
+def test_the_header_of_a_wmv_file_counts_from_0(tmp_path: Path) -> None:
+    drawn = [draw_picture(index, 64, 48) / 255 for index in range(20)]
+    path = write_video(tmp_path / "in.wmv", drawn, Coding("wmv2", options={}), pts=range(25, 45))
+    facts = probe(str(path))
+    assert (facts.start_pts, facts.end_pts, facts.frame_count) == (1000, 1800, 20)
