@@ -384,9 +384,7 @@ def test_nothing_is_proved_on_a_device_that_was_not_taken() -> None:
         runner(overflowing_style(), provider=PROVIDERS["cuda"])
 
 
-def test_weights_are_rounded_for_their_sum() -> None:
-    """A smooth picture shows the sum of a kernel's errors, which rounding one by one leaves to chance."""
-    weight = np.random.default_rng(0).normal(0, 0.1, (3, 3, 5, 5)).astype(np.float32)
+def one_convolution(weight: np.ndarray) -> onnx.ModelProto:
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Conv", ["frames", "w", "b"], [OUTPUT_NAME], "only")],
         "style",
@@ -394,7 +392,22 @@ def test_weights_are_rounded_for_their_sum() -> None:
         [onnx.helper.make_tensor_value_info(OUTPUT_NAME, 1, [1, 3, "h", "w"])],
         [onnx.numpy_helper.from_array(v, n) for v, n in ((weight, "w"), (np.zeros(3, np.float32), "b"))],
     )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=8)
+
+
+def test_the_same_pictures_round_weights_alike_and_dead_channels_stay_dead() -> None:
+    weight = np.random.default_rng(0).normal(0, 0.1, (3, 3, 5, 5)).astype(np.float32)
+    weight[1] = 0
+    rounded, again = (round_weights(one_convolution(weight), [], PICTURES)[0] for _ in range(2))
+    assert rounded.SerializeToString() == again.SerializeToString()
+    assert np.isfinite(levels := onnx.numpy_helper.to_array(rounded.graph.initializer[0])).all()
+    assert not levels[1].any()
+
+
+def test_weights_are_rounded_for_their_sum() -> None:
+    """A smooth picture shows the sum of a kernel's errors, which rounding one by one leaves to chance."""
+    weight = np.random.default_rng(0).normal(0, 0.1, (3, 3, 5, 5)).astype(np.float32)
+    model = one_convolution(weight)
     across = np.linspace(0, 1, 64, dtype=np.float32)
     ramps = [
         (low[:, None] + (high - low)[:, None] * across)[None, :, None].repeat(48, axis=2).astype(np.float32)

@@ -113,6 +113,26 @@ def test_every_step_sees_other_motion(folder: Path) -> None:
     assert first.steadiness != pytest.approx(second.steadiness, rel=1e-3)
 
 
+def test_neighbouring_seeds_share_no_motion(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, seeds = MovingPair.draw, []
+
+    def watched(pictures: Tensor, generator: torch.Generator, **options: Any) -> MovingPair:
+        seeds.append(generator.initial_seed())
+        return draw(pictures, generator, **options)
+
+    monkeypatch.setattr(MovingPair, "draw", watched)
+    for seed in range(2):
+        state, batch = begun(folder, **STILL, seed=seed)
+        for _ in range(2):
+            state.step([batch])
+    assert len(set(seeds)) == len(seeds) == 4
+
+
+def test_style_counts_once_the_share_of_identity_is_over(folder: Path) -> None:
+    state, batch = begun(folder, identity_share=0.5)
+    assert [state.step([batch]).style > 0 for _ in range(2)] == [False, True]
+
+
 def test_statistics_stay_once_they_are_frozen(folder: Path) -> None:
     state, batch = begun(folder, freeze_norm_at=0.5)
     seen = [state.network.stem.norm.running_mean.clone()]  # type: ignore[union-attr, operator]
