@@ -27,7 +27,7 @@ TOY: dict[str, Any] = {
     "style_size": 64,
     "content_weight": 2.0,
     "style_weight": 3.0,
-    "tv_weight": 0.7,
+    "tv_weight": 700.0,
     "range_weight": 11.0,
     "steadiness_weight": 13.0,
     "image_size": 64,
@@ -86,7 +86,7 @@ def test_the_total_is_the_weighted_sum_of_all_terms(folder: Path) -> None:
     assert at.style == pytest.approx(float(style), rel=1e-3)
     assert at.steadiness == pytest.approx(float(steadiness), rel=1e-3)
     assert at.range == pytest.approx(float(beyond), rel=1e-3)
-    expected = 2 * content + 3 * style + 0.7 * variation + 11 * beyond + 13 * steadiness
+    expected = 2 * content + 3 * style + 700 * variation + 11 * beyond + 13 * steadiness
     assert at.total == pytest.approx(float(expected), rel=1e-3)
 
 
@@ -131,6 +131,15 @@ def test_neighbouring_seeds_share_no_motion(folder: Path, monkeypatch: pytest.Mo
 def test_style_counts_once_the_share_of_identity_is_over(folder: Path) -> None:
     state, batch = begun(folder, identity_share=0.5)
     assert [state.step([batch]).style > 0 for _ in range(2)] == [False, True]
+
+
+def test_both_rates_follow_the_schedule(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, batch = begun(folder, steps=20, learning_rate=1e-3, muon_learning_rate=1e-2)
+    rates: list[tuple[float, ...]] = []
+    monkeypatch.setattr(state.optimizer, "step", lambda *both: rates.append(both))
+    for _ in range(2):
+        state.step([batch])
+    assert rates == [pytest.approx((5e-4, 5e-3)), pytest.approx((1e-3, 1e-2))]
 
 
 def test_statistics_stay_once_they_are_frozen(folder: Path) -> None:
