@@ -53,6 +53,7 @@ class ResumableSink(VideoSink):
         """
         with self._errors_as_sentences():
             frames = self._journal.add_run(content)
+        self._last_pts.clear()  # the one before is no longer the last
         self._last_pts.append(self._journal.last_pts or 0)
         self.frames += frames
         return frames

@@ -18,7 +18,8 @@ from stylize_video.styles.style import Style
 from stylize_video.video.encoding import Encoding
 from stylize_video.video.info import Ending, VideoInfo
 from stylize_video.video.sink import VideoSink
-from support import draw_picture
+from stylize_video.video.source import VideoSource
+from support import MakeClip, draw_picture
 
 VARIABLE = [0, 40, 80, 120, 160, 1000, 2000, 2040, 2080, 2120, 3000, 3040, 3080]
 END = Fraction(608, 100)
@@ -67,6 +68,27 @@ def test_the_last_frame_stays_whoever_encoded_it(
                 sink.add_run(run.content())
         sink.finish()
     assert length_of(output) == pytest.approx(float(END), abs=0.001)
+
+
+def test_the_sound_of_a_part_ends_with_its_pictures(make_clip: MakeClip, tmp_path: Path) -> None:
+    """Of runs elsewhere the last times alone are known, which are a run apart and no frame."""
+    with VideoSource(make_clip(tmp_path / "in.mp4", frames=40)) as source:
+        info, frames = source.info, list(source)
+    with Journal(journal_path(tmp_path / "out.mp4"), {}, time_base=info.time_base) as journal:
+        sink = ResumableSink(tmp_path / "out.mp4", info, journal)
+        for first in (0, 10):
+            part = tmp_path / f"part{first}.mp4"
+            with Journal(journal_path(part), {}, time_base=info.time_base) as run:
+                there = ResumableSink(part, info, run, copy_streams=False)
+                for frame in frames[first : first + 10]:
+                    there.write(frame)
+                there.discard()
+                sink.add_run(run.content())
+        kept = sink.keep_part()
+    assert kept is not None
+    with av.open(str(kept)) as container:
+        ends = [float((s.duration or 0) * (s.time_base or 0)) for s in container.streams]
+    assert ends == pytest.approx([float(20 / info.rate)] * 2, abs=0.03)
 
 
 def interrupted(source: Path, output: Path, session: StyleSession, *, after: int) -> None:
