@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from media import Coding, write_video
+from stylize_video.frame import TimedFrame
 from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
 from stylize_video.video.durations import PacketDurations
 from stylize_video.video.encoding import CODECS, Encoding
+from stylize_video.video.info import Ending, VideoInfo
 from stylize_video.video.probe import probe
+from stylize_video.video.sink import VideoSink
 from support import draw_picture
 
 
@@ -149,3 +153,17 @@ def test_the_header_of_a_wmv_file_counts_from_0(tmp_path: Path) -> None:
     path = write_video(tmp_path / "in.wmv", drawn, Coding("wmv2", options={}), pts=range(25, 45))
     facts = probe(str(path))
     assert (facts.start_pts, facts.end_pts, facts.frame_count) == (1000, 1800, 20)
+
+
+@pytest.mark.parametrize("end", [3120, 6080])
+def test_the_last_frame_of_a_webp_stays(end: int, tmp_path: Path) -> None:
+    """FFmpeg's encoder of them knows when frames begin, and gives the last one the average of all before."""
+    info = VideoInfo(tmp_path, 64, 48, Fraction(1, 1000), 0, Fraction(25), ending=Ending(Fraction(end, 1000)))
+    with VideoSink(tmp_path / "out.webp", info) as sink:
+        for index, pts in enumerate(VARIABLE):
+            sink.write(TimedFrame(pts, draw_picture(index, 64, 48)))
+    _, animation = cv2.imreadanimation(str(tmp_path / "out.webp"))
+    assert len(animation.frames) == len(VARIABLE)
+    stays = max(end - VARIABLE[-1], VARIABLE[-1] // len(VARIABLE))
+    assert animation.durations[-1] == pytest.approx(stays, abs=20)
+    assert sum(animation.durations[:-1]) == VARIABLE[-1]
