@@ -102,6 +102,7 @@ def test_listing_styles_and_the_version(command_here: Command) -> None:
         (["IN", "-o", "nowhere/out.mp4"], "nowhere does not exist"),
         (["IN", "-o", "IN", "-y"], "is one of the inputs; name another file"),
         (["IN", "-o", "out.xyz"], "cannot write out.xyz"),
+        (["IN", "-o", "out"], "cannot write out: name a file by its ending, or a folder by a slash, out/"),
         (["IN", "-o", "/proc/out.mp4"], "cannot write /proc/out.mp4"),
         (["IN", "--start", "soon"], "a time is written as 90"),
         (["IN", "--start", "5", "--end", "1"], "the end must be after the start"),

@@ -216,6 +216,10 @@ def check_batch(batch: Batch, options: Options) -> None:
     if batch.many:
         return
     [(source, target)] = batch.files
+    if not (target.suffix or target.exists() or str(target) == STANDARD):
+        raise SinkError(
+            f"cannot write {target}: name a file by its ending, or a folder by a slash, {target}/"
+        )
     if isinstance(source, Path) and is_picture(source):
         _check_for_picture(source, options)
     elif batch.new_folder:
