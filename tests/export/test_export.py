@@ -39,7 +39,7 @@ from stylize_video_export.parity import (
     parity_inputs,
     runner,
 )
-from stylize_video_export.quantization import round_weights
+from stylize_video_export.quantization import ActivationLosses, round_weights
 from stylize_video_export.request import ExportError
 from stylize_video_export.to_onnx import ContractNetwork, to_onnx, with_metadata
 from stylize_video_export.variants import largest_value, prepare_int8, to_int8
@@ -402,6 +402,18 @@ def test_the_same_pictures_round_weights_alike_and_dead_channels_stay_dead() -> 
     assert rounded.SerializeToString() == again.SerializeToString()
     assert np.isfinite(levels := onnx.numpy_helper.to_array(rounded.graph.initializer[0])).all()
     assert not levels[1].any()
+
+
+def test_what_is_no_number_has_no_range_and_is_the_largest_value() -> None:
+    weight = np.full((3, 3, 1, 1), np.nan, np.float32)
+    model = onnx.shape_inference.infer_shapes(one_convolution(weight))
+    with pytest.raises(ExportError, match="values that are no numbers"):
+        ActivationLosses.measure(model, [OUTPUT_NAME], PICTURES[:1])
+    model = overflowing_style()
+    model.graph.initializer[1].CopyFrom(
+        onnx.numpy_helper.from_array(np.full((16, 16, 3, 3), np.nan, np.float32), "w1")
+    )
+    assert np.isnan(largest_value(model, PICTURES[:1]))
 
 
 def test_weights_are_rounded_for_their_sum() -> None:

@@ -11,8 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from stylize_video_train import calibration
 from stylize_video_train.calibration import perceptual_loss
 from stylize_video_train.data import ContentFolder
+from stylize_video_train.errors import TrainingDivergedError
 from stylize_video_train.losses import out_of_range, total_variation
 from stylize_video_train.motion import MARGIN, MovingPair
 from stylize_video_train.recipe import NetworkConfig, Recipe
@@ -140,6 +142,25 @@ def test_both_rates_follow_the_schedule(folder: Path, monkeypatch: pytest.Monkey
     for _ in range(2):
         state.step([batch])
     assert rates == [pytest.approx((5e-4, 5e-3)), pytest.approx((1e-3, 1e-2))]
+
+
+def test_pictures_that_come_to_nothing_any_more_are_a_divergence(folder: Path) -> None:
+    """Long before a loss is no number."""
+    state, batch = begun(folder)
+    with torch.no_grad():
+        state.network.up2.bias += 1e4  # type: ignore[union-attr, operator]
+    with pytest.raises(TrainingDivergedError, match="diverged at step 1"):
+        state.step([batch])
+
+
+def test_a_style_that_photos_have_already_gets_no_boundless_weight(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "_LEAST_DISTANCE", 50.0)
+    state, _ = begun(folder)
+    photos = ContentFolder(folder / "photos", size=state.recipe.image_size + MARGIN)
+    weight = calibration.calibrated_style_weight(state.recipe, state.loss, photos)
+    assert weight == pytest.approx(state.recipe.style_balance / 50)
 
 
 def test_statistics_stay_once_they_are_frozen(folder: Path) -> None:
