@@ -14,6 +14,7 @@ import torch
 from stylize_video_train import batches as batches_module
 from stylize_video_train.batches import batches
 from stylize_video_train.data import ContentFolder, DataError
+from stylize_video_train.errors import TrainingError
 from stylize_video_train.recipe import Recipe
 from support import draw_picture
 
@@ -33,6 +34,15 @@ def test_every_step_has_its_samples_in_parts(folder: ContentFolder) -> None:
     assert len(seen) == 2
     for step, pictures in enumerate(seen, start=1):
         assert torch.equal(pictures, torch.stack([folder[4 * step + k] for k in range(4)]))
+
+
+def test_a_batch_that_cannot_be_shared_equally_is_an_error(
+    folder: ContentFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of its photos would be left out."""
+    monkeypatch.setattr(batches_module, "process_count", lambda: 3)
+    with pytest.raises(TrainingError, match="a batch of 4 cannot be shared equally: 3 processes, 1 parts"):
+        next(batches(folder, Recipe(batch=4), done=0, device="cpu"))
 
 
 def test_a_long_training_needs_no_more_memory(folder: ContentFolder) -> None:

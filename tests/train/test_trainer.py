@@ -645,6 +645,7 @@ def test_a_result_is_that_of_its_start(pictures: Path, tmp_path: Path) -> None:
     checkpoint, _ = run(pictures, tmp_path / "a.pth", steps=1, start=str(start))
     recipe = Recipe(**{**TOY, "steps": 1, "start": str(start)})
     assert is_result_of(checkpoint, recipe, pictures / "style.png")
+    assert not is_result_of(replace(checkpoint, step=0), recipe, pictures / "style.png")  # an unfinished one
     run(pictures, start, steps=2)
     assert not is_result_of(checkpoint, recipe, pictures / "style.png")
 
@@ -1000,6 +1001,18 @@ def test_a_signal_ends_a_training_after_its_step(pictures: Path, tmp_path: Path,
         run(pictures, tmp_path / "a.pth", steps=6, on_progress=stop)
     assert interruption_code(stopped.value) == 128 + number
     assert load_checkpoint(tmp_path / "a.pth").step == stopped.value.step == 2
+
+
+def test_a_signal_in_the_last_step_interrupts_nothing(pictures: Path, tmp_path: Path) -> None:
+    def stop(progress: Progress) -> None:
+        if progress.step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    try:
+        run(pictures, tmp_path / "a.pth", steps=2, on_progress=stop)
+    except TrainingInterrupted:  # which would end the whole test run
+        pytest.fail("the training was told as interrupted")
+    assert load_checkpoint(tmp_path / "a.pth").step == 2
 
 
 def test_a_signal_ends_the_command_and_resume_finishes(
