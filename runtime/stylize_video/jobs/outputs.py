@@ -122,7 +122,7 @@ def open_sink(
 def _warn_of_few_bits(bitrate: int | None, info: VideoInfo) -> None:
     if bitrate and (each := float(bitrate / (info.width * info.height * info.rate))) < _FEW_BITS:
         _log.warning(
-            "%d bits a second are %.4f a pixel, too few to see anything (--bitrate takes 800k and 5M too)",
+            "%d bits a second are %.4f a pixel, few for a picture (--bitrate takes 800k and 5M too)",
             bitrate,
             each,
         )

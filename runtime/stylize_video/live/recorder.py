@@ -20,6 +20,7 @@ from stylize_video.live.microphone import Microphone
 from stylize_video.live.picture import LivePicture
 from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.live.statistics import Clock
+from stylize_video.text import counted
 from stylize_video.threads import WriteBehind
 from stylize_video.video.encoding import Encoding
 from stylize_video.video.info import VideoInfo
@@ -150,7 +151,8 @@ class Recorder:
         except Exception as error:  # raised again in close; meanwhile another recording may go on
             self._note(error)
             return
-        left_out = f", without {recording.left_out} frames that came too fast" * bool(recording.left_out)
+        number = recording.left_out
+        left_out = f", without {counted(number, 'frame')} that came too fast" * bool(number)
         taken = f": {wanted.name} was taken meanwhile" * (path != wanted)
         self._controls.report(
             Notice(f"recorded {path}{left_out}{taken}", is_essential=bool(left_out + taken))

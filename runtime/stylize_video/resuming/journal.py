@@ -45,6 +45,7 @@ from stylize_video.resuming.journal_format import (
     parse,
     read_contents,
 )
+from stylize_video.text import counted
 from stylize_video.video.durations import PacketDurations
 
 _log = logging.getLogger(__name__)
@@ -275,9 +276,8 @@ class Journal:
         self._file.close()
         if not kept:
             return f"what was done is lost: {self.path} was removed or replaced meanwhile"
-        return (
-            f"{frames} frames are kept in {self.path}, and the same command with --resume goes on from there"
-        )
+        told = f"{counted(frames, 'frame')} {'is' if frames == 1 else 'are'} kept in {self.path}"
+        return f"{told}, and the same command with --resume goes on from there"
 
     def remove(self) -> None:
         """The job is done, or nothing of it is worth keeping."""

@@ -134,7 +134,7 @@ def test_a_bit_rate_that_leaves_nothing_is_told(
     for bitrate in (1000, 800_000):
         stylize_file(clip, tmp_path / f"{bitrate}.mp4", invert, encoding=Encoding(bitrate=bitrate))
     assert [record.getMessage() for record in caplog.records] == [
-        "1000 bits a second are 0.0054 a pixel, too few to see anything (--bitrate takes 800k and 5M too)"
+        "1000 bits a second are 0.0054 a pixel, few for a picture (--bitrate takes 800k and 5M too)"
     ]
 
 
