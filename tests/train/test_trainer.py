@@ -838,7 +838,14 @@ def test_a_report_says_what_the_first_steps_were_for(
     assert "4 steps on 6 photos in" in page
 
 
-@pytest.mark.parametrize("values", [{"style_scales": (1.0, 0.01)}, {"style_size": 3}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"style_scales": (1.0, 0.01)},
+        {"style_size": 3},
+        {"window": 0.1, "style_layers": ("features.1", "features.7")},
+    ],
+)
 def test_pictures_too_small_for_the_feature_model_are_one_sentence(
     pictures: Path, tmp_path: Path, values: dict[str, Any]
 ) -> None:
