@@ -43,10 +43,10 @@ def tone_map(signal: Array, transfer: int) -> Array:
         ``[..., 3]`` RGB in BT.709 primaries for a screen of gamma 2.4, 0..1.
     """
     light = _pq_to_light(signal) if transfer == _PQ else _hlg_to_light(signal)
-    # The strongest channel decides, so that colours keep their hue and none clips.
+    light = light @ _BT2020_TO_BT709.T
+    # The strongest channel of those that are shown decides, so that colours keep their hue and none clips.
     strongest = np.maximum(light.max(-1, keepdims=True), 1e-6)
-    light = light * (_roll_off(strongest) / strongest)
-    shown = np.clip((light / _WHITE) @ _BT2020_TO_BT709.T, 0, 1)
+    shown = np.clip(light * (_roll_off(strongest) / strongest) / _WHITE, 0, 1)
     return np.asarray(shown ** (1 / _SCREEN_GAMMA))
 
 

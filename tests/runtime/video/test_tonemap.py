@@ -56,8 +56,8 @@ def test_colours_keep_their_hue() -> None:
         assert shown[1:].max() < 0.12 * shown[0] + 0.05
 
 
-@pytest.mark.parametrize("ratio", [(1, 0.9, 0.8), (0.8, 0.9, 1), (0.9, 1, 0.85)])
-def test_the_brightest_skin_and_sky_keep_their_hue(ratio: tuple[float, ...]) -> None:
+@pytest.mark.parametrize("ratio", [(1, 0.9, 0.8), (0.8, 0.9, 1), (0.9, 1, 0.85), (1, 0.4, 0.1)])
+def test_the_brightest_skin_sky_and_fire_keep_their_hue(ratio: tuple[float, ...]) -> None:
     """The strongest channel, which would clip first, decides for all."""
     colour = np.linalg.inv(_BT2020_TO_BT709) @ np.array(ratio)
     for peak in (50, 300, 1000):
