@@ -160,6 +160,8 @@ def _open(
             return av.open(standard_input, "r", format=form, options=options, buffer_size=BUFFER)
         timeout = (_SECONDS_TO_OPEN, _SECONDS_TO_READ)
         return av.open(address, "r", format=form, options=options, timeout=timeout)
+    except av.error.ExitError as error:
+        raise SourceError(f"{_shown(name)} gives no answer within {_SECONDS_TO_OPEN:g} seconds") from error
     except (av.error.FFmpegError, ValueError, OSError) as error:
         hint = "; raw frames need --raw-size" if name == STANDARD and not raw else ""
         raise SourceError(
