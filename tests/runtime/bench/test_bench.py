@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from bench_support import speed
 from stylize_video.bench import process
 from stylize_video.bench.cli import _print_costs, _print_table, stylize_bench
 from stylize_video.bench.process import ProcessCost
 from stylize_video.bench.stages import Stages, Timing
-from stylize_video.bench.throughput import Speed, Throughput, whole_rounds
+from stylize_video.bench.throughput import Throughput, whole_rounds
 from stylize_video.machine import most_at_once
 from support import ROOT, Command
 
@@ -62,23 +63,6 @@ def test_the_command_reports_everything(
     }  # fmt: skip
     assert all(c["frames"] % most_at_once() == 0 for size in sizes for c in size["contenders"])
     assert "64x48 is measured, 1 to go" in result.stderr
-
-
-def speed(device: str, *, whole: Throughput | None = None, stages: Stages | None = None) -> Speed:
-    return Speed(
-        name="s",
-        precision="int8",
-        device=device,
-        width=1000,
-        height=500,
-        network=Throughput(50, 40),
-        infer=Timing(20, 21),
-        cold=0.1,
-        frames=8,
-        working_pixels=1000 * 500,
-        whole=whole,
-        stages=stages,
-    )
 
 
 def test_no_more_than_all_of_the_network_is_reached(

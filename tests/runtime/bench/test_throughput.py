@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from bench_support import speed
 from stylize_video.bench.contenders import Contender
 from stylize_video.bench.stages import Stages, Timing
-from stylize_video.bench.throughput import Speed, Throughput, measure_speeds, scaled_clip, whole_rounds
+from stylize_video.bench.throughput import Throughput, measure_speeds, scaled_clip, whole_rounds
 from stylize_video.errors import SinkError
 from stylize_video.frame import Frame, TimedFrame
 from stylize_video.styles.device import Device
@@ -19,38 +20,22 @@ from stylize_video.video.sink import VideoSink
 from stylize_video.video.source import VideoSource
 
 
-def speed(device: str, whole: Throughput | None) -> Speed:
-    return Speed(
-        name="s",
-        precision="int8",
-        device=device,
-        width=1000,
-        height=500,
-        network=Throughput(50, 40),
-        infer=Timing(20, 21),
-        cold=0.1,
-        frames=8,
-        working_pixels=1000 * 500,
-        whole=whole,
-    )
-
-
 def test_shares_and_costs() -> None:
     """By the clock, and by processor time where the processor computes."""
-    assert speed("cpu", Throughput(10, 50)).share == pytest.approx(0.2)
-    assert speed("cpu", Throughput(10, 50)).core_share == pytest.approx(0.8)
-    assert speed("cuda:0", Throughput(10, 50)).core_share is None
-    assert speed("cpu", None).share is None
-    assert speed("cpu", None).core_share is None
-    assert speed("cpu", None).megapixel_ms == pytest.approx(80)
-    assert speed("cuda:0", None).megapixel_ms == pytest.approx(40)
-    smaller = replace(speed("cpu", None), working_pixels=125_000)
+    assert speed("cpu", whole=Throughput(10, 50)).share == pytest.approx(0.2)
+    assert speed("cpu", whole=Throughput(10, 50)).core_share == pytest.approx(0.8)
+    assert speed("cuda:0", whole=Throughput(10, 50)).core_share is None
+    assert speed("cpu").share is None
+    assert speed("cpu").core_share is None
+    assert speed("cpu").megapixel_ms == pytest.approx(80)
+    assert speed("cuda:0").megapixel_ms == pytest.approx(40)
+    smaller = replace(speed("cpu"), working_pixels=125_000)
     assert smaller.megapixel_ms == pytest.approx(320)
 
 
 def test_the_bottleneck_is_the_slowest_stage() -> None:
     """Of the network with several frames at once, as in a job; one alone takes longer."""
-    job = speed("cpu", Throughput(10, 50))  # the network takes 20 ms
+    job = speed("cpu", whole=Throughput(10, 50))  # the network takes 20 ms
     assert job.bottleneck is None
     for decode, encode, slowest in ((1, 21, "encoding"), (21, 1, "decoding"), (19, 19, "the network")):
         stages = Stages(Timing(decode, 30), Timing(1, 1), encode)
