@@ -41,6 +41,10 @@ class TimeLine:
         self._own, self._now = at, now
         return self._placed
 
+    def at(self, now: float) -> float:
+        """The second that is shown now, where the last picture stayed until now."""
+        return self._placed + now - self._now
+
 
 class FrameQueue:
     """Calls ``write`` with each frame in a thread, and never lets the giver wait.

@@ -79,13 +79,13 @@ class Recorder:
         self._recording: _Recording | None = None
         self._finishing: list[threading.Thread] = []
         self._shown = 0
-        self._written_at = 0.0
+        self._written_at = self._seen_at = 0.0
         self._failures: list[Exception] = []  # also those of threads that finish recordings
 
     def show(self, picture: LivePicture) -> None:
         """Begin, go on, or end, as ``record`` says."""
         is_new, self._shown = picture.number != self._shown, picture.number
-        now = self._clock()
+        now = self._seen_at = self._clock()
         try:
             if not picture.settings.record:
                 self._end()
@@ -141,6 +141,7 @@ class Recorder:
         """Finish in a thread: the last frames and the index of a long file take a while."""
         recording, self._recording = self._recording, None
         if recording is not None:
+            recording.stay_until(self._seen_at)
             thread = threading.Thread(target=self._finish, args=(recording,), name="finish-recording")
             thread.start()
             self._finishing = [t for t in self._finishing if t.is_alive()] + [thread]
@@ -190,6 +191,11 @@ class _Recording:
         self._sink: RecordingSink | None = None
         self._queue = FrameQueue(self._write, info, at=at, step=step)
         self._times = TimeLine()
+        self._at = self._over = at
+
+    def stay_until(self, now: float) -> None:
+        """The last picture was seen until then."""
+        self._over = self._times.at(now)
 
     def write(self, picture: LivePicture, now: float) -> bool:
         """Hand a picture to the encoder; False where that is behind and the picture is left out."""
@@ -206,6 +212,7 @@ class _Recording:
         try:
             self._queue.close()
             assert self._sink  # for the type checker: a picture was written
+            self._sink.stay_until(self._over - self._at)
             return self._sink.finish(whole=False), self._sink.output
         except BaseException:
             self._discard()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -38,7 +39,12 @@ class RecordingSink(VideoSink):
         sound: Callable[[av.container.OutputContainer], Track] | None = None,
     ) -> None:
         self._sound = sound
+        self._over: Fraction | None = None
         super().__init__(output, info, overwrite=overwrite, encoding=encoding, copy_streams=False)
+
+    def stay_until(self, seconds: float) -> None:
+        """The last picture stays until then; else, or where it came later, as long as the one before."""
+        self._over = Fraction(seconds)
 
     def _make_temporary(self) -> Path:
         while True:
@@ -54,6 +60,14 @@ class RecordingSink(VideoSink):
         # Of frames out of order MP4 would leave the last one beyond its end. Threads that took a frame
         # each would hold back as many, which a crash would lose.
         super()._open(codec, {**options, "bf": "0", "thread_type": "slice"}, bitrate)
+
+    def _flush(self, end: Fraction | None) -> None:
+        super()._flush(end or self._over)
+
+    def _end(self) -> Fraction:
+        if self._over is not None and self._over > self._last_pts[-1] * self._info.time_base:
+            return self._over
+        return super()._end()
 
     def _make_track(self) -> Track | None:
         return self._sound(self._container) if self._sound else None

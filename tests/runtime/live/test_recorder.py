@@ -266,6 +266,30 @@ def test_a_still_is_written_once_a_second(controls: Controls, tmp_path: Path) ->
     assert times_of(tmp_path / "live.mp4") == pytest.approx([0, 1, 2, 3, 3.25], abs=0.001)
 
 
+@pytest.mark.parametrize(("suffix", "still"), [(".mp4", 0.7), (".mp4", 2.125), (".mkv", 2.125)])
+def test_a_recording_that_ends_during_a_still_ends_then(
+    suffix: str, still: float, controls: Controls, tmp_path: Path
+) -> None:
+    """As long as the step before would be up to a second too late, or too early."""
+    clock = ManualClock()
+    recorder = Recorder(controls, tmp_path, first=tmp_path / f"live{suffix}", clock=clock)
+    controls.set("record", True)
+    began = clock.now
+    for number in (1, 2):
+        clock.now = began + number / 10
+        show(recorder, controls, number, clock.now, numbered_frame(number))
+    over = clock.now + still
+    while clock.now + 0.125 < over:
+        clock.now += 0.125
+        show(recorder, controls, 2, clock.now, numbered_frame(2))
+    clock.now = over
+    controls.set("record", False)
+    show(recorder, controls, 2, clock.now, numbered_frame(2))
+    recorder.close()
+    with av.open(str(tmp_path / f"live{suffix}")) as container:
+        assert (container.duration or 0) / 1e6 == pytest.approx(0.1 + still, abs=0.01)
+
+
 def test_a_source_that_becomes_late_keeps_its_steps(
     controls: Controls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
