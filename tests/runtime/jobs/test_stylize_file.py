@@ -208,7 +208,7 @@ def test_another_thread_stops_a_job(clip: Path, invert: StyleSession, tmp_path: 
         stopper.start()
         stopper.join()
 
-    with pytest.raises(JobStopped, match=r"^stopped: what was done is in .* are kept in ") as stopped:
+    with pytest.raises(JobStopped, match=r"^stopped: what was done is in .*; 1 frame is kept in ") as stopped:
         stylize_file(clip, tmp_path / "o.mkv", invert, hooks=Hooks(on_start), stop=stop)
     assert stopped.value.part == tmp_path / "o.part.mkv"
     assert 1 <= len(times(tmp_path / "o.part.mkv")) < 12
