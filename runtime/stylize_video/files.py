@@ -73,14 +73,34 @@ def sole_temporary_beside(target: Path) -> Path:
     return temporary
 
 
-def put_in_place(temporary: Path, target: Path) -> None:
+def put_in_place(temporary: Path, target: Path, *, replace: bool = True) -> None:
     """Let a finished ``temporary`` take ``target``'s place, with the permissions of any new file.
 
+    Args:
+        temporary: a file beside ``target``.
+        target: what it becomes.
+        replace: whether a file of that name may go.
+
     Raises:
+        FileExistsError: there is one that may not, if it came this very moment.
         OSError: the folder is gone.
     """
     temporary.chmod(0o666 & ~_umask())
-    temporary.replace(target)
+    if replace or not _is_linked(temporary, target):
+        temporary.replace(target)
+    else:
+        temporary.unlink()
+
+
+def _is_linked(file: Path, name: Path) -> bool:
+    """Give a file another name, which nothing else has; False where the disk knows no hard links."""
+    try:
+        os.link(file, name)
+    except FileExistsError:
+        raise
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager

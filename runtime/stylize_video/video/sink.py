@@ -154,14 +154,9 @@ class VideoSink:
         if not self.frames:
             self.discard()
             raise SinkError(f"no frame was written to {self.output}")
-        path = self.output
         with self._whole_or_discarded():
             self._complete(whole=whole)
-            try:
-                check_output(path, self._info.path, overwrite=self._overwrite)
-            except SinkError:  # it was free when this began
-                path = free_name(path, "new")
-            self._move_to(path)
+            path = self._move_to_output()
             self._after_finish()
             if path != self.output:
                 self._renamed(path)
@@ -306,8 +301,21 @@ class VideoSink:
         with contextlib.suppress(*FAILURES):  # closing writes, which may be what failed
             self._opened.close()
 
-    def _move_to(self, path: Path) -> None:
-        put_in_place(self._temporary, path)
+    def _move_to_output(self) -> Path:
+        """The name that the file gets: another one where somebody else's file took its own meanwhile."""
+        path, replace = self.output, self._overwrite
+        try:
+            check_output(path, self._info.path, overwrite=replace)
+        except SinkError:
+            path, replace = free_name(self.output, "new"), False
+        while True:
+            with contextlib.suppress(FileExistsError):
+                self._move_to(path, replace=replace)
+                return path
+            path = free_name(self.output, "new")
+
+    def _move_to(self, path: Path, *, replace: bool = True) -> None:
+        put_in_place(self._temporary, path, replace=replace)
         self._is_unfinished = False
 
     def _complete(self, *, whole: bool) -> None:
@@ -366,7 +374,7 @@ def free_name(output: Path, word: str) -> Path:
         stem = stem[:-1]
     path = output.with_name(f"{stem}.{word}{output.suffix}")
     number = 2
-    while path.exists():
+    while os.path.lexists(path):
         path = output.with_name(f"{stem}.{word}{number}{output.suffix}")
         number += 1
     return path

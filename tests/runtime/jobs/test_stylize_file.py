@@ -488,7 +488,7 @@ def test_a_part_that_nobody_waits_for_any_more_is_none(
 ) -> None:
     """The first Ctrl-C stops the job at once, the second its part: no error, no part, no half file."""
 
-    def press(*_: object) -> None:
+    def press(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("stylize_video.interrupts._PATIENCE_SECONDS", 0)
@@ -502,7 +502,7 @@ def test_a_part_that_nobody_waits_for_any_more_is_none(
 def test_a_file_that_nobody_waits_for_any_more_is_discarded(
     clip: Path, invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def press_twice(*_: object) -> None:
+    def press_twice(*_: object, **__: object) -> None:
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
@@ -516,7 +516,7 @@ def test_a_file_that_nobody_waits_for_any_more_is_discarded(
 def test_an_interruption_whose_part_cannot_be_kept_is_no_error(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("stylize_video.video.sink.put_in_place", full)

@@ -27,6 +27,7 @@ from stylize_video.jobs.pipeline import Hooks, stylize_file
 from stylize_video.live.recording_sink import RecordingSink
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
+from stylize_video.video import sink as sink_module
 from stylize_video.video.info import VideoInfo, Window
 from stylize_video.video.sink import VideoSink
 from stylize_video.video.source import VideoSource
@@ -100,6 +101,27 @@ def test_a_name_that_is_taken_meanwhile_costs_nothing(live: bool, tmp_path: Path
     assert names_in(tmp_path) == ["out.mp4", "out.new.mp4", "out.new2.mp4", "out.part.mp4"]
     assert [len(times_of(tmp_path / f"out.new{number}.mp4")) for number in ("", "2")] == [8, 9]
     assert (tmp_path / "out.mp4").read_bytes() == b"somebody else's"
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_name_that_is_taken_at_the_last_moment_is_left_alone(
+    live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two recordings that were finished at once had one name: one took the place of the other."""
+    sink = sink_of(live, tmp_path / "out.mp4")
+    write(sink, range(8))
+    check = sink_module.check_output
+
+    def taken_behind(output: Path, source: Path, *, overwrite: bool) -> None:
+        check(output, source, overwrite=overwrite)
+        output.write_bytes(b"somebody else's")
+
+    monkeypatch.setattr(sink_module, "check_output", taken_behind)
+    with contextlib.suppress(SinkError):  # which a recording does not raise
+        sink.finish(whole=False)
+    assert names_in(tmp_path) == ["out.mp4", "out.new.mp4"]
+    assert (tmp_path / "out.mp4").read_bytes() == b"somebody else's"
+    assert len(times_of(tmp_path / "out.new.mp4")) == 8
 
 
 def test_a_job_whose_name_is_taken_meanwhile_says_where_the_result_is(
@@ -371,9 +393,9 @@ def test_names_that_no_file_can_have(tmp_path: Path) -> None:
 
 
 def test_ctrl_c_waits_until_the_file_is_in_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(temporary: Path, path: Path) -> None:
+    def interrupted(temporary: Path, path: Path, *, replace: bool) -> None:
         signal.raise_signal(signal.SIGINT)
-        put_in_place(temporary, path)
+        put_in_place(temporary, path, replace=replace)
 
     monkeypatch.setattr("stylize_video.video.sink.put_in_place", interrupted)
     sink = sink_of(False, tmp_path / "out.mp4")
