@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -15,6 +16,10 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from stylize_video.errors import JobInterrupted
+from stylize_video.jobs.pipeline import Hooks, stylize_file
+from stylize_video.styles.session import StyleSession
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -121,3 +126,19 @@ def file_size_limit(size: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def interrupted_run(source: Path, output: Path, session: StyleSession, *, after: int, **how: Any) -> Path:
+    """The part that Ctrl-C leaves after so many frames."""
+    left = after
+
+    def press() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            raise KeyboardInterrupt
+
+    with pytest.raises(JobInterrupted) as caught:
+        stylize_file(source, output, session, hooks=Hooks(on_frame=press), **how)
+    assert caught.value.part
+    return caught.value.part

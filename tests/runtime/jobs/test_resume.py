@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from media import Coding, write_video
 from stylize_video.effects.look import Look
-from stylize_video.errors import JobInterrupted, SinkError, StyleError
+from stylize_video.errors import SinkError, StyleError
 from stylize_video.frame import Frame
 from stylize_video.jobs.options import Options
 from stylize_video.jobs.pipeline import Hooks, stylize_file
@@ -41,7 +41,7 @@ from stylize_video.video.encoding import ANIMATIONS, CODECS, Encoding
 from stylize_video.video.info import VideoInfo
 from stylize_video.video.probe import probe
 from stylize_video.video.source import VideoSource
-from support import Command, MakeClip, command_line, draw_picture, file_size_limit
+from support import Command, MakeClip, command_line, draw_picture, file_size_limit, interrupted_run
 
 
 @pytest.fixture(scope="module")
@@ -438,22 +438,6 @@ def test_starting_again(clip: Path, invert: StyleSession, tmp_path: Path) -> Non
     stylize_file(clip, tmp_path / "out.mp4", invert, overwrite=True)
     assert len(video_times(tmp_path / "out.mp4")) == 12
     assert not journal_path(tmp_path / "out.mp4").exists()
-
-
-def interrupted_run(source: Path, output: Path, session: StyleSession, *, after: int, **how: Any) -> Path:
-    """The part that Ctrl-C leaves after so many frames."""
-    left = after
-
-    def press() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            raise KeyboardInterrupt
-
-    with pytest.raises(JobInterrupted) as caught:
-        stylize_file(source, output, session, hooks=Hooks(on_frame=press), **how)
-    assert caught.value.part
-    return caught.value.part
 
 
 @pytest.mark.parametrize("anew", [False, True])

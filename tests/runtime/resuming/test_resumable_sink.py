@@ -8,9 +8,8 @@ from pathlib import Path
 import av
 import pytest
 
-from stylize_video.errors import JobInterrupted
 from stylize_video.frame import TimedFrame
-from stylize_video.jobs.pipeline import Hooks, stylize_file
+from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.resuming.journal import Journal, journal_path
 from stylize_video.resuming.resumable_sink import ResumableSink
 from stylize_video.styles.session import StyleSession
@@ -19,7 +18,7 @@ from stylize_video.video.encoding import Encoding
 from stylize_video.video.info import Ending, VideoInfo
 from stylize_video.video.sink import VideoSink
 from stylize_video.video.source import VideoSource
-from support import MakeClip, draw_picture
+from support import MakeClip, draw_picture, interrupted_run
 
 VARIABLE = [0, 40, 80, 120, 160, 1000, 2000, 2040, 2080, 2120, 3000, 3040, 3080]
 END = Fraction(608, 100)
@@ -91,19 +90,6 @@ def test_the_sound_of_a_part_ends_with_its_pictures(make_clip: MakeClip, tmp_pat
     assert ends == pytest.approx([float(20 / info.rate)] * 2, abs=0.03)
 
 
-def interrupted(source: Path, output: Path, session: StyleSession, *, after: int) -> None:
-    left = after
-
-    def press() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            raise KeyboardInterrupt
-
-    with pytest.raises(JobInterrupted):
-        stylize_file(source, output, session, hooks=Hooks(on_frame=press))
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts", ".avi", ".webm"])
 @pytest.mark.parametrize("kind", [".mp4", ".ts"])
 @pytest.mark.parametrize("after", [5, 13])
@@ -118,7 +104,7 @@ def test_a_resumed_video_is_as_one_that_was_not_interrupted(
             sink.write(frame_at(start + pts))
     whole, output = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
     stylize_file(tmp_path / f"in{kind}", whole, session)
-    interrupted(tmp_path / f"in{kind}", output, session, after=after)
+    interrupted_run(tmp_path / f"in{kind}", output, session, after=after)
     stylize_file(tmp_path / f"in{kind}", output, session, resume=True)
     assert length_of(output) == length_of(whole)
     shown = [sorted(times for times, *_ in packets_of(path) if times is not None) for path in (output, whole)]
