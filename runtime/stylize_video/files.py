@@ -93,24 +93,27 @@ def put_in_place(temporary: Path, target: Path, *, replace: bool = True) -> None
 
 
 def _is_linked(file: Path, name: Path) -> bool:
-    """Give a file another name, which nothing else has; False where the disk knows no hard links."""
+    """Give a file another name, which nothing else has; where the disk knows no hard links, take that name
+    with an empty file and return False."""
     try:
         os.link(file, name)
     except FileExistsError:
         raise
     except OSError:
+        name.touch(exist_ok=False)
         return False
     return True
 
 
 @contextmanager
-def replacing(target: Path) -> Iterator[Path]:
+def replacing(target: Path, *, overwrite: bool = True) -> Iterator[Path]:
     """Yield a temporary path that takes ``target``'s place at the end of a block without errors.
 
     What is no regular file (a pipe, a device, standard output by its name) keeps its place: the
     content is written into it.
 
     Raises:
+        FileExistsError: without ``overwrite``, a file of that name came meanwhile.
         OSError: the folder is missing, cannot be written, or full.
     """
     if _is_written_into(target):
@@ -120,7 +123,7 @@ def replacing(target: Path) -> Iterator[Path]:
     temporary = temporary_beside(target)
     try:
         yield temporary
-        put_in_place(temporary, target)
+        put_in_place(temporary, target, replace=overwrite)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -50,6 +51,21 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     with replacing(tmp_path / "a.bin") as temporary:
         temporary.write_bytes(b"")
     assert (tmp_path / "a.bin").stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_file_that_came_meanwhile_is_left_alone(
+    has_links: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the disk knows no hard links, as a USB stick's file system (FAT)."""
+    if not has_links:
+        monkeypatch.setattr(os, "link", _refuse)
+    target = tmp_path / "a.bin"
+    for content in (b"first", b"second"):
+        with contextlib.suppress(FileExistsError), replacing(target, overwrite=False) as temporary:
+            temporary.write_bytes(content)
+    assert target.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
@@ -183,5 +199,5 @@ def test_where_results_cannot_be_written_is_told_before_any_work(
     assert refusal({"-o": tmp_path / "x"}) == f"cannot write {tmp_path / 'x'}: Permission denied"
 
 
-def _refuse(**_: object) -> None:
+def _refuse(*_: object, **__: object) -> None:
     raise PermissionError(errno.EACCES, "Permission denied")

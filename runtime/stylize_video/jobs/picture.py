@@ -70,7 +70,7 @@ def stylize_picture(
         frame = resized(frame, height, width)
         alpha = None if alpha is None else resized(alpha, height, width)
     stylized = Stylizer(session, look, working_size=working_size).stylize(frame)
-    write_picture(output, stylized, alpha, profile=picture.profile, exif=picture.exif)
+    write_picture(output, stylized, alpha, profile=picture.profile, exif=picture.exif, overwrite=overwrite)
     return Result(output, 1)
 
 

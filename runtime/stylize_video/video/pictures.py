@@ -196,6 +196,7 @@ def write_picture(
     profile: bytes | None = None,
     exif: bytes = b"",
     parameters: Sequence[int] = (),
+    overwrite: bool = True,
 ) -> None:
     """Write a picture that appears when it is whole.
 
@@ -209,6 +210,7 @@ def write_picture(
         profile: of its colours, see :class:`Picture`.
         exif: likewise.
         parameters: of ``cv2.imencode``, such as a JPEG's quality.
+        overwrite: replace a file that is there.
 
     Raises:
         SinkError: it cannot be written.
@@ -226,7 +228,7 @@ def write_picture(
         encoded, data = cv2.imencodeWithMetadata(path.suffix, image, [*held], [*held.values()], parameters)
         if not encoded:
             raise SinkError(f"cannot write {path}: {path.suffix} files hold no picture of this size")
-        with replacing(path) as temporary:
+        with replacing(path, overwrite=overwrite) as temporary:
             temporary.write_bytes(data.tobytes())
     except (OSError, cv2.error) as error:
         reason = getattr(error, "strerror", None) or error

@@ -209,7 +209,8 @@ class SequenceSink:
         path = numbered_name(self.output, self._number)
         self._check_no_source(path)
         check_result(path, overwrite=self._overwrite)
-        write_picture(path, frame.image, frame.alpha, profile=self._info.color_profile)
+        profile = self._info.color_profile
+        write_picture(path, frame.image, frame.alpha, profile=profile, overwrite=self._overwrite)
         self.frames += 1
 
     def finish(self, *, whole: bool = True) -> Path:

@@ -24,7 +24,14 @@ import av
 import av.error
 
 from stylize_video.errors import SinkError, reason
-from stylize_video.files import LONGEST_NAME, check_result, for_ffmpeg, put_in_place, temporary_beside
+from stylize_video.files import (
+    LONGEST_NAME,
+    behind_links,
+    check_result,
+    for_ffmpeg,
+    put_in_place,
+    temporary_beside,
+)
 from stylize_video.frame import TimedFrame, as_frame, as_timed_frame
 from stylize_video.interrupts import at_sudden_end, uninterrupted
 from stylize_video.video.durations import PacketDurations
@@ -87,7 +94,7 @@ class VideoSink:
         copy_streams: bool = True,
         others: SharedPackets | Path | None = None,
     ) -> None:
-        self.output = Path(output)
+        self.output = behind_links(Path(output))
         self.frames = 0
         self._info, self._overwrite = info, overwrite
         of_file = info.path if info.path.is_file() else None

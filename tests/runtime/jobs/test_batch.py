@@ -392,6 +392,20 @@ def test_a_picture_is_read_once(
     assert read == [source]
 
 
+def test_a_picture_takes_no_place_of_one_that_came_meanwhile(
+    invert: StyleSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_picture(tmp_path / "in.png", draw_picture(0, 64, 48))
+
+    def taken_behind(output: Path, source: Path, *, overwrite: bool) -> None:
+        output.write_bytes(b"somebody else's")
+
+    monkeypatch.setattr("stylize_video.jobs.picture.check_output", taken_behind)
+    with pytest.raises(SinkError, match=r"cannot write .*out\.png: File exists"):
+        stylize_picture(tmp_path / "in.png", tmp_path / "out.png", invert)
+    assert (tmp_path / "out.png").read_bytes() == b"somebody else's"
+
+
 def test_a_gif_of_one_picture_gives_one(command_here: Command, invert_style: Path, tmp_path: Path) -> None:
     """As a video it would be over after a hundredth of a second."""
     write_picture(tmp_path / "in.gif", draw_picture(0, 64, 48))

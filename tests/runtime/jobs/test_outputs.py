@@ -185,6 +185,21 @@ def test_what_exists_is_not_replaced(kind: str, tmp_path: Path) -> None:
         write(kind, tmp_path, STAMPS[:2])
 
 
+def test_a_picture_that_comes_at_the_last_moment_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two runs into one folder wrote over each other's pictures."""
+    sink = open_sink(tmp_path / "%d.png", Frames(STAMPS).info, Frames(STAMPS))
+
+    def taken_behind(target: Path, *, overwrite: bool) -> None:
+        target.write_bytes(b"somebody else's")
+
+    monkeypatch.setattr("stylize_video.video.sequences.check_result", taken_behind)
+    with pytest.raises(SinkError, match=r"cannot write .*1\.png: File exists"):
+        sink.write(next(iter(Frames(STAMPS))))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"somebody else's"]
+
+
 def test_a_terminal_gets_no_video(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     with pytest.raises(SinkError, match="would go to the terminal"):

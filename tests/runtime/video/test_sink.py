@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,27 @@ def test_a_name_that_is_taken_at_the_last_moment_is_left_alone(
     assert names_in(tmp_path) == ["out.mp4", "out.new.mp4"]
     assert (tmp_path / "out.mp4").read_bytes() == b"somebody else's"
     assert len(times_of(tmp_path / "out.new.mp4")) == 8
+
+
+def test_a_link_that_leads_to_no_file_yet_stays_one(tmp_path: Path) -> None:
+    """Its name was taken for somebody else's file, once all frames were encoded."""
+    (tmp_path / "out.mp4").symlink_to(tmp_path / "disk" / "real.mp4")
+    (tmp_path / "disk").mkdir()
+    with sink_of(False, tmp_path / "out.mp4") as sink:
+        write(sink, range(3))
+    assert (tmp_path / "out.mp4").is_symlink()
+    assert names_in(tmp_path) == ["disk", "out.mp4"]
+    assert len(times_of(tmp_path / "disk" / "real.mp4")) == 3
+
+
+def test_a_folder_that_is_removed_meanwhile_is_told(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    sink = sink_of(False, tmp_path / "gone" / "out.mp4")
+    write(sink, range(3))
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(SinkError, match=r"writing .*out\.mp4 failed: No such file or directory; nothing was"):
+        sink.finish()
+    assert not names_in(tmp_path)
 
 
 def test_a_job_whose_name_is_taken_meanwhile_says_where_the_result_is(
