@@ -39,7 +39,7 @@ _UNLISTED = {
 _NEW_IN_MP4 = ("pcm_f32le", "pcm_f32be", "pcm_f64le", "pcm_f64be")
 
 _LATE = Fraction(4, 100)
-"""Seconds by which sound may be early without a word; about one frame."""
+"""Seconds by which sound may be early, or cut, without a word; about one frame."""
 
 _CUT_BY_LIST = ("mp4", "mov")
 """Containers whose edit lists say what of a stream is not shown."""
@@ -60,8 +60,9 @@ class StreamCopier:
         self, source: Path | SharedPackets, target: av.container.OutputContainer, *, window: Window = Window()
     ) -> None:
         self._target = target
-        if target.format.name == "avi" and window.start is None:
-            # It stores no times: a sound encoder's run-in before 0 would move all that comes after.
+        self._is_cut_by_avi = target.format.name == "avi" and window.start is None
+        if self._is_cut_by_avi:
+            # It stores no times: what is heard before 0 would move all that comes after.
             window = replace(window, start=window.shift)
         self._window = window
         self._source = source if isinstance(source, SharedPackets) else FilePackets(source, window)
@@ -104,6 +105,7 @@ class StreamCopier:
                 self._cut(packet)
                 start = None if packet.pts is None else packet.pts * packet.time_base
             if start is not None and not self._window.holds(start):
+                self._warn_if_too_early(packet, start - self._window.shift)
                 continue
             if start is not None and self._target.format.name == "avi":
                 self._warn_if_late(packet.stream.index, start - self._window.shift)
@@ -138,6 +140,13 @@ class StreamCopier:
                     what = "sound" if packet.stream.type == "audio" else "subtitles"
                     _log.warning("%s (stream %d) is not kept everywhere: %s", what, index, reason(error))
                 self._refused.add(index)
+
+    def _warn_if_too_early(self, packet: av.Packet[Any], start: Fraction) -> None:
+        """AVI begins with the pictures; a sound encoder's run-in before them is no loss."""
+        index, is_heard = packet.stream.index, packet.stream.type == "audio" and not packet.is_discard
+        if self._is_cut_by_avi and is_heard and start < -_LATE and index not in self._begun:
+            _log.warning("AVI begins with the pictures: sound (stream %d) before them is left out", index)
+            self._begun.add(index)
 
     def _warn_if_late(self, index: int, start: Fraction) -> None:
         """AVI begins all streams at 0: sound that starts later is early there."""

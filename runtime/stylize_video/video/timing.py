@@ -69,7 +69,7 @@ def for_avi(frames: Iterable[TimedFrame], info: VideoInfo) -> tuple[Iterable[Tim
             )  # fmt: skip
 
     shift = info.window.shift + first
-    window = replace(info.window, start=info.window.start or shift, shift=shift)
+    window = replace(info.window, shift=shift)
     return stamped(), replace(info, time_base=1 / rate, start_pts=0, rate=rate, window=window)
 
 

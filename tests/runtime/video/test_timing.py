@@ -24,6 +24,7 @@ from stylize_video.frame import TimedFrame
 from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
+from stylize_video.video.edit import Edit
 from stylize_video.video.encoding import Encoding
 from stylize_video.video.info import Ending, VideoInfo
 from stylize_video.video.source import VideoSource
@@ -201,8 +202,7 @@ def test_avi_has_repeated_frames_at_every_tick(start: int, caplog: pytest.LogCap
     stamps = [frame.pts for frame in repeated(resampled)]
     assert stamps == list(range(12))
     assert info.start_pts == 0
-    assert info.window.shift == info.window.start
-    assert abs((info.window.start or 0) - start * base) <= Fraction(1, 100)
+    assert abs(info.window.shift - start * base) <= Fraction(1, 100)
     assert not caplog.records
 
 
@@ -278,6 +278,17 @@ def test_sound_that_avi_cannot_delay_is_told(
     assert [record.message for record in caplog.records] == [
         "AVI stores no time stamps: sound (stream 1) is 0.48 s early"
     ]
+
+
+@pytest.mark.parametrize("start", [None, 0.2])
+def test_sound_before_the_pictures_that_avi_cannot_hold_is_told(
+    start: float | None, invert: StyleSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """But not where a part was asked for."""
+    source = clip_with_sound(tmp_path / "in.mkv", rate=Fraction(25), pts=[i + 10 for i in REGULAR])
+    stylize_file(source, tmp_path / "out.avi", invert, edit=Edit(start=start))
+    told = "AVI begins with the pictures: sound (stream 1) before them is left out"
+    assert caplog.messages == ([] if start else [told])
 
 
 def test_an_edit_list_that_cuts_the_beginning(invert: StyleSession, tmp_path: Path) -> None:
