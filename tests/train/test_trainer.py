@@ -32,6 +32,7 @@ from stylize_video_train.cli import _SETTINGS, main
 from stylize_video_train.data import ContentFolder, DataError, read_picture
 from stylize_video_train.errors import TrainingError, TrainingInterrupted
 from stylize_video_train.losses import PerceptualLoss
+from stylize_video_train.optimizer import NetworkOptimizer
 from stylize_video_train.progress import Progress
 from stylize_video_train.recipe import NetworkConfig, Recipe
 from stylize_video_train.report import TrainingReport
@@ -701,6 +702,64 @@ def test_a_worker_that_is_killed_takes_no_step_along(
     assert f"a.pth keeps the {kept} steps before" in caplog.text
     resumed, _ = run(pictures, tmp_path / "a.pth", steps=24, resume=True)
     assert resumed.weights_sha256() == whole.weights_sha256()
+
+
+class FailsOnce:
+    """A function that fails after its work, the ``at``-th time it is called."""
+
+    def __init__(self, function: Callable[..., Any], at: int, error: BaseException) -> None:
+        self._function, self._left, self._error = function, at, error
+
+    def __get__(self, instance: object, _: type) -> Callable[..., Any]:
+        return lambda *given, **named: self(instance, *given, **named)
+
+    def __call__(self, *given: object, **named: object) -> Any:
+        result = self._function(*given, **named)
+        self._left -= 1
+        if self._left == 0:
+            raise self._error
+        return result
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"), TrainingError),
+        (RuntimeError("a driver's own"), RuntimeError),
+        (KeyboardInterrupt(), KeyboardInterrupt),  # the second Ctrl-C
+    ],
+)
+def test_a_step_that_fails_takes_no_other_along(
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+    told: type[BaseException],
+) -> None:
+    values: dict[str, Any] = {"steps": 12, "identity_share": 0.0, "style_memory": 0.5}
+    whole, _ = run(pictures, tmp_path / "whole.pth", **values)
+    with monkeypatch.context() as patch:
+        # By then the step has changed running statistics and what is remembered of styles.
+        patch.setattr(PerceptualLoss, "forward", FailsOnce(PerceptualLoss.forward, 6, error))
+        with pytest.raises(told):
+            run(pictures, tmp_path / "a.pth", **values)
+    assert load_checkpoint(tmp_path / "a.pth").step == 5
+    assert f"{tmp_path / 'a.pth'} keeps the 5 steps before" in caplog.messages
+    resumed, _ = run(pictures, tmp_path / "a.pth", **values, resume=True)
+    assert resumed.weights_sha256() == whole.weights_sha256()
+
+
+def test_weights_between_two_steps_are_not_kept(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(trainer, "CHECKPOINT_EVERY", 4)
+    failing = FailsOnce(NetworkOptimizer.step, 6, RuntimeError("a driver's own"))
+    monkeypatch.setattr(NetworkOptimizer, "step", failing)
+    with pytest.raises(RuntimeError, match="a driver's own"):
+        run(pictures, tmp_path / "a.pth", steps=12)
+    assert load_checkpoint(tmp_path / "a.pth").step == 4
+    assert f"{tmp_path / 'a.pth'} keeps the 4 steps before" in caplog.messages
 
 
 @pytest.mark.parametrize("saved", [True, False])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, cast
@@ -60,6 +61,8 @@ class TrainingState:
         # With running statistics as they are: their average lags so far behind that it fits worse.
         self._averaged = AveragedModel(self.network, multi_avg_fn=self._move_average)
         self.done = 0
+        self.is_whole = True
+        """Whether weights and optimizer are those after ``done`` steps: not while a step moves them."""
         self.saved = 0
         """The steps that a checkpoint was written after; kept by whoever writes it."""
         self.history: list[tuple[float, ...]] = []
@@ -89,8 +92,27 @@ class TrainingState:
         self._averaged.update_parameters(self.network)  # the first time copies
 
     def step(self, parts: Sequence[Tensor]) -> Progress:
-        """Take one optimizer step on a batch, given in equal parts."""
-        recipe, step = self.recipe, self.done + 1
+        """Take one optimizer step on a batch, given in equal parts; one that fails before it moves weights
+        leaves everything as it was."""
+        step = self.done + 1
+        with _restored_where_it_fails([*self.network.buffers(), *self.loss.pools.buffers()]):
+            values = self._learn(step, parts)
+        self.is_whole = False
+        self._move()
+        self.done = step
+        self.history.append(tuple(values[: len(LOSS_NAMES)]))
+        self.is_whole = True
+        return Progress(
+            step,
+            self.recipe.steps,
+            self.photos,
+            **dict(zip(LOSS_NAMES, values, strict=False)),
+            seconds=self.seconds,
+        )
+
+    def _learn(self, step: int, parts: Sequence[Tensor]) -> list[float]:
+        """Compute the gradients of a step; returns its losses and the gradient's length."""
+        recipe = self.recipe
         _set_training(self.network, frozen_norm=step > recipe.freeze_norm_at * recipe.steps)
         self.network.zero_grad(set_to_none=True)
         sums = torch.zeros(len(LOSS_NAMES), device=self.device)
@@ -102,20 +124,15 @@ class TrainingState:
             sums += torch.stack([terms[name].detach().to(self.device) for name in LOSS_NAMES]) / len(parts)
         average_gradients(self.network.parameters())
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), GRADIENT_CLIP)
-        values = averaged(torch.cat([sums, norm.detach().reshape(1)])).tolist()
+        values: list[float] = averaged(torch.cat([sums, norm.detach().reshape(1)])).tolist()
         self._check(step, values)
-        factor = learning_rate_factor(self.done, recipe)
-        self.optimizer.step(factor * recipe.learning_rate, factor * recipe.muon_learning_rate)
+        return values
+
+    def _move(self) -> None:
+        """Move the weights by their gradients."""
+        factor = learning_rate_factor(self.done, self.recipe)
+        self.optimizer.step(factor * self.recipe.learning_rate, factor * self.recipe.muon_learning_rate)
         self._averaged.update_parameters(self.network)
-        self.done = step
-        self.history.append(tuple(values[: len(LOSS_NAMES)]))
-        return Progress(
-            step,
-            recipe.steps,
-            self.photos,
-            **dict(zip(LOSS_NAMES, values, strict=False)),
-            seconds=self.seconds,
-        )
 
     def _move_average(self, averages: Any, weights: Any, count: Any) -> None:
         young = (1 + self.done) / (10 + self.done)
@@ -265,6 +282,19 @@ def read_start(recipe: Recipe) -> Checkpoint:
             f"{path} holds another network ({start.network}), not {recipe.network}: pass --start none"
         )
     return start
+
+
+@contextmanager
+def _restored_where_it_fails(values: Sequence[Tensor]) -> Iterator[None]:
+    """Undo what a block that fails did to ``values``."""
+    before = [value.clone() for value in values]
+    try:
+        yield
+    except BaseException:
+        with torch.no_grad():
+            for value, old in zip(values, before, strict=True):
+                value.copy_(old)
+        raise
 
 
 def _set_training(network: StyleNetwork, *, frozen_norm: bool) -> None:

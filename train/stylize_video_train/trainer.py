@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,12 @@ from stylize_video_train.batches import batches
 from stylize_video_train.calibration import calibrated_style_weight, perceptual_loss
 from stylize_video_train.checkpoint import Checkpoint, CheckpointError, load_checkpoint
 from stylize_video_train.data import ContentFolder, DataError
-from stylize_video_train.errors import TrainingError, TrainingInterrupted, memory_as_sentence
+from stylize_video_train.errors import (
+    TrainingDivergedError,
+    TrainingError,
+    TrainingInterrupted,
+    memory_as_sentence,
+)
 from stylize_video_train.interruption import stop_on_signals
 from stylize_video_train.motion import MARGIN
 from stylize_video_train.outputs import check_training
@@ -139,9 +144,10 @@ def _take_steps(
     on_progress: Callable[[Progress], None],
 ) -> None:
     """All steps that are left, with previews, checkpoints and the report on the way."""
-    steps, leads = state.recipe.steps, process_index() == 0
+    steps = state.recipe.steps
     with (
         stop_on_signals() as stop,
+        _kept_where_it_fails(state, preview, output),
         # Closed here: workers that are left to the garbage collector keep it waiting for five seconds each.
         closing(batches(folder, state.recipe, done=state.done, device=state.device)) as parts_of_steps,
     ):
@@ -150,10 +156,6 @@ def _take_steps(
             told = None if failure is None else str(failure) or repr(failure)
             # A process that went on alone would wait for the others without end.
             if reason := first_of(told, state.device):
-                if state.done > state.saved:
-                    _save(state, preview, output, is_last=False)
-                if leads and state.saved:
-                    _log.warning("%s keeps the %d steps before", output, state.saved)
                 raise failure or DataError(reason)
             progress = state.step(parts)
             on_progress(progress)
@@ -176,6 +178,35 @@ def _take_steps(
                 raise TrainingInterrupted(state.done, stopped_by)
 
 
+@contextmanager
+def _kept_where_it_fails(state: TrainingState, preview: Preview, output: Path) -> Iterator[None]:
+    """Write a checkpoint of the steps so far where an error ends the training, and say what is kept."""
+    try:
+        yield
+    except (TrainingDivergedError, TrainingInterrupted, CheckpointError):
+        raise  # the last steps led to it; or all is written; or nothing can be
+    except (Exception, KeyboardInterrupt):
+        if process_index() == 0:  # without the others, which may have failed or wait for this one
+            _keep(state, preview, output)
+        raise
+
+
+def _keep(state: TrainingState, preview: Preview, output: Path) -> None:
+    if state.done > state.saved and state.is_whole:
+        try:
+            _checkpoint(state, preview).save(output)
+            state.saved = state.done
+        except Exception as error:  # of a device that is lost, too; what ended the training is told
+            _log.warning("the last steps are lost: %s", first_line(error))
+    if state.saved:
+        _log.warning("%s keeps the %d steps before", output, state.saved)
+
+
+def _checkpoint(state: TrainingState, preview: Preview) -> Checkpoint:
+    is_finished = state.done == state.recipe.steps
+    return state.result_checkpoint() if is_finished else state.resumable_checkpoint(preview)
+
+
 def _save(state: TrainingState, preview: Preview, output: Path, *, is_last: bool) -> None:
     """Write the checkpoint; where that fails, a training that has steps left goes on.
 
@@ -184,10 +215,8 @@ def _save(state: TrainingState, preview: Preview, output: Path, *, is_last: bool
     """
     problem = None
     if process_index() == 0:
-        is_finished = state.done == state.recipe.steps
-        checkpoint = state.result_checkpoint() if is_finished else state.resumable_checkpoint(preview)
         try:
-            checkpoint.save(output)
+            _checkpoint(state, preview).save(output)
         except CheckpointError as error:
             problem = str(error)
     problem = first_of(problem, state.device)
