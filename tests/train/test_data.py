@@ -4,6 +4,8 @@ import hashlib
 import logging
 import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,41 @@ def test_what_is_transparent_is_white(tmp_path: Path, depth: type, caplog: pytes
     cv2.imwrite(str(tmp_path / "opaque.png"), hidden)
     assert read_picture(tmp_path / "opaque.png")[0, :, 0, 50].tolist() == [1, 0, 1]
     assert len(caplog.messages) == 1
+
+
+def save_palette(path: Path) -> None:
+    """A PNG of 40x40 whose only colour is a red that is transparent."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        whole = kind + content
+        return struct.pack(">I", len(content)) + whole + struct.pack(">I", zlib.crc32(whole))
+
+    rows = zlib.compress(bytes(40 * (1 + 40)))
+    chunks = [
+        chunk(b"IHDR", struct.pack(">IIBBBBB", 40, 40, 8, 3, 0, 0, 0)),
+        chunk(b"PLTE", bytes([255, 0, 0])),
+        chunk(b"tRNS", bytes([0])),
+        chunk(b"IDAT", rows),
+        chunk(b"IEND", b""),
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+
+
+def test_what_is_transparent_in_photos_is_white(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not what editors leave there, in palettes too."""
+    hidden = np.zeros((40, 40, 4), np.uint8)
+    hidden[..., 0] = 255
+    save_palette(tmp_path / "d.png")
+    for name in ("a.png", "b.webp", "c.tif"):
+        cv2.imwrite(str(tmp_path / name), hidden)
+    folder = ContentFolder(tmp_path, size=40).untouched()
+    assert (len(folder), folder.transparent()) == (4, 4)
+    for sample in range(4):
+        assert folder[sample].min() == 1
+    assert not caplog.messages, "a line for each sample would never end"
+    hidden[..., 3] = 255
+    cv2.imwrite(str(tmp_path / "a.png"), hidden)
+    assert ContentFolder(tmp_path, size=40).transparent() == 3
 
 
 def test_a_huge_picture_is_made_smaller_before_it_takes_memory(

@@ -274,6 +274,17 @@ def test_pictures_that_are_too_small_to_learn_from_are_told(
     assert caplog.messages == ["only 6 photos to learn on: a few hundred make a style that suits others"]
 
 
+def test_transparent_photos_are_told(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(pictures, tmp_path / "there")
+    hidden = cv2.cvtColor(draw_picture(0, 96, 80), cv2.COLOR_RGB2BGRA)
+    hidden[:40, :, 3] = 0
+    cv2.imwrite(str(tmp_path / "there" / "photos" / "0.png"), hidden)
+    run(tmp_path / "there", tmp_path / "a.pth", steps=1)
+    assert "1 of 6 photos are transparent in places: they are taken as white" in caplog.messages
+
+
 def test_an_empty_folder_is_an_error(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no usable pictures"):
         train(

@@ -14,9 +14,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from stylize_video.errors import SourceError, StylizeError
+from stylize_video.frame import Alpha, Frame
 from stylize_video.machine import cores
 from stylize_video.quiet import quiet_stderr
 from stylize_video.video.pictures import PICTURES, read_pixels
@@ -85,8 +87,18 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
             picture, alpha = read_frame(path)
     except SourceError as error:
         raise DataError(str(error)) from error
-    if alpha is not None and alpha.min() < 255:
+    if _is_seen_through(alpha):
         _log.warning("%s is transparent in places: they are taken as white", path)
+    return _on_white(picture, alpha)
+
+
+def _is_seen_through(alpha: Alpha | None) -> bool:
+    return alpha is not None and alpha.min() < 255
+
+
+def _on_white(picture: Frame, alpha: Alpha | None) -> NDArray[np.uint8]:
+    """A picture BGR ``[H, W, 3]`` as RGB, white where it is transparent."""
+    if alpha is not None and _is_seen_through(alpha):
         ink = cv2.multiply(255 - picture, cv2.merge([alpha] * 3), scale=1 / 255)
         picture = np.asarray(255 - ink, np.uint8)
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
@@ -122,7 +134,7 @@ class ContentFolder(Dataset[Tensor]):
 
     Args:
         folder: searched recursively, links to folders too; what is hidden and files called
-            ``*.preview.png`` are left out.
+            ``*.preview.png`` are left out. What is transparent in a picture becomes white.
         size: side of the crops in pixels.
         seed: decides order, zoom, place and mirroring.
         zoom: the picture's short side is scaled to between these multiples of ``size``; every
@@ -154,17 +166,17 @@ class ContentFolder(Dataset[Tensor]):
         # Decoders work outside of the interpreter's lock.
         with quiet_stderr(), ThreadPoolExecutor(cores()) as pool:
             looks = list(pool.map(partial(_look, needed=max(size, SMALLEST_SIDE)), found))
-        problems = [problem for problem, _ in looks]
-        for problem in filter(None, problems):
-            _log.warning("skipped: %s", problem)
+        for look in looks:
+            if look.problem:
+                _log.warning("skipped: %s", look.problem)
         endings = Counter(path.suffix.lower() for path in files)
         for ending in sorted(_UNREAD & endings.keys()):
             _log.warning(
                 "skipped: %d %s files, which are not read; make JPEGs of them", endings[ending], ending
             )
-        self.paths = [path for path, problem in zip(found, problems, strict=True) if problem is None]
+        self._looks = {path: look for path, look in zip(found, looks, strict=True) if not look.problem}
+        self.paths = list(self._looks)
         self.skipped = len(found) - len(self.paths)
-        self._sides = {path: side for path, (_, side) in zip(found, looks, strict=True)}
         if not self.paths:
             detail = f"; {self.skipped} files there are damaged or too small" if self.skipped else ""
             raise DataError(f"no usable pictures in {folder} (looked for .jpg, .png, …{detail})")
@@ -178,7 +190,11 @@ class ContentFolder(Dataset[Tensor]):
 
     def small(self) -> int:
         """How many photos have a shorter side below that of a crop."""
-        return sum(self._sides[path] < self.size for path in self.paths)
+        return sum(self._looks[path].side < self.size for path in self.paths)
+
+    def transparent(self) -> int:
+        """How many photos are transparent in places."""
+        return sum(self._looks[path].transparent for path in self.paths)
 
     def untouched(self) -> ContentFolder:
         """The same folder with its pictures as sharp and as rich in contrast as they are."""
@@ -201,7 +217,8 @@ class ContentFolder(Dataset[Tensor]):
         rng = np.random.default_rng((self.seed, epoch, position))
         least, most = self.zoom
         side = least * (most / least) ** rng.random() * self.size
-        picture = _decode(path, _reduction(path, self._sides[path] / side))
+        look = self._looks[path]
+        picture = _decode(path, _reduction(path, look.side / side), transparent=look.transparent)
         return self._lit(_to_tensor(self._crop(picture, side, rng)), rng)
 
     def _crop(self, picture: np.ndarray, side: float, rng: np.random.Generator) -> np.ndarray:
@@ -254,19 +271,37 @@ def _part(picture: np.ndarray, top: float, left: float, side: float) -> np.ndarr
     return picture[rows, columns]
 
 
-def _look(path: Path, *, needed: int) -> tuple[str | None, int]:
-    """Why a picture cannot be trained on, None where it can, and its shorter side in pixels.
+class _Look(NamedTuple):
+    """What a photo is like.
 
-    Of a large JPEG that is up to seven pixels less than the side has, but at least ``needed``.
+    Args:
+        problem: why it cannot be trained on, None where it can.
+        side: its shorter side in pixels. Of a large JPEG that is up to seven less than it has, but at least
+            as many as were needed.
+        transparent: it is in places.
     """
+
+    problem: str | None
+    side: int = 0
+    transparent: bool = False
+
+
+def _look(path: Path, *, needed: int) -> _Look:
+    alpha = None
     try:
-        most = max(_REDUCED)
-        side = most * (min(_decode(path, most).shape[:2]) - 1) + 1 if _is_jpeg(path) else 0
-        if side < needed:
-            side = min(_decode(path).shape[:2])
+        if _is_jpeg(path):
+            most = max(_REDUCED)
+            side = most * (min(_decode(path, most).shape[:2]) - 1) + 1
+            if side < needed:
+                side = min(_decode(path).shape[:2])
+        else:
+            picture, alpha = _read_frame(path)
+            side = min(picture.shape[:2])
     except DataError as error:
-        return str(error), 0
-    return f"{path} is smaller than {SMALLEST_SIDE} pixels" if side < SMALLEST_SIDE else None, side
+        return _Look(str(error))
+    if side < SMALLEST_SIDE:
+        return _Look(f"{path} is smaller than {SMALLEST_SIDE} pixels")
+    return _Look(None, side, _is_seen_through(alpha))
 
 
 def _reduction(path: Path, factor: float) -> int:
@@ -282,9 +317,23 @@ def _is_jpeg(path: Path) -> bool:
     return False
 
 
-def _decode(path: Path, reduction: int = 1) -> np.ndarray:
+def _decode(path: Path, reduction: int = 1, *, transparent: bool = False) -> NDArray[np.uint8]:
+    """A photo as RGB ``[H, W, 3]``."""
+    if transparent:
+        return _on_white(*_read_frame(path))
+    with _data_errors(path):
+        return np.asarray(cv2.cvtColor(read_pixels(path, _REDUCED[reduction]), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def _read_frame(path: Path) -> tuple[Frame, Alpha | None]:
+    with _data_errors(path):
+        return read_frame(path)
+
+
+@contextmanager
+def _data_errors(path: Path) -> Iterator[None]:
     try:
-        return cv2.cvtColor(read_pixels(path, _REDUCED[reduction]), cv2.COLOR_BGR2RGB)
+        yield
     except SourceError as error:
         raise DataError(str(error) if path.exists() else f"the photo {path} is gone") from error
 

@@ -130,6 +130,10 @@ def _photos(content: Path, recipe: Recipe) -> ContentFolder:
     if folder.small() > len(folder) / 10:
         small = "%d of %d photos are smaller than a crop of %d pixels: enlarged, they are soft"
         _log.warning(small, folder.small(), len(folder), folder.size)
+    if transparent := folder.transparent():
+        _log.warning(
+            "%d of %d photos are transparent in places: they are taken as white", transparent, len(folder)
+        )
     return folder
 
 
