@@ -34,22 +34,80 @@ RECIPE: dict[str, Any] = {
     "precision": "fp32",
 }
 
-WORKER = """
-import json, sys, torch
+TOGETHER = """
+import json, shutil, sys, torch
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
+from stylize_video_train import state, trainer
+from stylize_video_train.data import DataError
+from stylize_video_train.errors import TrainingDivergedError
 from stylize_video_train.parallel import process_group, process_index
 from stylize_video_train.recipe import Recipe
-from stylize_video_train.trainer import train
 
 torch.set_num_threads(1)
-folder, losses = Path(sys.argv[1]), []
-recipe = Recipe.from_dict(json.loads(sys.argv[2]))
+folder, recipe = Path(sys.argv[1]), Recipe.from_dict(json.loads(sys.argv[2]))
+rate = state.learning_rate_factor
+
+def train(recipe, name, *, content=folder / "photos", on_progress=lambda _: None):
+    trainer.train(recipe, style_picture=folder / "style.png", content=content,
+                  output=folder / f"{name}.pth", random_features=True, on_progress=on_progress)
+
+def share():
+    losses = []
+    train(recipe, "shared", on_progress=lambda p: losses.append([p.content, p.style, p.steadiness, p.total]))
+    (folder / f"shared{process_index()}.json").write_text(json.dumps(losses))
+
+def lose_photos():
+    def step(progress):
+        if progress.step == 2 and process_index() == 1:
+            for photo in photos.iterdir():
+                photo.unlink()
+
+    photos = folder / f"photos{process_index()}"  # as on two machines
+    shutil.copytree(folder / "photos", photos)
+    try:
+        train(replace(recipe, steps=100, batch=2), "vanished", content=photos, on_progress=step)
+    except DataError as error:
+        (folder / f"vanished{process_index()}.txt").write_text(str(error))
+
+def diverge():
+    def factor(done, recipe):
+        return rate(done, recipe) if done < 3 else 1e30
+
+    with patch.object(trainer, "CHECKPOINT_EVERY", 2), patch.object(state, "learning_rate_factor", factor):
+        try:
+            train(replace(recipe, steps=40, batch=2), "diverged")
+        except TrainingDivergedError as error:
+            (folder / f"diverged{process_index()}.txt").write_text(str(error))
+
 with process_group("cpu"):
-    train(recipe, style_picture=folder / "style.png", content=folder / "photos",
-          output=folder / "two.pth", random_features=True,
-          on_progress=lambda p: losses.append([p.content, p.style, p.steadiness, p.total]))
-    (folder / f"losses{process_index()}.json").write_text(json.dumps(losses))
+    share()
+    lose_photos()
+    diverge()
 """
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder where two processes have trained three times, which are started once: that takes seconds."""
+    folder = tmp_path_factory.mktemp("together")
+    (folder / "photos").mkdir()
+    for index in range(6):
+        cv2.imwrite(str(folder / "photos" / f"{index}.png"), draw_picture(3 * index, 96, 80))
+    cv2.imwrite(str(folder / "style.png"), draw_picture(40, 80, 80)[::-1])
+    script = folder / "worker.py"
+    script.write_text(TOGETHER)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    result = subprocess.run(
+        [*launcher, str(script), str(folder), json.dumps(Recipe(**RECIPE).to_dict())],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return folder
 
 
 def test_one_process_needs_no_group() -> None:
@@ -66,120 +124,37 @@ def test_batch_norm_alone_is_torchs() -> None:
     torch.testing.assert_close(ours.running_var, torchs.running_var)
 
 
-def make_pictures(folder: Path) -> None:
-    (folder / "photos").mkdir()
-    for index in range(6):
-        cv2.imwrite(str(folder / "photos" / f"{index}.png"), draw_picture(3 * index, 96, 80))
-    cv2.imwrite(str(folder / "style.png"), draw_picture(40, 80, 80)[::-1])
-
-
-def in_two_processes(code: str, folder: Path, recipe: Recipe) -> subprocess.CompletedProcess[str]:
-    script = folder / "worker.py"
-    script.write_text(code)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run(
-        [*launcher, str(script), str(folder), json.dumps(recipe.to_dict())],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
-def test_two_processes_train_like_one(tmp_path: Path) -> None:
-    make_pictures(tmp_path)
+def test_two_processes_train_like_one(together: Path, tmp_path: Path) -> None:
     seen: list[list[float]] = []
-    recipe = Recipe(**RECIPE)
     alone = train(
-        recipe,
-        style_picture=tmp_path / "style.png",
-        content=tmp_path / "photos",
+        Recipe(**RECIPE),
+        style_picture=together / "style.png",
+        content=together / "photos",
         output=tmp_path / "one.pth",
         random_features=True,
         on_progress=lambda p: seen.append([p.content, p.style, p.steadiness, p.total]),
     )
-    result = in_two_processes(WORKER, tmp_path, recipe)
-    assert result.returncode == 0, result.stderr
     for process in range(2):
-        losses = json.loads((tmp_path / f"losses{process}.json").read_text())
+        losses = json.loads((together / f"shared{process}.json").read_text())
         assert len(losses) == len(seen)
         for ours, theirs in zip(losses, seen, strict=True):
             assert ours == pytest.approx(theirs, rel=2e-3, abs=1e-5)
-    together = load_checkpoint(tmp_path / "two.pth")
-    assert together.recipe == alone.recipe
+    shared = load_checkpoint(together / "shared.pth")
+    assert shared.recipe == alone.recipe
     frames = torch.rand(2, 3, 40, 48)
     with torch.no_grad():
-        torch.testing.assert_close(together.build()(frames), alone.build()(frames), rtol=0.02, atol=0.02)
+        torch.testing.assert_close(shared.build()(frames), alone.build()(frames), rtol=0.02, atol=0.02)
     assert math.isfinite(seen[-1][-1])
 
 
-VANISHING = """
-import json, shutil, sys, torch
-from dataclasses import replace
-from pathlib import Path
-from stylize_video_train.data import DataError
-from stylize_video_train.parallel import process_group, process_index
-from stylize_video_train.recipe import Recipe
-from stylize_video_train.trainer import train
-
-torch.set_num_threads(1)
-folder = Path(sys.argv[1])
-recipe = replace(Recipe.from_dict(json.loads(sys.argv[2])), steps=100, batch=2)
-
-def step(progress):
-    if progress.step == 2 and process_index() == 1:
-        for photo in photos.iterdir():
-            photo.unlink()
-
-with process_group("cpu"):
-    photos = folder / f"photos{process_index()}"  # as on two machines
-    shutil.copytree(folder / "photos", photos)
-    try:
-        train(recipe, style_picture=folder / "style.png", content=photos,
-              output=folder / "two.pth", random_features=True, on_progress=step)
-    except DataError as error:
-        (folder / f"error{process_index()}.txt").write_text(str(error))
-"""
-
-
-def test_a_photo_that_vanishes_ends_all_processes_with_one_sentence(tmp_path: Path) -> None:
-    make_pictures(tmp_path)
-    result = in_two_processes(VANISHING, tmp_path, Recipe(**RECIPE))
-    assert result.returncode == 0, result.stderr
-    said = [(tmp_path / f"error{process}.txt").read_text() for process in range(2)]
+def test_a_photo_that_vanishes_ends_all_processes_with_one_sentence(together: Path) -> None:
+    said = [(together / f"vanished{process}.txt").read_text() for process in range(2)]
     assert said[0] == said[1]
-    assert said[0].startswith(f"the photo {tmp_path}/photos1/")
-    assert load_checkpoint(tmp_path / "two.pth").step >= 2
+    assert said[0].startswith(f"the photo {together}/photos1/")
+    assert load_checkpoint(together / "vanished.pth").step >= 2
 
 
-DIVERGING = """
-import json, sys, torch
-from dataclasses import replace
-from pathlib import Path
-from stylize_video_train import state, trainer
-from stylize_video_train.errors import TrainingDivergedError
-from stylize_video_train.parallel import process_group, process_index
-from stylize_video_train.recipe import Recipe
-
-torch.set_num_threads(1)
-folder = Path(sys.argv[1])
-recipe = replace(Recipe.from_dict(json.loads(sys.argv[2])), steps=40, batch=2)
-trainer.CHECKPOINT_EVERY = 2
-rate = state.learning_rate_factor
-state.learning_rate_factor = lambda done, recipe: rate(done, recipe) if done < 3 else 1e30
-with process_group("cpu"):
-    try:
-        trainer.train(recipe, style_picture=folder / "style.png", content=folder / "photos",
-                      output=folder / "two.pth", random_features=True)
-    except TrainingDivergedError as error:
-        (folder / f"error{process_index()}.txt").write_text(str(error))
-"""
-
-
-def test_all_processes_say_the_same_of_what_is_saved(tmp_path: Path) -> None:
-    make_pictures(tmp_path)
-    result = in_two_processes(DIVERGING, tmp_path, Recipe(**RECIPE))
-    assert result.returncode == 0, result.stderr
-    said = {(tmp_path / f"error{process}.txt").read_text() for process in range(2)}
+def test_all_processes_say_the_same_of_what_is_saved(together: Path) -> None:
+    said = {(together / f"diverged{process}.txt").read_text() for process in range(2)}
     assert len(said) == 1
     assert "the checkpoint keeps the 4 steps before" in said.pop()
