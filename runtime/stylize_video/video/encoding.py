@@ -20,7 +20,9 @@ class Codec:
     without one; ``preset`` names the encoder's usual trade of speed for size, one of ``presets``,
     and ``tuning`` are options that go with that preset only, not with one that is asked for;
     ``even`` says that it wants even sides; ``alpha`` are its pixels with transparency, where it has
-    them, and ``alpha_suffixes`` the files that hold those.
+    them, and ``alpha_suffixes`` the files that hold those. ``most_bits`` is the highest bit rate that the
+    encoder takes, ``least_side`` the shortest side in pixels, ``least_side_at_bitrate`` that at a bit rate;
+    encoders tell none of these.
     """
 
     encoder: str
@@ -35,6 +37,19 @@ class Codec:
     even: bool = False
     alpha: str | None = None
     alpha_suffixes: tuple[str, ...] = ()
+    most_bits: int = 2_147_483_647_000
+    least_side: int = 1
+    least_side_at_bitrate: int = 1
+
+    def check_size(self, width: int, height: int, *, at_bitrate: bool) -> None:
+        """Raise SinkError where the encoder does not take pictures of this size."""
+        least = self.least_side_at_bitrate if at_bitrate else self.least_side
+        if min(width, height) < least:
+            how = " to a bit rate" if at_bitrate else ""
+            raise SinkError(
+                f"{self.encoder} encodes pictures from {least}x{least} on{how}, and not of {width}x{height};"
+                " choose another --codec or --scale"
+            )
 
 
 _X26X_PRESETS = (
@@ -85,7 +100,16 @@ CODECS: Mapping[str, Codec] = {
         alpha_suffixes=(".webm", ".mkv"),
     ),
     "av1": Codec(
-        "libsvtav1", "yuv420p", (".mp4", ".webm", ".mkv"), 30, (0, 63), preset="9", presets=_AV1_PRESETS
+        "libsvtav1",
+        "yuv420p",
+        (".mp4", ".webm", ".mkv"),
+        30,
+        (0, 63),
+        preset="9",
+        presets=_AV1_PRESETS,
+        most_bits=100_000_000,
+        least_side=32,  # it waits for ever at 24x96
+        least_side_at_bitrate=64,
     ),
     "prores": Codec(
         "prores_ks", "yuv422p10le", (".mov", ".mkv"), alpha="yuva444p10le", alpha_suffixes=(".mov", ".mkv")
@@ -213,6 +237,9 @@ class Encoding:
             raise SinkError(f"{name} has no preset {self.preset!r}; there are {known}")
         if self.bitrate and codec.crf is None:
             raise SinkError(f"{name} has no bit rate to choose; leave out --bitrate")
+        if self.bitrate and self.bitrate > codec.most_bits:
+            most = f"{codec.most_bits} bits a second"
+            raise SinkError(f"the bit rate of {name} must be at most {most}, got {self.bitrate}")
         if self.preset:
             options["preset"] = self.preset
         elif codec.preset:

@@ -106,6 +106,7 @@ class VideoSink:
         self._kept_for_webp: TimedFrame | None = None
         check_output(self.output, info.path, overwrite=overwrite)
         codec, options = encoding.resolved(self.output)
+        codec.check_size(info.width, info.height, at_bitrate=encoding.bitrate is not None)
         try:
             self._temporary = self._make_temporary()
         except OSError as error:

@@ -18,6 +18,7 @@ from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
 from stylize_video.video.encoding import ANIMATIONS, CODECS, Encoding
+from stylize_video.video.info import VideoInfo
 from stylize_video.video.sink import VideoSink
 from stylize_video.video.source import VideoSource
 from support import MakeClip, draw_picture
@@ -96,6 +97,8 @@ def test_the_shortest_videos(name: str, frames: int, make_clip: MakeClip, tmp_pa
         (Encoding(preset="warp"), "o.mp4", "h264 has no preset 'warp'; there are ultrafast, .*, placebo"),
         (Encoding("av1", preset="fast"), "o.mp4", "av1 has no preset 'fast'; there are 0, 1, .*, 13"),
         (Encoding("ffv1", bitrate=90_000), "o.mkv", "ffv1 has no bit rate to choose"),
+        (Encoding("av1", bitrate=10**8 + 1), "o.mp4", "of av1 must be at most 100000000 bits a second"),
+        (Encoding(bitrate=2**62), "o.mp4", "of h264 must be at most 2147483647000 bits a second, got 461168"),
         (
             Encoding(alpha=True, encoder="nvenc"),
             "o.mov",
@@ -126,6 +129,29 @@ def test_encodings_that_a_file_cannot_have(encoding: Encoding, name: str, senten
 def test_encodings_that_make_no_sense(make: Callable[[], Encoding], sentence: str) -> None:
     with pytest.raises(SinkError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "bitrate", "least"), [(24, 96, None, 32), (96, 31, None, 32), (96, 63, 800_000, 64)]
+)
+def test_sizes_that_an_encoder_cannot_take(
+    width: int, height: int, bitrate: int | None, least: int, tmp_path: Path
+) -> None:
+    """At 24x96 SVT-AV1 waited for ever; less than 64 at a bit rate was an "Invalid argument"."""
+    sentence = f"libsvtav1 encodes pictures from {least}x{least} on.*, and not of {width}x{height}; choose"
+    with pytest.raises(SinkError, match=sentence):
+        VideoSink(tmp_path / "o.mp4", VideoInfo.of(width, height), encoding=Encoding("av1", bitrate=bitrate))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("side", "bitrate"), [(32, None), (64, 10**8)])
+def test_the_smallest_pictures_of_av1(side: int, bitrate: int | None, tmp_path: Path) -> None:
+    encoding = Encoding("av1", bitrate=bitrate)
+    with VideoSink(tmp_path / "o.mp4", VideoInfo.of(side, 96), encoding=encoding) as sink:
+        for number in range(3):
+            sink.write(TimedFrame(number, draw_picture(number, side, 96)))
+    with VideoSource(tmp_path / "o.mp4") as video:
+        assert sum(1 for _ in video) == 3
 
 
 def test_a_bit_rate_that_leaves_nothing_is_told(
