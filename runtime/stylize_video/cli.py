@@ -344,13 +344,15 @@ def _stylize(
         if not batch.files:
             return
     session = of_session.open(at_once=1 if all(is_picture(one) for one, _ in batch.files) else most_at_once())
-    batch.make_folder()
     interrupt_on_termination()
-    if ray is not None and not _is_for_this_machine(batch.files, options, quiet=quiet):
-        outcomes: Iterable[_Outcome] = _stylize_on_cluster(batch.files, session, options, ray, quiet=quiet)
-    else:
-        outcomes = _stylize_here(batch.files, session, options, quiet=quiet)
-    _tell_failures(outcomes, batch, debug=debug)
+    with batch.folder():
+        if ray is not None and not _is_for_this_machine(batch.files, options, quiet=quiet):
+            outcomes: Iterable[_Outcome] = _stylize_on_cluster(
+                batch.files, session, options, ray, quiet=quiet
+            )
+        else:
+            outcomes = _stylize_here(batch.files, session, options, quiet=quiet)
+        _tell_failures(outcomes, batch, debug=debug)
 
 
 def _tell_failures(outcomes: Iterable[_Outcome], batch: Batch, *, debug: bool) -> None:

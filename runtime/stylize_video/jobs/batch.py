@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -78,7 +79,7 @@ class Batch:
 
     ``many`` is whether one that fails lets the others go on: also where a folder holds a single one.
     ``left_out`` counts inputs that an earlier run made of others among them. ``new_folder`` is what
-    :meth:`make_folder` makes for the results, None where they go to what is there.
+    :meth:`folder` makes for the results, None where they go to what is there.
     """
 
     files: list[tuple[Source, Path]]
@@ -86,17 +87,25 @@ class Batch:
     left_out: int = 0
     new_folder: Path | None = None
 
-    def make_folder(self) -> None:
-        """Make the folder that the results go to, if it is to be made.
+    @contextmanager
+    def folder(self) -> Iterator[None]:
+        """A block for which the folder of the results is made, if it is to be; what stays empty is removed.
 
         Raises:
             SinkError: it cannot be made.
         """
-        if self.new_folder:
-            try:
-                self.new_folder.mkdir(exist_ok=True)
-            except OSError as error:
-                raise SinkError(f"cannot make the folder {self.new_folder}: {reason(error)}") from error
+        if self.new_folder is None:
+            yield
+            return
+        try:
+            self.new_folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise SinkError(f"cannot make the folder {self.new_folder}: {reason(error)}") from error
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # something is in it
+                self.new_folder.rmdir()
 
 
 def plan_batch(inputs: Sequence[str], style: str, output: str | None) -> Batch:
@@ -211,9 +220,12 @@ def check_batch(batch: Batch, options: Options) -> None:
 
     Raises:
         SourceError: more is asked for than the result of one picture has.
-        SinkError: the one result must not or cannot be written.
+        SinkError: the one result must not or cannot be written, or no video of many.
     """
     if batch.many:
+        endings = {target.suffix: target for source, target in batch.files if not is_picture(source)}
+        for target in endings.values():
+            options.encoding.resolved(target)
         return
     [(source, target)] = batch.files
     if not (target.suffix or target.exists() or str(target) == STANDARD):

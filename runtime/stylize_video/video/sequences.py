@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -190,6 +191,7 @@ class SequenceSink:
         self._overwrite = overwrite
         self._number = (info.first_number if info.first_number is not None else 1) - 1
         self._sources = {identity for path in sources if (identity := _identity_of(path))}
+        self._is_new = not pattern.parent.exists()
         try:
             pattern.parent.mkdir(exist_ok=True)
             for path in _numbered_files(pattern).values():
@@ -217,10 +219,14 @@ class SequenceSink:
         return self.output
 
     def keep_part(self) -> Path | None:
+        self.discard()
         return self.output if self.frames else None
 
     def discard(self) -> None:
-        """What is written is whole, and stays."""
+        """What is written is whole, and stays; a folder that was made for nothing does not."""
+        if self._is_new and not self.frames:
+            with suppress(OSError):  # somebody else's files are in it
+                self.output.parent.rmdir()
 
     def _check_no_source(self, path: Path) -> None:
         if _identity_of(path) in self._sources:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from media import exif_of, write_apng
 from stylize_video.effects.look import Look
-from stylize_video.errors import SinkError, SourceError
+from stylize_video.errors import SinkError, SourceError, StyleError
 from stylize_video.jobs.batch import (
     find_sources,
     leave_out_results,
@@ -140,6 +140,35 @@ def test_a_folder_that_is_missing_is_made(
     assert sorted(os.listdir(tmp_path / output)) == (
         made or [f"{name[0]}.invert{Path(name).suffix}" for name in given]
     )
+
+
+@pytest.mark.parametrize("output", ["new/", "new/%03d.png"])
+def test_a_folder_that_stays_empty_is_removed(
+    output: str,
+    command_here: Command,
+    clip: Path,
+    invert_style: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise StyleError("the first frame already")
+
+    monkeypatch.setattr("stylize_video.stylizer.Stylizer.render", fail)
+    refused = command_here("stylize-video", clip, "-s", invert_style, "-q", "-o", output, cwd=tmp_path)
+    assert (refused.returncode, refused.stderr) == (2, "error: the first frame already\n")
+    assert not os.listdir(tmp_path)
+
+
+def test_an_encoding_that_no_file_of_a_batch_can_have_is_told_once(
+    command_here: Command, clip: Path, invert_style: Path, tmp_path: Path
+) -> None:
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(clip.read_bytes())
+    refused = command_here("stylize-video", tmp_path, "-s", invert_style, "--codec", "prores")
+    assert refused.returncode == 2
+    assert refused.stderr == "error: prores does not go into .mp4 files; it goes into .mov, .mkv\n"
+    assert sorted(os.listdir(tmp_path)) == ["a.mp4", "b.mp4"]
 
 
 def test_folders_that_cannot_be_made(command_here: Command, clip: Path, tmp_path: Path) -> None:
