@@ -66,6 +66,8 @@ def run_command(command: Callable[..., None]) -> None:
         except KeyboardInterrupt as interruption:  # before the command itself began
             fail("interrupted", interruption_code(interruption))
         except Exception as error:  # of --help and its like: a command tells its own
+            if isinstance(error, OSError) and error.filename is None:
+                _fail_to_print(error)
             _fail_because_of(error, debug="--debug" in sys.argv)
     except SystemExit as ending:
         _flush_output(told=bool(ending.code))
@@ -107,11 +109,15 @@ def _flush_output(*, told: bool) -> None:
     except OSError as error:
         with Path(os.devnull).open("wb") as null:
             os.dup2(null.fileno(), sys.stdout.fileno())
-        if told:
-            return
-        if isinstance(error, BrokenPipeError):
-            raise SystemExit(EXIT_ERROR) from None
-        fail(f"cannot write to standard output: {error.strerror}")
+        if not told:
+            _fail_to_print(error)
+
+
+def _fail_to_print(error: OSError) -> NoReturn:
+    """End the command as standard output takes no more: without a word where its reader left."""
+    if isinstance(error, BrokenPipeError):
+        raise SystemExit(EXIT_ERROR) from None
+    fail(f"cannot write to standard output: {error.strerror}")
 
 
 def _write_out_what_an_encoding_lacks(stream: TextIO | None) -> None:
