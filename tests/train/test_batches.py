@@ -5,12 +5,14 @@ import os
 import signal
 import tracemalloc
 from contextlib import closing
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import cv2
 import pytest
 import torch
 
+from live_support import wait_until
 from stylize_video_train import batches as batches_module
 from stylize_video_train.batches import batches
 from stylize_video_train.data import ContentFolder, DataError
@@ -34,6 +36,35 @@ def test_every_step_has_its_samples_in_parts(folder: ContentFolder) -> None:
     assert len(seen) == 2
     for step, pictures in enumerate(seen, start=1):
         assert torch.equal(pictures, torch.stack([folder[4 * step + k] for k in range(4)]))
+
+
+def test_workers_need_no_shared_memory(folder: ContentFolder) -> None:
+    """Of which containers have less than the batches that wait take."""
+    with closing(batches(folder, Recipe(steps=1), done=0, device="cpu")) as steps:
+        kept = next(steps)
+        assert "/dev/shm/torch" not in Path("/proc/self/maps").read_text()
+    assert kept
+
+
+def killed_training(folder: ContentFolder, told: Connection) -> None:
+    """A process that is killed; tells its workers before."""
+    steps = batches(folder, Recipe(steps=100), done=0, device="cuda")
+    next(steps)
+    told.send([worker.pid for worker in multiprocessing.active_children()])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_workers_end_with_a_training_that_is_killed(
+    folder: ContentFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "cores", lambda: 2)
+    here, there = multiprocessing.Pipe(duplex=False)
+    training = multiprocessing.Process(target=killed_training, args=(folder, there))
+    training.start()
+    workers = here.recv()
+    training.join()
+    assert len(workers) == 2
+    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_an_error(
@@ -75,9 +106,20 @@ def test_an_error_that_is_kept_keeps_no_workers(tmp_path: Path) -> None:
     assert kept.tb
 
 
-def test_workers_that_do_not_end_are_ended(folder: ContentFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.1)  # seconds that torch waits
-    with closing(batches(folder, Recipe(steps=2), done=0, device="cpu")) as steps:
+def test_a_worker_that_is_killed_is_told_wherever_it_was(folder: ContentFolder) -> None:
+    """In the midst of a batch that it hands over, too."""
+    with closing(batches(folder, Recipe(steps=9, batch=64), done=0, device="cpu")) as steps:
+        next(steps)
+        (worker,) = multiprocessing.active_children()
+        # Blocked in a pipe that holds less than a batch.
+        wait_until(lambda: "pipe" in Path(f"/proc/{worker.pid}/wchan").read_text())
+        worker.kill()
+        with pytest.raises(MemoryError):
+            next(steps)
+
+
+def test_workers_that_do_not_end_are_ended(folder: ContentFolder) -> None:
+    with closing(batches(folder, Recipe(steps=10**6), done=0, device="cpu")) as steps:
         next(steps)
         (worker,) = multiprocessing.active_children()
         assert worker.pid is not None

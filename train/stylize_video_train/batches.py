@@ -5,15 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import traceback
 from collections.abc import Generator, Iterator, Sequence
-from multiprocessing.process import BaseProcess
+from dataclasses import dataclass
+from itertools import cycle, islice
+from multiprocessing.connection import Connection
 
+import numpy as np
+import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
 
 from stylize_video.machine import cores
-from stylize_video_train.data import ContentFolder
+from stylize_video_train.data import ContentFolder, DataError
 from stylize_video_train.errors import TrainingError
-from stylize_video_train.interruption import children_end_in_silence, ignore_signals
+from stylize_video_train.interruption import ignore_signals
 from stylize_video_train.parallel import process_count, process_index
 from stylize_video_train.recipe import Recipe
 
@@ -37,53 +40,88 @@ def batches(
             f"a batch of {recipe.batch} cannot be shared equally: {process_count()} processes,"
             f" {recipe.accumulate} parts"
         )
+    order = _Order(recipe, done, recipe.batch // pieces, process_index(), process_count())
     # Workers decode ahead of the network; the order does not depend on how many there are.
-    workers = 1 if device == "cpu" else min(8, cores())
-    loader = DataLoader(
-        folder,
-        batch_sampler=_Order(recipe, done, recipe.batch // pieces),
-        num_workers=workers,
-        prefetch_factor=4,
-        worker_init_fn=ignore_signals,
-    )
-    others = multiprocessing.active_children()
-    iterator = iter(loader)
-    started = [child for child in multiprocessing.active_children() if child not in others]
-    with children_end_in_silence():
+    count = 1 if device == "cpu" else min(8, cores())
+    workers: list[_Worker] = []
+    try:
+        for first in range(count):
+            workers.append(_Worker(folder, order, first, count))
+        turns = cycle(workers)
+        for _ in range(done, recipe.steps):
+            yield [worker.receive() for worker in islice(turns, recipe.accumulate)]
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A process's samples, ``size`` for each part of every step after ``done``, in their order."""
+
+    recipe: Recipe
+    done: int
+    size: int
+    process: int
+    processes: int
+
+    def __iter__(self) -> Iterator[range]:
+        for step in range(self.done, self.recipe.steps):
+            for part in range(self.recipe.accumulate):
+                place = (part * self.processes + self.process) * self.size
+                start = step * self.recipe.batch + place
+                yield range(start, start + self.size)
+
+
+class _Worker:
+    """A process that decodes every ``count``-th batch from the one at ``first`` on, one ahead.
+
+    They come through a pipe of its own, where torch's DataLoader shares tensors in ``/dev/shm``, of which
+    containers have little, and may wait for ever for a worker that was killed.
+    """
+
+    def __init__(self, folder: ContentFolder, order: _Order, first: int, count: int) -> None:
+        self._pipe, end = multiprocessing.Pipe(duplex=False)
+        given = (folder, order, first, count, end, self._pipe)
+        self._process = multiprocessing.Process(target=_decode_all, args=given, daemon=True)
+        self._process.start()
+        end.close()  # the worker alone has it, so that its death ends the pipe
+
+    def receive(self) -> Tensor:
+        """The next batch ``[N, 3, H, W]``."""
         try:
-            for _ in range(done, recipe.steps):
-                yield [next(iterator) for _ in range(recipe.accumulate)]
-        except BaseException as error:
-            traceback.clear_frames(error.__traceback__)  # they hold the iterator, and it the workers
-            # A dead worker's photos cannot be fetched, which is told in one of many ways.
-            if isinstance(error, RuntimeError | OSError | EOFError) and any(map(_is_killed, started)):
+            answer = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._process.join()
+            if self._process.exitcode == _KILLED:
                 raise MemoryError from error
-            raise
-        finally:
-            del iterator
-            # Workers ignore the signal that DataLoader ends slow ones with: an exit would wait for ever.
-            for worker in started:
-                worker.kill()
-                worker.join()
+            raise RuntimeError(f"a worker ended with exit code {self._process.exitcode}") from error
+        if isinstance(answer, Exception):
+            raise answer
+        return torch.from_numpy(answer)
+
+    def end(self) -> None:
+        self._process.kill()  # it ignores other signals
+        self._process.join()
+        self._pipe.close()
 
 
-def _is_killed(worker: BaseProcess) -> bool:
-    worker.join(timeout=1)  # it may be about to end
-    return worker.exitcode == _KILLED
-
-
-class _Order(Sampler[list[int]]):
-    """This process's samples, ``size`` for each part of every step after ``done``, in their order."""
-
-    def __init__(self, recipe: Recipe, done: int, size: int) -> None:
-        self._recipe, self._done, self._size = recipe, done, size
-
-    def __len__(self) -> int:
-        return (self._recipe.steps - self._done) * self._recipe.accumulate
-
-    def __iter__(self) -> Iterator[list[int]]:
-        for step in range(self._done, self._recipe.steps):
-            for part in range(self._recipe.accumulate):
-                place = (part * process_count() + process_index()) * self._size
-                start = step * self._recipe.batch + place
-                yield list(range(start, start + self._size))
+def _decode_all(
+    folder: ContentFolder, order: _Order, first: int, count: int, pipe: Connection, unused: Connection
+) -> None:
+    """The work of a worker: one batch after another, or the error that ends it, into ``pipe``."""
+    ignore_signals()
+    unused.close()  # so that nobody reads any more once the main process is gone
+    torch.set_num_threads(1)
+    answer: object
+    for samples in islice(order, first, None, count):
+        try:
+            answer = np.stack([folder[sample].numpy() for sample in samples])
+        except (DataError, MemoryError) as error:
+            answer = error
+        except Exception:
+            answer = RuntimeError(traceback.format_exc())  # others cannot always be sent
+        try:
+            pipe.send(answer)
+        except OSError:
+            return

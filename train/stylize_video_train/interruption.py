@@ -43,25 +43,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def children_end_in_silence() -> Iterator[None]:
-    """No exception where a child process ends.
-
-    DataLoader raises one as soon as a worker does, wherever the program is by then: in the midst of a step,
-    of which nothing could be kept.
-    """
-    number = getattr(signal, "SIGCHLD", None)
-    if number is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
-def ignore_signals(_: int = 0) -> None:
+def ignore_signals() -> None:
     """For workers: signals reach every process of a terminal or group, and the loop decides when to stop."""
     for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)

@@ -237,9 +237,6 @@ def _next_parts(parts_of_steps: Iterator[Sequence[Tensor]]) -> tuple[Sequence[Te
     try:
         with memory_as_sentence():
             return next(parts_of_steps), None
-    except DataError as error:
-        # DataLoader puts the worker's traceback before our sentence.
-        return (), DataError(str(error).rpartition("DataError: ")[2].strip())
     except Exception as error:
         return (), error
 
