@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from numbers import Integral
 from pathlib import Path
 
@@ -29,15 +31,22 @@ class Window:
         return (self.start is None or seconds >= self.start) and (self.end is None or seconds < self.end)
 
 
-@dataclass
 class Ending:
-    """The second of a video's own time at which its last frame is over, None where nothing tells.
+    """When a video is over; ``find`` looks for it, once it is asked for."""
 
-    Where a part ends inside of a file that does not say how long it is, this is known once a frame
-    beyond the part has been read.
-    """
+    def __init__(
+        self, seconds: Fraction | None = None, *, find: Callable[[], Fraction | None] | None = None
+    ) -> None:
+        self._find = find or (lambda: seconds)
 
-    seconds: Fraction | None = None
+    @cached_property
+    def seconds(self) -> Fraction | None:
+        """The second of the video's own time at which its last frame is over, None where nothing tells.
+
+        Where a part ends inside of a file that does not say how long it is, this is set once a frame
+        beyond the part has been read.
+        """
+        return self._find()
 
 
 @dataclass(frozen=True)

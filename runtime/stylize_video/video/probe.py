@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property, partial
 from typing import Any
 
 import av
@@ -57,18 +58,17 @@ class Probe:
     Sizes are in pixels before any rotation. ``rate`` is the average, ``base_rate`` the lowest at whose
     ticks frames are, as FFmpeg guesses from the first ones. ``timed`` says that the container stores when
     frames are shown, and not only their order; ``jumps`` that its times may begin anew on the
-    way, as in broadcasts put one behind the other; ``end_pts`` when the last of them is over,
-    where that is told and the file does not break off before; ``clock`` the second at which a
-    broadcast begins, or a file in which anything is before 0, else 0; ``mirrored`` that turning alone
-    does not make its pictures upright; ``rgb`` that pixels are coded as RGB, ``deep`` that they
-    have more than 8 bits, and ``alpha`` that they have transparency.
+    way, as in broadcasts put one behind the other; ``find_end`` looks for ``end_pts``; ``clock`` is the
+    second at which a broadcast begins, or a file in which anything is before 0, else 0; ``mirrored`` says
+    that turning alone does not make its pictures upright; ``rgb`` that pixels are coded as RGB, ``deep``
+    that they have more than 8 bits, and ``alpha`` that they have transparency.
     """
 
     width: int
     height: int
     time_base: Fraction
     start_pts: int
-    end_pts: int | None
+    find_end: Callable[[], int | None]
     clock: Fraction
     rate: Fraction
     base_rate: Fraction | None
@@ -83,6 +83,14 @@ class Probe:
     rgb: bool
     deep: bool
     alpha: bool
+
+    @cached_property
+    def end_pts(self) -> int | None:
+        """When the last frame is over, where that is told and the file does not break off before.
+
+        Of Matroska all is read for it from the last keyframe on, so it is asked for once that is wanted.
+        """
+        return self.find_end()
 
 
 def probe(name: str) -> Probe:
@@ -132,7 +140,7 @@ def facts_of(container: av.container.InputContainer, name: str, *, seekable: boo
         height=height,
         time_base=time_base,
         start_pts=start,
-        end_pts=None if jumps else _end(container, stream, start, name if seekable else None),
+        find_end=_way_to_end(container, stream, start, jumps=jumps, name=name if seekable else None),
         clock=_clock(container, start, time_base) if jumps or begins_before_0 else Fraction(0),
         rate=rate,
         base_rate=stream.guessed_rate,
@@ -182,20 +190,37 @@ def _clock(container: av.container.InputContainer, start: int, time_base: Fracti
     return math.floor(begin / time_base) * time_base
 
 
-def _end(
-    container: av.container.InputContainer, stream: av.VideoStream, start: int, name: str | None
-) -> int | None:
-    """When the last frame is over, as the header says: half a file has the header of all of it.
-
-    ``name`` is that of the file, None where nothing may be read ahead.
-    """
+def _way_to_end(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    start: int,
+    *,
+    jumps: bool,
+    name: str | None,
+) -> Callable[[], int | None]:
+    """What tells when the last frame is over; ``name`` is that of the file, None where it is read once."""
+    end = None
+    if stream.duration is not None and not jumps:
+        end = stream.duration if container.format.name in _FROM_0 else start + stream.duration
     if name is not None and container.format.name == _MATROSKA:
-        return _end_of_last(container, stream, name)
-    if stream.duration is None:
-        return None
-    end = stream.duration if container.format.name in _FROM_0 else start + stream.duration
-    if name is None:
-        return end
+        return partial(_in_file, name, _end_of_last)
+    if name is not None and end is not None:
+        return partial(_in_file, name, partial(_end_if_there, end))
+    return lambda: end
+
+
+def _in_file(
+    name: str, find: Callable[[av.container.InputContainer, av.VideoStream], int | None]
+) -> int | None:
+    """What ``find`` finds in the video of a file; None where it is gone."""
+    with contextlib.suppress(av.error.FFmpegError, ValueError), av.open(for_ffmpeg(name)) as container:
+        stream = video_stream(container)
+        return None if stream is None else find(container, stream)
+    return None
+
+
+def _end_if_there(end: int, container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
+    """The end that the header tells, if the file goes on to it: half a file has the header of all of it."""
     reached = Fraction(-1)
     with contextlib.suppress(av.error.FFmpegError):
         container.seek(end, stream=stream, any_frame=True)
@@ -205,7 +230,7 @@ def _end(
     return end if reached >= end * (stream.time_base or 1) - _SHORT else None
 
 
-def _end_of_last(container: av.container.InputContainer, stream: av.VideoStream, name: str) -> int | None:
+def _end_of_last(container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
     """When the last frame is over, as its packet says; as the header does, where only a frame that stays
     can be meant."""
     last, reached, position = (0, 0), Fraction(0), 0
@@ -220,7 +245,7 @@ def _end_of_last(container: av.container.InputContainer, stream: av.VideoStream,
     pts, duration = last
     time_base = stream.time_base or Fraction(1)
     said = Fraction(container.duration or 0, av.time_base)
-    if position and said - reached > _SHORT and holds_nothing_behind(name, position):
+    if position and said - reached > _SHORT and holds_nothing_behind(container.name, position):
         duration = round(said / time_base) - pts
     return pts + duration if 0 < duration * time_base <= _LONGEST_STILL else None
 

@@ -242,8 +242,8 @@ class VideoSource:
                 break
         if shown is None:
             return
-        over = max(shown.pts * time_base + 1 / self.info.rate, (self._facts.end_pts or 0) * time_base)
-        if self._ahead or start < over:
+        over = shown.pts * time_base + 1 / self.info.rate
+        if self._ahead or start < over or start < (self._facts.end_pts or 0) * time_base:
             self._ahead.appendleft(replace(shown, pts=max(shown.pts, self._shift)))
 
     def _seek_before(self, pts: int) -> bool:
@@ -362,7 +362,7 @@ def _info(path: Path, facts: Probe, image: Frame, *, is_turned: bool, window: Wi
         colors=BT709 if standard else facts.colors,
         pixel_aspect=1 / facts.pixel_aspect if is_turned else facts.pixel_aspect,
         window=window,
-        ending=Ending(_end(facts, window)),
+        ending=Ending(find=partial(_end, facts, window)),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import av
 import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from stylize_video.video.encoding import CODECS, Encoding
 from stylize_video.video.info import Ending, VideoInfo
 from stylize_video.video.probe import probe
 from stylize_video.video.sink import VideoSink
+from stylize_video.video.source import VideoSource
 from support import draw_picture
 
 
@@ -146,6 +148,24 @@ def test_a_last_frame_that_stays_for_days_is_damage(tmp_path: Path) -> None:
 def test_a_short_matroska_file_tells_its_end_too(tmp_path: Path) -> None:
     path = clip_that_ends(tmp_path / "in.mkv", [0, 2000], 40)
     assert probe(str(path)).end_pts == 2040
+
+
+def bytes_read() -> int:
+    """By this process so far."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("rchar:"))
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="this system does not say what is read")
+def test_the_end_of_a_matroska_file_is_read_where_it_is_wanted(tmp_path: Path) -> None:
+    """All behind the last keyframe, a third of some files, was read wherever one was opened."""
+    path = write_video(tmp_path / "in.mkv", np.random.default_rng(0).random((20, 120, 160, 3)))
+    with VideoSource(path) as video:
+        before = bytes_read()
+        assert video.info.end == Fraction(20, 25)
+        assert bytes_read() - before > path.stat().st_size
+    path.unlink()
+    assert video.info.end == Fraction(20, 25)
 
 
 def test_the_header_of_a_wmv_file_counts_from_0(tmp_path: Path) -> None:
