@@ -37,6 +37,10 @@ _JOIN_SECONDS = 1.0
 
 _FORGOTTEN = 0.005
 """Of a second each second: by so much a stream's clock may be slower than ours without being late."""
+_PAUSE_SECONDS = 0.3
+_PAUSE_IS_SURE_SECONDS = 2.0
+"""A stream that was silent for longer than the first of these, though its time stamps go on as if nothing had
+been, and that made up for less than half of it within the second, was not sent meanwhile: it is not late."""
 _OTHER_CLOCK_SECONDS = 10.0
 """A stream that is that late has begun to count time anew."""
 _MOST_AHEAD_SECONDS = 2.0
@@ -60,6 +64,19 @@ class AllPackets:
         self.container.close()
 
 
+@dataclass
+class _Pause:
+    """What came behind a gap: since when, the offset of the first packet, and the least of all since."""
+
+    over_at: float
+    first: float
+    least: float
+
+    def lasts(self, on_time: float) -> bool:
+        """Whether most of the lateness is still there: packets that were held up come the sooner then."""
+        return self.least - on_time > (self.first - on_time) / 2
+
+
 class StreamClock:
     """When packets were sent and frames captured, by our clock: on time is what took the shortest way of all.
 
@@ -70,6 +87,7 @@ class StreamClock:
     def __init__(self) -> None:
         self._offset: float | None = None
         self._ahead = self._last = self._last_stamp = 0.0
+        self._pause: _Pause | None = None
 
     def note(self, stamp: float, now: float, *, ahead: float = 0.0) -> None:
         """A packet with the time stamp ``stamp``, of decoding, came ``now``, and is shown ``ahead`` seconds
@@ -77,12 +95,28 @@ class StreamClock:
         offset = now - stamp
         is_late = self._offset is not None and offset - self._offset < _OTHER_CLOCK_SECONDS
         if self._offset is None or not is_late or stamp < self._last_stamp:
-            self._offset, self._ahead = offset, 0.0  # of another time line
+            self._offset, self._ahead, self._pause = offset, 0.0, None  # of another time line
         else:
-            self._offset = min(offset, self._offset + _FORGOTTEN * (now - self._last))
+            on_time = min(offset, self._offset + _FORGOTTEN * (now - self._last))
+            silent = now - self._last - (stamp - self._last_stamp)
+            self._offset = self._since_pause(on_time, offset, now, silent)
         if ahead < _MOST_AHEAD_SECONDS:
             self._ahead = max(self._ahead, ahead)
         self._last, self._last_stamp = now, stamp
+
+    def _since_pause(self, on_time: float, offset: float, now: float, silent: float) -> float:
+        """``on_time``, the offset of what is not late; that of all since the sender paused, where it did.
+
+        ``silent`` is for how long more than the time stamps say nothing came.
+        """
+        if silent > _PAUSE_SECONDS:
+            self._pause = _Pause(now, offset, offset)
+        elif self._pause is not None:
+            self._pause.least = min(self._pause.least, offset)
+        if self._pause is None or now - self._pause.over_at < _PAUSE_IS_SURE_SECONDS:
+            return on_time
+        pause, self._pause = self._pause, None
+        return max(on_time, pause.least) if pause.lasts(on_time) else on_time
 
     def sent_at(self, stamp: float, came_at: float) -> float:
         """When the packet with this time stamp was sent, as far as is known by now."""

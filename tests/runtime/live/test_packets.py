@@ -171,6 +171,36 @@ def test_a_clock_that_is_a_little_slower_is_not_late_for_ever() -> None:
         assert now - came(clock, second, now) < 0.1
 
 
+@pytest.mark.parametrize("pause", [0.5, 1.0, 9.0])
+def test_a_sender_that_paused_is_late_for_a_moment_at_most(pause: float) -> None:
+    """Where its time stamps go on as if nothing had been."""
+    clock = StreamClock()
+    for number in range(60):
+        came(clock, number / 30, 100 + number / 30)
+    late = [
+        now - came(clock, number / 30, now)
+        for number in range(60, 240)
+        for now in [100 + pause + number / 30 + 0.02 * (number % 3)]
+    ]
+    assert late[0] == pytest.approx(pause, abs=0.1)
+    assert max(late[61:]) < 0.05
+    assert max(late) < pause + 0.1
+
+
+@pytest.mark.parametrize("speed", [2.5, 50])
+def test_packets_that_were_held_up_are_late_until_they_are_made_up_for(speed: float) -> None:
+    clock = StreamClock()
+    for number in range(60):
+        came(clock, number / 30, 100 + number / 30)
+    now, stamp = 105.0, 2.0
+    while 100 + stamp < now:
+        assert now - came(clock, stamp, now) == pytest.approx(now - 100 - stamp, abs=0.05)
+        now, stamp = now + 1 / 30 / speed, stamp + 1 / 30
+    for _ in range(90):
+        assert now - came(clock, stamp, now) == pytest.approx(0, abs=0.05)
+        now, stamp = now + 1 / 30, stamp + 1 / 30
+
+
 class NotingServer(MjpegServer):
     """One that notes when it sent which picture."""
 
