@@ -43,8 +43,8 @@ class Ending:
     def seconds(self) -> Fraction | None:
         """The second of the video's own time at which its last frame is over, None where nothing tells.
 
-        Where a part ends inside of a file that does not say how long it is, this is set once a frame
-        beyond the part has been read.
+        Of what is read once, and of a part that ends inside of a file that does not say how long it is, this
+        is set when all frames have been read.
         """
         return self._find()
 

@@ -29,7 +29,10 @@ _UNTIMED = ("avi",)
 NO_TIME_STAMPS, TIMES_MAY_JUMP = 0x80, 0x200
 """FFmpeg's flags of container formats: AVFMT_NOTIMESTAMPS and AVFMT_TS_DISCONT."""
 
-_MATROSKA = "matroska,webm"
+_MATROSKA, _MOV = "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"
+WITH_DURATIONS = (_MATROSKA, _MOV)
+"""Containers whose packets say how long they are shown; of others FFmpeg makes it of the rate."""
+
 _FROM_0 = (_MATROSKA, "asf")
 """Containers whose headers count the time from 0, and not from their first frame."""
 
@@ -39,7 +42,7 @@ _FASTEST = 1000
 _SHORT = 1
 """Seconds by which a header may be wrong about the end."""
 
-_LONGEST_STILL = 86_400
+LONGEST_STILL = 86_400
 """Seconds that a last frame may stay; more is damage."""
 
 _LEAD = 10
@@ -247,7 +250,7 @@ def _end_of_last(container: av.container.InputContainer, stream: av.VideoStream)
     said = Fraction(container.duration or 0, av.time_base)
     if position and said - reached > _SHORT and holds_nothing_behind(container.name, position):
         duration = round(said / time_base) - pts
-    return pts + duration if 0 < duration * time_base <= _LONGEST_STILL else None
+    return pts + duration if 0 < duration * time_base <= LONGEST_STILL else None
 
 
 def _first_frame(container: av.container.InputContainer, stream: av.VideoStream) -> av.VideoFrame | None:

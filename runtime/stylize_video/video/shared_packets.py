@@ -12,7 +12,7 @@ import av
 import av.error
 
 from stylize_video.video.joins import Joins
-from stylize_video.video.probe import TIMES_MAY_JUMP, all_packets
+from stylize_video.video.probe import LONGEST_STILL, TIMES_MAY_JUMP, WITH_DURATIONS, all_packets
 
 _KEPT = ("audio", "subtitle")
 
@@ -38,6 +38,7 @@ class SharedPackets:
         self._waiting: deque[av.Packet[Any]] = deque()  # one thread appends, another takes
         self._wanted: Collection[int] | None = None
         self._start: Fraction | None = None
+        self._last = (-(2**63), 0)  # time stamp and duration of the picture that is shown last
 
     def want(self, indices: Collection[int]) -> None:
         """Keep packets of these streams alone from now on."""
@@ -53,9 +54,16 @@ class SharedPackets:
         """The packets of the pictures, up to an empty one at the end."""
         for packet in self._packets:
             if packet.stream.index == video.index:
+                self._look_at_end(packet)
                 yield cast("av.Packet[av.VideoStream]", packet)
             else:
                 self._keep(packet)
+
+    @property
+    def end_pts(self) -> int | None:
+        """When the last of the pictures so far is over, where its packet tells."""
+        pts, duration = self._last
+        return pts + duration if duration and self.container.format.name in WITH_DURATIONS else None
 
     def read_until(self, end: Fraction) -> None:
         """Once no more pictures are wanted: keep the sound up to this second, which comes behind them."""
@@ -73,6 +81,13 @@ class SharedPackets:
     def next(self) -> av.Packet[Any] | None:
         """The next of the others, None where none is there yet."""
         return self._waiting.popleft() if self._waiting else None
+
+    def _look_at_end(self, packet: av.Packet[Any]) -> None:
+        duration = packet.duration or 0
+        if duration * packet.time_base > LONGEST_STILL:
+            duration = 0
+        if packet.pts is not None:
+            self._last = max(self._last, (packet.pts, duration))
 
     def _keep(self, packet: av.Packet[Any]) -> None:
         if packet.stream.type != "video" and packet.dts is not None and self._keeps(packet):

@@ -133,6 +133,9 @@ class VideoSource:
                     self._shared.read_until(end)
                 return
             yield replace(frame, pts=frame.pts - self._shift)
+        if self._shared and self.info.ending.seconds is None and self._shared.end_pts is not None:
+            over = self._shared.end_pts * time_base
+            self.info.ending.seconds = over if end is None else min(over, end)
 
     def _begin_with(self, first: TimedFrame | None) -> None:
         """Forget what was read, and take ``first`` as the first frame."""

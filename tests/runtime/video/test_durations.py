@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from media import Coding, write_video
+from media import Coding, standard_input, write_video
 from stylize_video.frame import TimedFrame
 from stylize_video.jobs.pipeline import stylize_file
 from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
 from stylize_video.video.durations import PacketDurations
+from stylize_video.video.edit import Edit
 from stylize_video.video.encoding import CODECS, Encoding
 from stylize_video.video.info import Ending, VideoInfo
 from stylize_video.video.probe import probe
@@ -148,6 +149,31 @@ def test_a_last_frame_that_stays_for_days_is_damage(tmp_path: Path) -> None:
 def test_a_short_matroska_file_tells_its_end_too(tmp_path: Path) -> None:
     path = clip_that_ends(tmp_path / "in.mkv", [0, 2000], 40)
     assert probe(str(path)).end_pts == 2040
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("in.mkv", {}), ("in.mp4", {"movflags": "frag_keyframe+empty_moov"})]
+)
+def test_the_last_frame_of_a_pipe_stays_where_its_packet_tells(
+    name: str, options: dict[str, str], invert_style: Path, tmp_path: Path
+) -> None:
+    """It stayed as long as the one before."""
+    clip_that_ends(tmp_path / "whole.mp4", VARIABLE, 3000)
+    with (
+        av.open(str(tmp_path / "whole.mp4")) as whole,
+        av.open(str(tmp_path / name), "w", options=options) as pipe,
+    ):
+        stream = pipe.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux():
+            if packet.dts is not None:
+                packet.stream = stream
+                pipe.mux(packet)
+    session = StyleSession(Style.load(invert_style), "cpu")
+    for edit, end in ((Edit(), 3.08 + 3), (Edit(end=5), 5)):
+        with standard_input(tmp_path / name):
+            stylize_file("-", tmp_path / "out.mp4", session, edit=edit, overwrite=True)
+        with av.open(str(tmp_path / "out.mp4")) as container:
+            assert float(Fraction(container.duration or 0, av.time_base)) == pytest.approx(end, abs=0.01)
 
 
 def bytes_read() -> int:
