@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import deque
 from collections.abc import Collection, Iterator
 from fractions import Fraction
@@ -18,6 +19,9 @@ _KEPT = ("audio", "subtitle")
 
 INTERLEAVE_SECONDS = 10
 """By so much sound may come later than the pictures it belongs to; FFmpeg writes none later."""
+
+_PATIENCE_SECONDS = 2.0
+"""A live stream whose sound is announced, but was not heard so far, is read no longer for it."""
 
 
 class SharedPackets:
@@ -37,6 +41,7 @@ class SharedPackets:
         self._packets = Joins().in_one_time(packets) if is_broadcast else packets
         self._waiting: deque[av.Packet[Any]] = deque()  # one thread appends, another takes
         self._wanted: Collection[int] | None = None
+        self._heard: set[int] = set()
         self._start: Fraction | None = None
         self._last = (-(2**63), 0)  # time stamp and duration of the picture that is shown last
 
@@ -70,6 +75,7 @@ class SharedPackets:
         silent = {stream.index for stream in self.container.streams.audio}
         if self._wanted is not None:
             silent &= set(self._wanted)
+        until = time.monotonic() + _PATIENCE_SECONDS
         with contextlib.suppress(av.error.FFmpegError):
             while silent and (packet := next(self._packets, None)) is not None:
                 self._keep(packet)
@@ -77,6 +83,8 @@ class SharedPackets:
                     silent.discard(packet.stream.index)
                     if packet.pts * packet.time_base >= end + INTERLEAVE_SECONDS:
                         return
+                if silent.isdisjoint(self._heard) and time.monotonic() >= until:
+                    return
 
     def next(self) -> av.Packet[Any] | None:
         """The next of the others, None where none is there yet."""
@@ -90,6 +98,7 @@ class SharedPackets:
             self._last = max(self._last, (packet.pts, duration))
 
     def _keep(self, packet: av.Packet[Any]) -> None:
+        self._heard.add(packet.stream.index)
         if packet.stream.type != "video" and packet.dts is not None and self._keeps(packet):
             self._waiting.append(packet)
 

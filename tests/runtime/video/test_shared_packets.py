@@ -10,8 +10,10 @@ import av
 import pytest
 
 from media import standard_input
+from stylize_video.video import shared_packets
 from stylize_video.video.edit import Edit
 from stylize_video.video.pipes import StreamSource
+from stylize_video.video.shared_packets import SharedPackets
 from support import MakeClip
 
 
@@ -25,6 +27,33 @@ def broadcast(whole: Path, path: Path) -> Path:
                 packet.stream = streams[packet.stream.index]
                 target.mux(packet)
     return path
+
+
+def with_silent_sound(path: Path) -> Path:
+    """Nine seconds of pictures, and sound that is announced and never comes."""
+    with av.open(str(path), "w") as target:
+        video, sound = target.add_stream("ffv1", rate=10), target.add_stream("pcm_s16le", rate=48_000)
+        video.width = video.height = 16
+        sound.layout = "mono"
+        for number in range(90):
+            frame = av.VideoFrame(16, 16, "yuv420p")
+            frame.pts = number
+            target.mux(video.encode(frame))
+        target.mux(video.encode())
+    return path
+
+
+@pytest.mark.parametrize("patience", [0, 100])
+def test_a_part_waits_for_silent_sound_for_a_moment_alone(
+    patience: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A live stream gives ten seconds in ten."""
+    monkeypatch.setattr(shared_packets, "_PATIENCE_SECONDS", patience)
+    packets = SharedPackets(av.open(str(with_silent_sound(tmp_path / "in.nut"))))
+    packets.read_until(Fraction(1))
+    left = len(list(packets.demux(packets.container.streams.video[0])))
+    assert left == (90 if patience == 0 else 0)
+    packets.container.close()
 
 
 def seconds_of_sound(source: StreamSource) -> list[float]:
