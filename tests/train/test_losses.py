@@ -293,6 +293,7 @@ def perceptual(
     window: float = 1.0,
     memory: float | None = None,
     statistics: StyleStatistics = "gram",
+    side: int | None = None,
 ) -> PerceptualLoss:
     return PerceptualLoss(
         model,
@@ -305,6 +306,7 @@ def perceptual(
         window=window,
         memory=memory,
         statistics=statistics,
+        side=side,
     )
 
 
@@ -322,6 +324,43 @@ def test_perfect_pictures_cost_nothing(
     content, distance = loss(style, style)
     assert content.item() == 0
     assert distance.item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("window", [1.0, 0.5])
+@pytest.mark.parametrize("statistics", ["moments", "gram"])
+def test_parts_of_the_style_picture_cost_nothing(
+    statistics: StyleStatistics, window: float, model: FeatureModel
+) -> None:
+    """Dark above and bright below, as paintings are: no part holds that contrast, and none should."""
+    style = pictures(size=64, seed=1) * torch.linspace(0.2, 1, 64, dtype=torch.float64)[:, None]
+    seen = round(32 * window)
+    parts = torch.cat(
+        [style[..., y : y + seen, x : x + seen] for y in range(0, 64, seen) for x in range(0, 64, seen)]
+    )
+
+    def cost(side: int | None) -> float:
+        loss = perceptual(model, style, window=window, memory=0.0, statistics=statistics, side=side)
+        loss.window = 1.0  # they are as large as a window
+        return float(loss.double()(parts, parts)[1])
+
+    assert cost(32) == pytest.approx(0, abs=1e-12)
+    assert cost(None) > 0.01
+
+
+@pytest.mark.parametrize(("height", "width"), [(40, 100), (100, 40), (20, 20), (33, 65)])
+def test_parts_cover_the_style_picture(height: int, width: int, model: FeatureModel) -> None:
+    """All of it counts, also where it is smaller than a frame or no multiple of one."""
+    style, frames = torch.rand(1, 3, height, width, dtype=torch.float64), pictures(seed=2)
+
+    def cost(style: Tensor) -> float:
+        return float(perceptual(model, style, side=32)(frames, frames)[1])
+
+    before = cost(style)
+    for top in range(0, height, 10):
+        for left in range(0, width, 10):
+            painted = style.clone()
+            painted[..., top : top + 10, left : left + 10] = 1
+            assert cost(painted) != before
 
 
 def test_perceptual_loss_is_the_sum_of_its_parts(model: FeatureModel) -> None:

@@ -998,8 +998,9 @@ def test_the_style_weight_is_calibrated_and_remembered(pictures: Path, tmp_path:
     strong, _ = run(pictures, tmp_path / "b.pth", steps=1, style_weight=None, style_balance=3.0)
     assert strong.recipe["style_weight"] == pytest.approx(3 * weak.recipe["style_weight"], rel=1e-3)
     recipe = Recipe(**{**TOY, "style_weight": None}).resolved()
-    loss = perceptual_loss(recipe, pictures / "style.png", random_features=True)
-    folder = ContentFolder(pictures / "photos", size=recipe.image_size + 8, hold_out=4)
+    side = recipe.image_size
+    loss = perceptual_loss(recipe, pictures / "style.png", random_features=True, side=side)
+    folder = ContentFolder(pictures / "photos", size=side + 8, hold_out=4)
     crops = torch.stack([folder[k][:, :64, :64] for k in range(8)])
     with torch.no_grad():
         distance = loss(crops, crops, torch.Generator().manual_seed(recipe.seed))[1].item()

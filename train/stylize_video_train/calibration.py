@@ -53,8 +53,11 @@ def perceptual_loss(
     weights_file: Path | None = None,
     random_features: bool = False,
     device: str = "cpu",
+    side: int | None = None,
 ) -> PerceptualLoss:
     """The loss that a resolved ``recipe`` describes, against one style picture.
+
+    ``side`` is that of the frames, in pixels, as for :class:`PerceptualLoss`.
 
     Raises:
         TrainingError: the picture or the crops are too small for the layers.
@@ -87,6 +90,7 @@ def perceptual_loss(
         window=recipe.window,
         memory=recipe.style_memory,
         statistics=recipe.style_statistics,
+        side=side,
     ).to(device)
 
 

@@ -7,7 +7,8 @@ across layers, feature models and paintings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -119,16 +120,16 @@ class StyleTerm(nn.Module):
     """Style loss at one layer: the mean of its statistics' distances from those of the style picture.
 
     Args:
-        target: activations ``[1, C, H, W]`` of the style picture.
+        targets: the style picture's statistics, without the dimension of the batch.
         statistics: which ones, see :func:`style_statistics`.
         memory: see :class:`PooledStatistic`; None compares each picture's.
     """
 
-    def __init__(self, target: Tensor, statistics: StyleStatistics, memory: float | None) -> None:
+    def __init__(self, targets: Sequence[Tensor], statistics: StyleStatistics, memory: float | None) -> None:
         super().__init__()
         self.statistics = statistics
         self.pools = nn.ModuleList()
-        for index, (wanted,) in enumerate(style_statistics(target, statistics)):
+        for index, wanted in enumerate(targets):
             self.register_buffer(f"target{index}", wanted, persistent=False)
             self.pools.append(nn.Identity() if memory is None else PooledStatistic(wanted.shape, memory))
 
@@ -144,14 +145,14 @@ class StyleTerms(nn.Module):
     """The style losses of one scale, a :class:`StyleTerm` a layer.
 
     Args:
-        targets: activations of the style picture, by layer.
+        targets: the style picture's statistics, by layer.
         layers: where style is compared.
         statistics, memory: as for :class:`StyleTerm`.
     """
 
     def __init__(
         self,
-        targets: Mapping[str, Tensor],
+        targets: Mapping[str, Sequence[Tensor]],
         layers: Sequence[str],
         statistics: StyleStatistics,
         memory: float | None,
@@ -187,6 +188,9 @@ class PerceptualLoss(nn.Module):
         memory: compare the style of all pictures together, see :class:`PooledStatistic`;
             None compares each picture's, as the paper does.
         statistics: what style is, see :func:`style_statistics`.
+        side: of the frames, in pixels. The style picture's statistics are then the mean of those of its parts
+            that are as large as what is compared with them: a part holds less contrast than the whole,
+            and its edges, where the model sees zeros. None: those of the whole.
     """
 
     def __init__(
@@ -202,6 +206,7 @@ class PerceptualLoss(nn.Module):
         window: float = 1.0,
         memory: float | None = None,
         statistics: StyleStatistics = "gram",
+        side: int | None = None,
     ) -> None:
         super().__init__()
         weights = tuple(layer_weights or (1.0,) * len(style_layers))
@@ -216,9 +221,11 @@ class PerceptualLoss(nn.Module):
         if self.content_scale not in self.scales:
             raise ValueError(f"content_scale must be one of {self.scales}, got {content_scale}")
         self.window = window
-        with torch.no_grad():
-            looks = [model(_rescale(style_picture, scale)) for scale in self.scales]
-        self._terms = nn.ModuleList(StyleTerms(seen, style_layers, statistics, memory) for seen in looks)
+        self._terms = nn.ModuleList()
+        for scale in self.scales:
+            seen = side and (window_side(side, window) if scale == self.scales[0] else side)
+            targets = _style_targets(model, style_picture, style_layers, statistics, scale=scale, side=seen)
+            self._terms.append(StyleTerms(targets, style_layers, statistics, memory))
 
     @property
     def pools(self) -> nn.ModuleList:
@@ -254,6 +261,40 @@ class PerceptualLoss(nn.Module):
             for weight, loss in zip(self.layer_weights.values(), terms(features), strict=True):
                 style = style + weight * loss
         return content, style / (sum(self.layer_weights.values()) * len(self.scales))
+
+
+@torch.no_grad()
+def _style_targets(
+    model: FeatureModel,
+    picture: Tensor,
+    layers: Sequence[str],
+    statistics: StyleStatistics,
+    *,
+    scale: float,
+    side: int | None,
+) -> dict[str, list[Tensor]]:
+    """By layer, the statistics of ``picture``, or the mean of those of its parts of ``side``."""
+    targets: dict[str, list[Tensor]] = {}
+    parts = list(_parts(picture, side or max(picture.shape[-2:])))
+    for part in parts:  # one after the other, as there may be thousands
+        features = model(_rescale(part, scale))
+        for layer in layers:
+            found = [statistic[0] / len(parts) for statistic in style_statistics(features[layer], statistics)]
+            before = targets.get(layer)
+            targets[layer] = [a + b for a, b in zip(before, found, strict=True)] if before else found
+    return targets
+
+
+def _parts(picture: Tensor, side: int) -> Iterator[Tensor]:
+    """As few squares of ``side`` as cover the picture, evenly; they are cut where the picture is smaller."""
+    height, width = picture.shape[-2:]
+    tops, lefts = (
+        torch.linspace(0, max(0, length - side), math.ceil(length / side)).round().int().tolist()
+        for length in (height, width)
+    )
+    for top in tops:
+        for left in lefts:
+            yield picture[..., top : top + side, left : left + side]
 
 
 def window_side(side: int, fraction: float) -> int:

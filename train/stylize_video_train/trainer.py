@@ -94,7 +94,12 @@ def train(
             return earlier
         folder = _photos(content, recipe)
         loss = perceptual_loss(
-            recipe, style_picture, weights_file=weights_file, random_features=random_features, device=device
+            recipe,
+            style_picture,
+            weights_file=weights_file,
+            random_features=random_features,
+            device=device,
+            side=recipe.image_size,
         )
         if recipe.style_weight is None:
             weight = calibrated_style_weight(recipe, loss, folder, device=device)

@@ -65,7 +65,7 @@ def score(
     trained = Recipe.from_dict(read[0].recipe, source=str(networks[0]))
     memory = None if trained.style_memory is None else 0.0
     recipe = replace(trained, window=1.0, style_memory=memory)
-    loss = perceptual_loss(recipe, style_picture, weights_file=weights_file)
+    loss = perceptual_loss(recipe, style_picture, weights_file=weights_file, side=photos.shape[-1])
     return [_score(network, recipe, loss, photos) for network in read]
 
 
