@@ -19,12 +19,15 @@ with contextlib.suppress(ImportError):  # Windows
     import tty
 
 _POLL_SECONDS = 0.1
+_LOCAL = 3
+"""Which of a terminal's attributes says whether it waits for a line's end."""
 
 
 class PauseKey:
     """Looks for the space bar between two frames; elsewhere than in a terminal it does nothing.
 
-    Keys arrive at once inside the ``with`` block, and the terminal is as before after it.
+    Keys arrive at once inside the ``with`` block, and the terminal is as before after it, or after that of
+    the last job that shares it.
     Ctrl-C works as ever, in a pause too.
 
     Args:
@@ -64,13 +67,14 @@ class _Terminal:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._ended = False
-        try:
-            self._before = termios.tcgetattr(descriptor)
-        except termios.error as error:
-            raise OSError(*error.args) from error
+        self._before: list[list[Any]] = []
+        """Its attributes where this process changed them last: one that shares it may have done so before."""
         self._restore = partial(_restore, descriptor, self._before)
         at_sudden_end(self, self._restore)
-        tty.setcbreak(descriptor)
+        try:
+            self._take_keys(termios.TCSAFLUSH)
+        except termios.error as error:
+            raise OSError(*error.args) from error
 
     def read(self, seconds: float) -> str:
         """The next key, or nothing after ``seconds``."""
@@ -80,7 +84,7 @@ class _Terminal:
             if not _is_in_front(self._descriptor):
                 time.sleep(seconds)
                 return ""
-            self._take_keys()
+            self._take_keys(termios.TCSANOW)
             if not select.select([self._descriptor], [], [], seconds)[0]:
                 return ""
             key = os.read(self._descriptor, 1)
@@ -93,16 +97,18 @@ class _Terminal:
         with contextlib.suppress(OSError, termios.error):
             self._restore()
 
-    def _take_keys(self) -> None:
-        """Have keys at once again where a shell took the terminal back meanwhile (Ctrl-Z, fg)."""
-        _, _, _, local, *_ = termios.tcgetattr(self._descriptor)
-        if local & termios.ICANON:
-            tty.setcbreak(self._descriptor, termios.TCSANOW)
+    def _take_keys(self, when: int) -> None:
+        """Have keys at once, also where a shell (Ctrl-Z, fg) or another job took the terminal back."""
+        attributes = termios.tcgetattr(self._descriptor)
+        if attributes[_LOCAL] & termios.ICANON:
+            self._before[:] = [attributes]
+            tty.setcbreak(self._descriptor, when)
 
 
-def _restore(descriptor: int, attributes: list[Any]) -> None:
-    if _is_in_front(descriptor):
-        termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
+def _restore(descriptor: int, before: list[list[Any]]) -> None:
+    for attributes in before:
+        if _is_in_front(descriptor):
+            termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
 
 
 def _is_in_front(descriptor: int) -> bool:

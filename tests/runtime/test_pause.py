@@ -194,6 +194,26 @@ def test_the_terminal_of_another_job_is_left_alone(monkeypatch: pytest.MonkeyPat
     os.close(master)
 
 
+@pytest.mark.parametrize("first_ends_first", [True, False])
+def test_jobs_that_share_a_terminal_leave_it_as_it_was(
+    first_ends_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that a script starts at once; each may find what another has set."""
+    master, terminal = os.openpty()
+    with os.fdopen(terminal) as keys:
+        monkeypatch.setattr(sys, "stdin", keys)
+        monkeypatch.setattr("os.tcgetpgrp", lambda _: os.getpgrp())
+        before = termios.tcgetattr(terminal)
+        jobs = [PauseKey(lambda _: None).__enter__() for _ in range(2)]
+        ends, stays = jobs if first_ends_first else reversed(jobs)
+        ends.__exit__(None, None, None)
+        os.write(master, b"  ")
+        assert stays.wait() > 0, "keys arrive without a line's end"
+        stays.__exit__(None, None, None)
+        assert termios.tcgetattr(terminal) == before
+    os.close(master)
+
+
 def test_without_a_terminal_nothing_waits() -> None:
     told: list[str] = []
     with PauseKey(told.append) as pause:
