@@ -37,7 +37,10 @@ class Ending:
     def __init__(
         self, seconds: Fraction | None = None, *, find: Callable[[], Fraction | None] | None = None
     ) -> None:
-        self._find = find or (lambda: seconds)
+        if find:
+            self._find = find
+        else:
+            self.seconds = seconds
 
     @cached_property
     def seconds(self) -> Fraction | None:

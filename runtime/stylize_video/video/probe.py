@@ -209,7 +209,11 @@ def _way_to_end(
         return partial(_in_file, name, _end_of_last)
     if name is not None and end is not None:
         return partial(_in_file, name, partial(_end_if_there, end))
-    return lambda: end
+    return partial(_as_told, end)
+
+
+def _as_told(end: int | None) -> int | None:
+    return end
 
 
 def _in_file(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,14 @@ def test_the_end_of_a_matroska_file_is_read_where_it_is_wanted(tmp_path: Path) -
         assert bytes_read() - before > path.stat().st_size
     path.unlink()
     assert video.info.end == Fraction(20, 25)
+
+
+@pytest.mark.parametrize("name", ["in.mkv", "in.mp4", "in.ts"])
+def test_what_is_known_of_a_video_goes_into_another_process(name: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / name, [draw_picture(index, 64, 48) / 255 for index in range(5)])
+    with VideoSource(path) as video:
+        sent = pickle.loads(pickle.dumps(video.info))
+        assert (sent, sent.end) == (video.info, video.info.end)
 
 
 def test_the_header_of_a_wmv_file_counts_from_0(tmp_path: Path) -> None:

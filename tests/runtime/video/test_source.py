@@ -506,6 +506,15 @@ def test_keyframes_that_are_far_apart(
         assert [frame.pts for frame in source] == stamps[401:]
 
 
+def test_a_reader_that_decodes_nothing_is_closed(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[OpenCvReader] = []
+    monkeypatch.setattr(OpenCvReader, "read", lambda self: None)
+    monkeypatch.setattr(OpenCvReader, "close", lambda self: closed.append(self))
+    with VideoSource(clip) as source:
+        assert isinstance(source._reader, PyAvReader)
+    assert len(closed) == 1
+
+
 def test_names_with_a_colon(make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make_clip(tmp_path / "rec-12:30.mp4")
     monkeypatch.chdir(tmp_path)
