@@ -274,17 +274,16 @@ def test_a_source_that_becomes_late_keeps_its_rate(peer: Peer, monkeypatch: pyte
     assert times[-1] - times[0] == pytest.approx(114 * 0.04, abs=0.1)
 
 
-def test_more_frames_than_the_rate_are_left_out(peer: Peer) -> None:
+def test_more_frames_than_the_rate_are_left_out(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A camera that says nothing of its rate may have 60; the bit rate is for 30."""
-    with broadcasting(peer.url, []) as (_show, output):
-        statistics = Monitor(lambda: 0.0).report(0, 0.0, (0, 0), (0, 0))
-        image, settings = draw_picture(1, 160, 90), Settings(style="ink")
-        start = time.perf_counter()
-        for number in range(120):
-            at = start + number / 60
-            time.sleep(max(0, at - time.perf_counter()))
-            output.show(LivePicture(number + 1, image, image, at, settings, "ink", "live", statistics))
+    monkeypatch.setattr("stylize_video.live.frame_queue._QUEUED_FRAMES", 200)
+    clock = ManualClock()
+    with broadcasting(peer.url, [], clock=clock) as (show, output):
+        for _ in range(120):
+            show.at(clock.now)
+            clock.now += 1 / 60
         assert output.state.dropped == 0
+        wait_until(lambda: bool(peer.files) and is_over(peer.files[0]))
     wait_until(lambda: is_over(peer.files[0]))
     with av.open(str(peer.files[0])) as stream:
         assert sum(1 for _ in stream.decode(video=0)) == pytest.approx(60, abs=3)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from threading import Thread
@@ -201,28 +201,34 @@ def test_packets_that_were_held_up_are_late_until_they_are_made_up_for(speed: fl
         now, stamp = now + 1 / 30, stamp + 1 / 30
 
 
-class NotingServer(MjpegServer):
-    """One that notes when it sent which picture."""
+class SteppedServer(MjpegServer):
+    """One that sends no pictures of its own accord once it is ``held``, but as many as :meth:`send` says."""
 
-    def __init__(self, fps: float) -> None:
-        self.sent_at: dict[int, float] = {}
-        super().__init__(fps=fps, plain=True)
+    def __init__(self) -> None:
+        self.held = threading.Event()
+        self._may_send = threading.Semaphore(0)
+        super().__init__(fps=1000, plain=True)
+
+    def send(self, count: int) -> None:
+        wanted = self.sent + count
+        self._may_send.release(count)
+        wait_until(lambda: self.sent >= wanted)
 
     def _jpeg(self, number: int) -> bytes:
-        self.sent_at[number] = time.perf_counter()
+        while self.held.is_set() and not self._may_send.acquire(timeout=0.02):
+            if self._stopped.is_set():
+                raise OSError
+        time.sleep(0 if self.held.is_set() else 0.005)
         return super()._jpeg(number)
 
 
-def decode_one_of(count: int, monkeypatch: pytest.MonkeyPatch, sent: Callable[[], int]) -> None:
-    """Let decoding a packet take as long as sending so many takes."""
-
-    def has_sent(wanted: int) -> bool:
-        return sent() >= wanted
+def decode_slowly(monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], None]) -> None:
+    """Let decoding a packet take as long as ``meanwhile`` does."""
 
     def slow(packets: Iterator[av.Packet[av.VideoStream]], *rest: object) -> Iterator[av.VideoFrame]:
         def slowly() -> Iterator[av.Packet[av.VideoStream]]:
             for packet in packets:
-                wait_until(partial(has_sent, sent() + count))
+                meanwhile()
                 yield packet
 
         yield from frames_past_damage(slowly(), *rest)  # type: ignore[arg-type]
@@ -231,19 +237,41 @@ def decode_one_of(count: int, monkeypatch: pytest.MonkeyPatch, sent: Callable[[]
 
 
 def test_a_decoder_slower_than_a_camera_of_pictures_gets_the_newest(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = NotingServer(fps=200)
+    server = SteppedServer()
+    came: list[tuple[float, float]] = []
+    put = Backlog.put
+
+    def noted(backlog: Backlog, packet: av.Packet[av.VideoStream]) -> None:
+        before = time.perf_counter()
+        put(backlog, packet)
+        came.append((before, time.perf_counter()))
+
+    monkeypatch.setattr(Backlog, "put", noted)
     with serving(server):
-        decode_one_of(20, monkeypatch, lambda: server.sent)
         reader = StreamReader(server.url)
-        for _ in range(9):
-            reader.read()
-        item = reader.read()
-        now, sent = time.perf_counter(), server.sent
-        assert item is not None
-        number = number_of(item.image)
-        assert 20 <= sent - number <= 60
-        assert item.age == pytest.approx(now - server.sent_at[number], abs=0.15)
-        assert item.frames == pytest.approx(20, abs=15)
+        sent_at: list[float] = []
+
+        def send_twenty() -> None:
+            if not server.held.is_set():
+                server.held.set()
+                server.send(1)  # one more than waits for being held
+            server.send(20)
+            # Of a picture the end is known by the next.
+            wait_until(lambda: len(came) >= server.sent - 1)
+            sent_at.append(time.perf_counter())
+
+        decode_slowly(monkeypatch, send_twenty)
+        reader.read()
+        for _ in range(5):
+            item = reader.read()
+            now = time.perf_counter()
+            assert item is not None
+            number = server.sent - 1 - (server.sent - 1 - number_of(item.image)) % 256
+            assert server.sent - number in (21, 22), "the newest when the one before was done"
+            before, after = came[number]
+            assert sent_at[-1] - after < item.age < now - before
+            assert item.frames == 20
+        server.held.clear()
         reader.close()
 
 
@@ -335,7 +363,12 @@ def test_a_keyframe_that_comes_after_seconds_is_waited_for() -> None:
 def test_a_decoder_slower_than_h264_goes_on_at_keyframes(monkeypatch: pytest.MonkeyPatch) -> None:
     server = H264Server()
     try:
-        decode_one_of(3, monkeypatch, lambda: server.sent)
+
+        def send_three() -> None:
+            wanted = server.sent + 3
+            wait_until(lambda: server.sent >= wanted)
+
+        decode_slowly(monkeypatch, send_three)
         reader = StreamReader(server.url)
         total = 0
         while server.sent < 150:
