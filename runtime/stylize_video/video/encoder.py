@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -61,6 +62,7 @@ class VideoEncoder:
         self._palette = Palette(info.width, info.height) if self._format.has_palette else None
         self._has_alpha = has_alpha(self._format) and not self._palette
         self._buffer: Frame | None = None
+        self._kept: tuple[int, TimedFrame] | None = None
         self.stream = self._add_stream(container, dict(options), bitrate)
 
     def open(self) -> bytes | None:
@@ -79,17 +81,29 @@ class VideoEncoder:
         picture.time_base = self._info.time_base
         if key:
             picture.pict_type = PictureType.I
+        if self._codec.encoder == "libwebp_anim":
+            first = self._kept[0] if self._kept else frame.pts
+            self._kept = first, replace(frame, image=frame.image.copy())
         self.frames += 1
         return self.stream.encode(picture)
 
-    def flush(self) -> list[av.Packet[av.VideoStream]]:
-        """The last packets."""
+    def flush(self, over: int | None = None) -> list[av.Packet[av.VideoStream]]:
+        """The last packets; the last frame is shown until ``over``, where that is known."""
+        if over is not None and self._kept:
+            self._hold(*self._kept, over)
         last = self.stream.encode(None)
         if self.frames <= len(last) <= 2:
             # x265 leaves decode times uninitialised in videos shorter than its reordering.
             for packet in last:
                 packet.dts = packet.pts
         return last
+
+    def _hold(self, first: int, last: TimedFrame, over: int) -> None:
+        """Show the last frame of a WebP once more: libwebp makes one picture of both, which stays, from there
+        on, as long as all before do on average."""
+        pts = first + round((over - first) * self.frames / (self.frames + 1))
+        if pts > last.pts:
+            self.encode(replace(last, pts=pts))
 
     def _picture(self, image: Frame, alpha: Alpha | None) -> av.VideoFrame:
         pixels = self._filled(image, alpha)

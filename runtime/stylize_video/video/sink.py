@@ -12,7 +12,6 @@ import os
 import weakref
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from numbers import Integral
@@ -102,8 +101,6 @@ class VideoSink:
         self._last_pts: deque[int] = deque(maxlen=2)
         self._usual = max(1, round(1 / info.rate / info.time_base))
         self._durations = PacketDurations(self._usual)
-        self._first: int | None = None
-        self._kept_for_webp: TimedFrame | None = None
         check_output(self.output, info.path, overwrite=overwrite)
         codec, options = encoding.resolved(self.output)
         codec.check_size(info.width, info.height, at_bitrate=encoding.bitrate is not None)
@@ -227,10 +224,7 @@ class VideoSink:
 
     def _write(self, frame: TimedFrame) -> None:
         if not self.frames:
-            self._first = frame.pts
             self._begin_at(frame.pts)
-        if self._container.format.name == "webp":
-            self._kept_for_webp = replace(frame, image=frame.image.copy())
         self._durations.add(frame.pts)
         self._mux(self._durations.ready(self._encoder.encode(frame)))
         if self._track:
@@ -238,10 +232,9 @@ class VideoSink:
 
     def _flush(self, end: Fraction | None) -> None:
         """Write all packets that are left; the last frame is shown until ``end``, in seconds."""
-        if end is not None and self._kept_for_webp:
-            self._hold_in_webp(self._kept_for_webp, end)
-        self._mux(self._durations.ready(self._encoder.flush()))
-        self._mux(self._durations.finish(self._ticks(end), adds_up=self._adds_up()))
+        over = self._ticks(end)
+        self._mux(self._durations.ready(self._encoder.flush(over)))
+        self._mux(self._durations.finish(over, adds_up=self._adds_up()))
 
     def _after_finish(self) -> None:
         """The file is in its place."""
@@ -264,15 +257,6 @@ class VideoSink:
         if pts < 0:
             offset = f"{float(-pts * self._info.time_base):.6f}"
             self._container.options.setdefault("output_ts_offset", offset)
-
-    def _hold_in_webp(self, last: TimedFrame, end: Fraction) -> None:
-        """Show the last frame once more: the encoder makes one picture of both, which stays, from there on,
-        as long as all before do on average."""
-        first = self._first or 0
-        whole = end / self._info.time_base - first
-        pts = first + round(whole * self.frames / (self.frames + 1))
-        if pts > last.pts:
-            self._mux(self._encoder.encode(replace(last, pts=pts)))
 
     def _mux(self, packets: Iterable[av.Packet[Any]]) -> None:
         for packet in packets:
