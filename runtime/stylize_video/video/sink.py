@@ -179,9 +179,7 @@ class VideoSink:
             # One more Ctrl-C asks for what is being done already, or is about to be.
             with contextlib.suppress(KeyboardInterrupt), self._whole_or_discarded():
                 self._complete(whole=False)
-                path = free_name(self.output, "part")
-                self._move_to(path)
-                part = path
+                part = self._move_to_free_name("part")
                 self._after_part(part)
         return part
 
@@ -295,16 +293,18 @@ class VideoSink:
 
     def _move_to_output(self) -> Path:
         """The name that the file gets: another one where somebody else's file took its own meanwhile."""
-        path, replace = self.output, self._overwrite
-        try:
-            check_output(path, self._info.path, overwrite=replace)
-        except SinkError:
-            path, replace = free_name(self.output, "new"), False
+        with contextlib.suppress(SinkError, FileExistsError):
+            check_output(self.output, self._info.path, overwrite=self._overwrite)
+            self._move_to(self.output, replace=self._overwrite)
+            return self.output
+        return self._move_to_free_name("new")
+
+    def _move_to_free_name(self, word: str) -> Path:
         while True:
+            path = free_name(self.output, word)
             with contextlib.suppress(FileExistsError):
-                self._move_to(path, replace=replace)
+                self._move_to(path, replace=False)
                 return path
-            path = free_name(self.output, "new")
 
     def _move_to(self, path: Path, *, replace: bool = True) -> None:
         put_in_place(self._temporary, path, replace=replace)

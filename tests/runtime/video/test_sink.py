@@ -125,6 +125,30 @@ def test_a_name_that_is_taken_at_the_last_moment_is_left_alone(
     assert len(times_of(tmp_path / "out.new.mp4")) == 8
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_part_takes_no_place_of_one_that_came_at_the_last_moment(
+    live: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C reaches all that were started together."""
+    sink = sink_of(live, tmp_path / "out.mp4")
+    write(sink, range(8))
+    free_name = sink_module.free_name
+    taken: list[Path] = []
+
+    def taken_behind(output: Path, word: str) -> Path:
+        path = free_name(output, word)
+        if not taken:
+            path.write_bytes(b"somebody else's")
+            taken.append(path)
+        return path
+
+    monkeypatch.setattr(sink_module, "free_name", taken_behind)
+    part = sink.keep_part()
+    assert part is not None
+    assert len(times_of(part)) == 8
+    assert taken[0].read_bytes() == b"somebody else's"
+
+
 def test_a_link_that_leads_to_no_file_yet_stays_one(tmp_path: Path) -> None:
     """Its name was taken for somebody else's file, once all frames were encoded."""
     (tmp_path / "out.mp4").symlink_to(tmp_path / "disk" / "real.mp4")
