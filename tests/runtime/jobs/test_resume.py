@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import io
 import json
 import os
 import shutil
@@ -671,6 +672,28 @@ def test_a_journal_that_was_replaced_leaves_the_other_one_alone(tmp_path: Path) 
             other.settle()
     with Journal(path, {"source": "a"}, time_base=Fraction(1, 25), resume=True) as again:
         assert [bytes(packet) for packet in again.packets()] == [b"other"] * 2
+
+
+def test_nobody_goes_on_with_a_journal_that_is_just_put_back(tmp_path: Path) -> None:
+    """A run that begins there would cut off what is not copied yet."""
+    path, refusals = tmp_path / "j", []
+
+    class Read(io.FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if path.exists():
+                with pytest.raises(SinkError, match="another process is writing") as refused:
+                    Journal(path, {"source": "a"}, time_base=Fraction(1, 25), resume=True)
+                refusals.append(refused)
+            return super().read(size) or b""
+
+    with journal_of_frames(path, 3) as journal:
+        with journal._file as file:
+            journal._file = Read(os.dup(file.fileno()), "r+b")
+        path.unlink()
+        assert journal.settle().startswith(f"3 frames are kept in {path}")
+    assert refusals
+    with Journal(path, {"source": "a"}, time_base=Fraction(1, 25), resume=True) as again:
+        assert again.frames == 3
 
 
 def test_what_comes_from_elsewhere_is_on_disk_within_seconds_too(
