@@ -193,6 +193,13 @@ def test_frames_that_avi_shows_late_are_told(caplog: pytest.LogCaptureFixture) -
     ]
 
 
+def test_frames_half_way_between_ticks_stay_even_in_avi() -> None:
+    """round() would go to the even one, up and down in turn."""
+    info = replace(VideoInfo.of(16, 16, 10), time_base=Fraction(1, 20))
+    frames, _ = for_avi([TimedFrame(pts, np.zeros((16, 16, 3), np.uint8)) for pts in (0, 3, 9, 15)], info)
+    assert [frame.pts for frame in frames] == [0, 2, 5, 8]
+
+
 @pytest.mark.parametrize("start", [0, 20, 23, 30, 1013])
 def test_avi_has_repeated_frames_at_every_tick(start: int, caplog: pytest.LogCaptureFixture) -> None:
     """Wherever the first one is: at a tick, half way or between."""
