@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from stylize_video_train import losses
 from stylize_video_train.features import FeatureModel
 from stylize_video_train.losses import (
     PerceptualLoss,
@@ -388,6 +389,14 @@ def test_scales_are_averaged(model: FeatureModel) -> None:
         perceptual(model, style, scales=scales)(frames, frames)[1] for scales in ((1.0,), (0.5,), (1.0, 0.5))
     )
     torch.testing.assert_close(both, (full + half) / 2)
+
+
+def test_a_smaller_look_sees_every_pixel() -> None:
+    """Not those alone that lie where it looks: what is fine would flicker."""
+    stripes = torch.zeros(1, 3, 8, 64)
+    stripes[..., ::4] = 1
+    seen = losses._rescale(stripes, 0.25)
+    assert (seen[..., 2:-2] - 0.25).abs().max() < 0.05
 
 
 def test_content_is_compared_at_its_scale(model: FeatureModel) -> None:

@@ -87,6 +87,16 @@ def test_a_warped_look_is_tilted() -> None:
     assert min(bends) > 5e-5
 
 
+def test_a_warped_look_is_nearly_as_sharp() -> None:
+    """Of white noise's variance linear interpolation keeps less than a half."""
+    kept = []
+    for seed in range(6):
+        pictures, pair = draw(seed, warped=1, smooth=False)
+        second = pair.second[:, :, pair.visible]
+        kept.append(float(second.var() / pictures.var()))
+    assert sum(kept) / len(kept) > 0.6
+
+
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 9999))
 def test_a_wrong_correspondence_is_not_steady(seed: int) -> None:

@@ -203,6 +203,20 @@ def test_a_peer_gets_picture_and_silence(peer: Peer, monkeypatch: pytest.MonkeyP
     assert not sound.any()
 
 
+def test_silence_keeps_no_picture_waiting(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is sent in the order of its times: pictures go out as far as there is sound."""
+    monkeypatch.setattr("stylize_video.live.frame_queue._QUEUED_FRAMES", 200)
+    clock = ManualClock()
+    with broadcasting(peer.url, [], clock=clock) as (show, _output):
+        for _ in range(60):
+            show.at(clock.now)
+            clock.now += 1 / 30
+        wait_until(lambda: bool(peer.files) and is_over(peer.files[0]))
+        with av.open(str(peer.files[0])) as stream:
+            times = [float(packet.pts * packet.time_base) for packet in stream.demux(video=0) if packet.pts]
+    assert times[-1] - times[0] > 1.5
+
+
 def is_over(path: Path) -> bool:
     """Whether nothing more is written: two looks see the same."""
     before = path.stat().st_size

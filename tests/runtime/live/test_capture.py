@@ -125,6 +125,32 @@ def test_a_looped_file_begins_again(make_clip: MakeClip, tmp_path: Path) -> None
         assert capture.state == "live"
 
 
+def test_a_source_that_is_back_says_anew_how_fast_it_is() -> None:
+    readers = [SteppedReader([numbered_frame(1)]) for _ in range(2)]
+    for reader, rate in zip(readers, (30.0, 15.0), strict=True):
+        reader.live, reader.fps = True, rate
+    waiting = iter(readers)
+    with Capture(lambda: next(waiting), retry_seconds=0) as capture:
+        assert capture.source_fps == 30
+        readers[0].step()  # beyond its one frame it is lost
+        wait_until(lambda: capture.source_fps == 15)
+        readers[1].close()
+
+
+def test_a_source_that_gives_nothing_any_more_has_a_rate() -> None:
+    """Which others divide by."""
+    clock = ManualClock()
+    reader = SteppedReader(numbered_frame(number) for number in range(9))
+    reader.live, reader.fps = True, 30.0
+    with Capture(lambda: reader, clock=clock) as capture:
+        next_frame(capture, 0)
+        reader.step()
+        next_frame(capture, 1)
+        clock.now += 100
+        assert capture.given_fps == 0.5
+        reader.close()
+
+
 def test_a_stream_that_stalls_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(MjpegServer(fps=60)) as server, Capture(reader_opener(server.url)) as capture:
         index = next_frame(capture, 5).index

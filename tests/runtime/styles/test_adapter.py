@@ -171,3 +171,30 @@ def test_a_style_that_makes_bytes_gets_bytes() -> None:
 def test_a_style_that_makes_something_else_does_not(changes: dict[str, Any]) -> None:
     assert adapt_to_rgb(rounding_model(**changes)) is None
     assert adapt_to_rgb(identity_model(opset=18)) is None
+
+
+@pytest.mark.parametrize("reader", [None, "turned", "cut"])
+def test_a_fourth_channel_stays_only_where_nothing_else_needs_the_cut(reader: str | None) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (2, 16, 20, 3), np.uint8)
+    model = rounding_model()
+    graph = model.graph
+    padded = [
+        helper.make_node("Transpose", ["moved"], ["pixels"], perm=[0, 2, 3, 1]),
+        helper.make_node("Pad", ["pixels", "fourth"], ["four"]),
+        helper.make_node("Transpose", ["four"], ["turned"], perm=[0, 3, 1, 2]),
+        helper.make_node("Slice", ["turned", "zero_", "three", "one"], ["cut"]),
+    ]
+    if reader is not None:
+        padded.append(helper.make_node("Shape", [reader], ["read"]))
+    for name, values in (("fourth", [0] * 7 + [1]), ("zero_", [0]), ("three", [3]), ("one", [1])):
+        graph.initializer.append(numpy_helper.from_array(np.array(values), name))
+    at = next(index for index, node in enumerate(graph.node) if node.op_type == "DequantizeLinear")
+    graph.node[at].input[0] = "cut"
+    nodes = [*graph.node[:at], *padded, *graph.node[at:]]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    on_rgb = adapt_to_rgb(model)
+    assert on_rgb is not None
+    result = run(on_rgb, frames)
+    assert result.shape[-1] == (4 if reader is None else 3)
+    np.testing.assert_array_equal(result[..., :3], run(adapt_to_bgr(model), frames[..., ::-1])[..., ::-1])

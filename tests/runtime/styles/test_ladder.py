@@ -165,6 +165,47 @@ def test_no_step_is_prepared_while_frames_are_in_the_works() -> None:
     assert (large == 7).all()
 
 
+def test_a_step_is_left_once() -> None:
+    """Of two frames that fail on it the second one finds that the first has seen to it."""
+    ladder, attempts = Ladder(steps("a", "b", "c")), Attempts(works="c")
+    for _ in range(2):
+        ladder._go_down(0, "more", FRAME, attempts.prepare)
+    assert attempts.prepared == ["b"]
+
+
+def test_no_frame_begins_while_a_step_is_left() -> None:
+    """They would keep the next step from being prepared, one after the other."""
+    failed, may_end, began_early = threading.Event(), threading.Event(), threading.Event()
+
+    def run(step: Step, frame: Frame) -> Frame:
+        number = int(frame[0, 0, 0])
+        if step.name == "b":
+            return frame
+        if number == 0:
+            failed.set()
+            raise OutOfMemoryError("more")
+        if number == 2:
+            began_early.set()
+        may_end.wait(10)
+        return frame
+
+    ladder = Ladder(steps("a", "b"))
+    with ThreadPoolExecutor(3) as pool:
+
+        def start(number: int) -> None:
+            pool.submit(ladder.stylize, FRAME + number, run, lambda _: True)
+
+        start(1)
+        start(0)
+        assert failed.wait(10)
+        while not ladder._going_down:
+            time.sleep(0.001)
+        start(2)
+        assert not began_early.wait(0.1)
+        may_end.set()
+    assert not began_early.is_set()
+
+
 class SmallDevice:
     """An ONNX Runtime session that has memory for so many pixels."""
 
