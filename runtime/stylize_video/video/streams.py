@@ -210,8 +210,6 @@ class StreamCopier:
         codec = stream.codec_context.name if stream.codec_context else "unknown"
         container = self._target.format.name
         held = codec in self._target.supported_codecs or codec in _UNLISTED.get(container, ())
-        if codec == "aac" and container == "avi" and not stream.codec_context.extradata:
-            held = False  # as in broadcasts; other muxers rewrite it
         if held and self._takes(stream) and (copy := self._copy_of(stream)):
             copy.metadata.update(stream.metadata)
             self._streams[stream.index] = copy
