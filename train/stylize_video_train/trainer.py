@@ -157,7 +157,6 @@ def _take_steps(
     with (
         stop_on_signals() as stop,
         _kept_where_it_fails(state, preview, output),
-        # Closed here: workers that are left to the garbage collector keep it waiting for five seconds each.
         closing(batches(folder, state.recipe, done=state.done, device=state.device)) as parts_of_steps,
     ):
         while state.done < steps:
