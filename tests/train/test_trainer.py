@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +33,7 @@ from stylize_video_train.data import ContentFolder, DataError, read_picture
 from stylize_video_train.errors import TrainingError, TrainingInterrupted
 from stylize_video_train.losses import PerceptualLoss
 from stylize_video_train.optimizer import NetworkOptimizer
+from stylize_video_train.preview import Preview
 from stylize_video_train.progress import Progress
 from stylize_video_train.recipe import NetworkConfig, Recipe
 from stylize_video_train.report import TrainingReport
@@ -842,6 +843,28 @@ def test_a_checkpoint_comes_before_what_may_fill_the_disk(
     )
     run(pictures, tmp_path / "a.pth", steps=1, report=True)
     assert saved == [True]
+
+
+def test_a_preview_shows_photos_that_are_not_learnt_on_where_there_are_enough(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[tuple[set[Path], bool]] = []
+
+    def watched(photos: Sequence[Path], *, unseen: bool) -> Preview:
+        shown.append((set(photos), unseen))
+        return Preview(photos, unseen=unseen)
+
+    monkeypatch.setattr(trainer, "Preview", watched)
+    run(pictures, tmp_path / "few.pth", steps=1)
+    shutil.copytree(pictures, tmp_path / "many")
+    for index in range(34):
+        shutil.copy(pictures / "photos" / "0.png", tmp_path / "many" / "photos" / f"more{index}.png")
+    run(tmp_path / "many", tmp_path / "many.pth", steps=1)
+    (few, few_are_unseen), (many, many_are_unseen) = shown
+    learnt_on = ContentFolder(tmp_path / "many" / "photos", size=72, hold_out=4).paths
+    assert len(few) == len(many) == 4
+    assert (few_are_unseen, many_are_unseen) == (False, True)
+    assert not many & set(learnt_on)
 
 
 @pytest.mark.parametrize("name", [b"caf\xe9.pth", b"v1.0", b"v1.1"])
