@@ -226,18 +226,7 @@ def stylize_source(
             WriteBehind(
                 job.sink.write, depth=_queue_depth(job.info), stop_waiting=_end_of_waiting(job.sink)
             ) as encoder,
-            closing(
-                frames_after(
-                    job.video,
-                    job.frames,
-                    job.info,
-                    session,
-                    options,
-                    suffix=job.sink.output.suffix.lower(),
-                    done=job.done,
-                    left=job.left,
-                )
-            ) as stylized,
+            closing(missing_frames(job, session, options)) as stylized,
         ):
             for frame in stylized:
                 encoder.put(frame)
@@ -251,8 +240,9 @@ def stylize_source(
 class Job:
     """A file that is being written: what is read, where it goes, and what an earlier run did.
 
-    ``done`` is the time stamp up to which frames are in ``sink`` already, None for none;
-    ``left`` how many more there may be, None for all.
+    ``frames`` and ``info`` are what the options' edit and the kind of result make of ``video``; ``done`` is
+    the time stamp up to which frames are in ``sink`` already, None for none; ``left`` how many more there
+    may be, None for all.
     """
 
     video: FrameSource
@@ -339,25 +329,14 @@ def _part_kept(
     return JobInterrupted(f"interrupted: {kept}", part=part, signal_number=number)
 
 
-def frames_after(
-    video: FrameSource,
-    frames: Iterable[TimedFrame],
-    info: VideoInfo,
-    session: StyleSession,
-    options: Options,
-    *,
-    suffix: str,
-    done: int | None,
-    left: int | None,
-) -> Generator[TimedFrame, None, None]:
-    """The stylized frames behind the time stamp ``done``, at most ``left`` of them; None for all.
-
-    ``frames`` and ``info`` are what the options' edit and the kind of result, ``suffix``, make of ``video``.
-    """
+def missing_frames(job: Job, session: StyleSession, options: Options) -> Generator[TimedFrame, None, None]:
+    """The stylized frames that are not in the job's sink yet."""
+    video, frames, info, done, left = job.video, job.frames, job.info, job.done, job.left
     if done is not None:
         rate = min(info.rate, video.info.rate)  # where it is raised, frames are stylized once each
         start = done * info.time_base - (WARM_UP_FRAMES / rate if options.smooth else 0)
-        if suffix in UNTIMED:  # a frame may be shown later than in the source, depending on all before it
+        if job.sink.output.suffix.lower() in UNTIMED:
+            # A frame may be shown later than in the source, depending on all before it.
             frames = (f for f in frames if (f.pts, *f.again)[-1] * info.time_base > start)
         elif isinstance(video, VideoSource):
             # At another rate: the frame that is on screen then, and for how long the one before it was.

@@ -16,7 +16,7 @@ import av.error
 from stylize_video.errors import SourceError, StyleError
 from stylize_video.files import for_ffmpeg
 from stylize_video.jobs.options import Options
-from stylize_video.jobs.pipeline import frames_after
+from stylize_video.jobs.pipeline import Job, missing_frames
 from stylize_video.jobs.resume import fingerprint
 from stylize_video.resuming.journal import Journal, journal_path
 from stylize_video.resuming.resumable_sink import ResumableSink
@@ -125,18 +125,8 @@ def stylize_segment(job: SegmentJob) -> bytes:
         with Journal(journal_path(output), {}, time_base=info.time_base) as journal:
             sink = ResumableSink(output, info, journal, encoding=options.encoding, copy_streams=False)
             try:
-                with closing(
-                    frames_after(
-                        video,
-                        frames,
-                        info,
-                        session,
-                        options,
-                        suffix=job.suffix,
-                        done=job.segment.done,
-                        left=None,
-                    )
-                ) as stylized:
+                part = Job(video, frames, info, sink, done=job.segment.done, left=None)
+                with closing(missing_frames(part, session, options)) as stylized:
                     for frame in stylized:
                         sink.write(frame)
             finally:
