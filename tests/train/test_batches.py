@@ -29,11 +29,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> ContentFolder:
     return ContentFolder(photos, size=16)
 
 
-def test_every_step_has_its_samples_in_parts(folder: ContentFolder) -> None:
-    recipe = Recipe(steps=3, batch=4, accumulate=2)
-    with closing(batches(folder, recipe, done=1, device="cpu")) as steps:
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_every_step_has_its_samples_in_parts(
+    folder: ContentFolder, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "cores", lambda: workers)
+    recipe = Recipe(steps=5, batch=4, accumulate=2)
+    with closing(batches(folder, recipe, done=1, device="cuda")) as steps:
         seen = [torch.cat(list(parts)) for parts in steps]
-    assert len(seen) == 2
+    assert len(seen) == 4
     for step, pictures in enumerate(seen, start=1):
         assert torch.equal(pictures, torch.stack([folder[4 * step + k] for k in range(4)]))
 

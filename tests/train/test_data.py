@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from stylize_video import quiet
 from stylize_video.video.pictures import read_pixels
@@ -171,14 +170,6 @@ def test_a_sample_depends_on_seed_and_number_alone(photos: Path) -> None:
         assert torch.equal(backwards[k], samples[k])
     other = ContentFolder(photos, size=40, seed=8)
     assert not all(torch.equal(other[k], samples[k]) for k in range(15))
-
-
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_workers_do_not_change_the_order(photos: Path, workers: int) -> None:
-    folder = ContentFolder(photos, size=40, seed=7)
-    loader = DataLoader(folder, batch_sampler=[[0, 1], [2, 3], [4, 5]], num_workers=workers)
-    for start, batch in zip((0, 2, 4), loader, strict=True):
-        assert torch.equal(batch, torch.stack([folder[start], folder[start + 1]]))
 
 
 def test_every_picture_comes_once_an_epoch_in_a_new_order(tmp_path: Path) -> None:

@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from stylize_video.errors import SourceError, StylizeError
 from stylize_video.frame import Alpha, Frame
@@ -129,7 +128,7 @@ def centre_square(picture: Tensor, side: int) -> Tensor:
     return picture[..., top : top + side, left : left + side]
 
 
-class ContentFolder(Dataset[Tensor]):
+class ContentFolder:
     """Endless random square crops ``[3, size, size]`` of the pictures below a folder.
 
     Args:
