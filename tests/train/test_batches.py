@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
+import sys
 import tracemalloc
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import av
 import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +44,26 @@ def test_every_step_has_its_samples_in_parts(
     assert len(seen) == 4
     for step, pictures in enumerate(seen, start=1):
         assert torch.equal(pictures, torch.stack([folder[4 * step + k] for k in range(4)]))
+
+
+def test_what_photos_are_like_is_told_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not by the workers, with each crop."""
+    with av.open(str(tmp_path / "moving.png"), "w", format="apng") as container:
+        stream = container.add_stream("apng", rate=10, width=48, height=40, pix_fmt="rgba")
+        for number in range(2):
+            picture = np.full((40, 48, 4), 100 * number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgba")))
+        container.mux(stream.encode(None))
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(handler)
+    try:
+        moving = ContentFolder(tmp_path, size=16)
+        with closing(batches(moving, Recipe(steps=3), done=0, device="cpu")) as steps:
+            assert len(list(steps)) == 3
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert moving.transparent() == 1
+    assert capfd.readouterr().err.count("is an animation") == 1
 
 
 def test_workers_need_no_shared_memory(folder: ContentFolder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import traceback
 from collections.abc import Generator, Iterator, Sequence
@@ -111,6 +112,7 @@ def _decode_all(
 ) -> None:
     """The work of a worker: one batch after another, or the error that ends it, into ``pipe``."""
     ignore_signals()
+    logging.disable(logging.WARNING)  # told when the folder was looked at
     unused.close()  # so that nobody reads any more once the main process is gone
     torch.set_num_threads(1)
     answer: object
