@@ -87,6 +87,8 @@ def runner(model: onnx.ModelProto, *, provider: str = PROVIDERS["cpu"]) -> Calla
     """
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    # Threads that wait busily take the cores from what numpy computes between the pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(model.SerializeToString(), options, providers=[provider])
     if provider not in session.get_providers():
         raise DeviceError(f"ONNX Runtime cannot use {provider} here: it took {session.get_providers()[0]}")

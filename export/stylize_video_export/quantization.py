@@ -188,6 +188,8 @@ def _watching(model: onnx.ModelProto, names: Iterable[str]) -> Callable[[Pixels]
     watched.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in computed)
     options = ort.SessionOptions()
     options.log_severity_level = 4
+    # Threads that wait busily take the cores from what numpy computes between the pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
     def run(pixels: Pixels) -> list[_Values]:
