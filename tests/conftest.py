@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
+# One thread of numpy, here and in the commands: toy networks are fastest so, also on a busy machine.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import numpy as np
 import pytest
 
@@ -75,8 +78,7 @@ def _ctrl_c_is_heard() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Toy networks are fastest in one thread of torch, which does not suffer from a busy machine either."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # in the commands
+    """As numpy's, for torch, which may have been imported before."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
 
