@@ -82,8 +82,7 @@ def test_a_source_that_stalls_once_all_that_came_is_read(start: Start, tmp_path:
     assert process.wait(timeout=60) == 130
 
 
-@pytest.mark.parametrize("frames", [12, 400])
-@pytest.mark.parametrize(("number", "code"), STOPPING)
+@pytest.mark.parametrize(("frames", "number", "code"), [(12, *STOPPING[0]), (400, *STOPPING[1])])
 def test_a_reader_that_stalls(
     frames: int, number: signal.Signals, code: int, make_clip: MakeClip, start: Start, tmp_path: Path
 ) -> None:
