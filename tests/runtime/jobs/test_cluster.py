@@ -440,9 +440,16 @@ def test_a_batch_from_the_command_line(
     assert frames_of(results / "a.invert.mp4")[0] == frames_of(source)[0]
 
 
-def test_there_is_no_cluster(command: Command, source: Path, invert_style: Path, tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="pip install 'stylize-video[cluster]'")
-    done = command(
+@pytest.fixture
+def not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that has no part in a cluster yet, whatever other tests have started in this one."""
+    ray = pytest.importorskip("ray", reason="pip install 'stylize-video[cluster]'")
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+
+
+@pytest.mark.usefixtures("not_connected")
+def test_there_is_no_cluster(command_here: Command, source: Path, invert_style: Path, tmp_path: Path) -> None:
+    done = command_here(
         "stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--ray", "127.0.0.1:1"
     )
     assert done.returncode == 2
@@ -450,20 +457,20 @@ def test_there_is_no_cluster(command: Command, source: Path, invert_style: Path,
     assert len([line for line in done.stderr.splitlines() if line]) == 1
 
 
+@pytest.mark.usefixtures("not_connected")
 def test_the_cluster_that_the_environment_names_is_not_there(
-    command: Command, source: Path, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command_here: Command, source: Path, invert_style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("ray", reason="pip install 'stylize-video[cluster]'")
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    done = command("stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--ray")
+    done = command_here("stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--ray")
     assert done.returncode == 2
     assert "error: there is no Ray cluster at 127.0.0.1:1" in done.stderr
 
 
 def test_the_command_says_why_it_leaves_the_cluster_alone(
-    command: Command, source: Path, invert_style: Path, tmp_path: Path
+    command_here: Command, source: Path, invert_style: Path, tmp_path: Path
 ) -> None:
-    done = command(
+    done = command_here(
         "stylize-video", source, "-s", invert_style, "-o", tmp_path / "o.mp4", "--fps", 5,
         "--ray", "127.0.0.1:1",
     )  # fmt: skip

@@ -319,7 +319,7 @@ def wait_for_size(path: Path, size: int) -> None:
         time.sleep(0.02)
 
 
-def test_killed_twice_and_resumed(command: Command, make_clip: MakeClip, tmp_path: Path) -> None:
+def test_killed_twice_and_resumed(command_here: Command, make_clip: MakeClip, tmp_path: Path) -> None:
     """kill -9 at two moments: the result has every frame once, the source's times and its sound."""
     source = make_clip(tmp_path / "long.mp4", frames=400, width=320, height=240)
     output, journal = tmp_path / "long.photo.mp4", tmp_path / ".long.photo.mp4.resume"
@@ -331,13 +331,13 @@ def test_killed_twice_and_resumed(command: Command, make_clip: MakeClip, tmp_pat
         assert job.returncode == -signal.SIGKILL
         assert not output.exists()
         if size == 60_000:
-            refused = command("stylize-video", source)
+            refused = command_here("stylize-video", source)
             assert refused.returncode == 2
             assert "pass --resume to go on with it, or -y to start again" in refused.stderr
-            other = command("stylize-video", source, "--resume", "--strength", 0.5)
+            other = command_here("stylize-video", source, "--resume", "--strength", 0.5)
             assert other.returncode == 2
             assert "interrupted run with another look" in other.stderr
-    done = command("stylize-video", source, "--resume")
+    done = command_here("stylize-video", source, "--resume")
     assert done.returncode == 0, done.stderr
     assert "going on after " in done.stderr
     assert video_times(output) == pytest.approx(video_times(source), abs=1e-3)
@@ -346,12 +346,14 @@ def test_killed_twice_and_resumed(command: Command, make_clip: MakeClip, tmp_pat
 
 
 def test_a_batch_goes_on_where_it_was(
-    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+    command_here: Command, clip: Path, invert_style: Path, tmp_path: Path
 ) -> None:
     for name in ("a.mp4", "b.mp4"):
         shutil.copy(clip, tmp_path / name)
     (tmp_path / "a.invert.mp4").write_bytes(b"done before")
-    done = command("stylize-video", tmp_path / "a.mp4", tmp_path / "b.mp4", "-s", invert_style, "--resume")
+    done = command_here(
+        "stylize-video", tmp_path / "a.mp4", tmp_path / "b.mp4", "-s", invert_style, "--resume"
+    )
     assert done.returncode == 0, done.stderr
     assert "a.invert.mp4 is there already" in done.stderr
     assert (tmp_path / "a.invert.mp4").read_bytes() == b"done before"
@@ -390,8 +392,8 @@ def test_a_run_that_was_to_replace_a_result_is_not_forgotten(
     assert (done.returncode, done.stderr.splitlines()) == (0, [there])
 
 
-def test_the_source_is_no_result_that_is_done(command: Command, clip: Path, invert_style: Path) -> None:
-    refused = command("stylize-video", clip, "-s", invert_style, "-o", clip, "--resume")
+def test_the_source_is_no_result_that_is_done(command_here: Command, clip: Path, invert_style: Path) -> None:
+    refused = command_here("stylize-video", clip, "-s", invert_style, "-o", clip, "--resume")
     assert refused.returncode == 2
     assert "is one of the inputs" in refused.stderr
 
@@ -815,10 +817,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_really_full_disk(
-    command: Command, make_clip: MakeClip, invert_style: Path, small_disk: Path, tmp_path: Path
+    command_here: Command, make_clip: MakeClip, invert_style: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     source = make_clip(tmp_path / "in.mp4", frames=120, width=320, height=240)
-    done = command("stylize-video", source, "-s", invert_style, "-o", small_disk / "out.mp4", "-q")
+    done = command_here("stylize-video", source, "-s", invert_style, "-o", small_disk / "out.mp4", "-q")
     assert done.returncode == 2
     assert "No space left on device" in done.stderr
     assert "frames are kept in" in done.stderr

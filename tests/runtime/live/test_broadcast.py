@@ -578,11 +578,13 @@ def test_rtmp_from_the_command(
 
 
 def test_a_service_that_is_not_there_ends_the_command_before_the_source_is_opened(
-    command: Command, invert_style: Path, tmp_path: Path
+    command_here: Command, invert_style: Path, tmp_path: Path
 ) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    result = command("stylize-camera", "0", "-s", invert_style, "--no-window", "--stream", f"tcp://{address}")
+    result = command_here(
+        "stylize-camera", "0", "-s", invert_style, "--no-window", "--stream", f"tcp://{address}"
+    )
     assert result.returncode == 2
     assert f"tcp://{address} cannot be reached (Connection refused)" in result.stderr

@@ -30,10 +30,10 @@ def frames_of(path: Path) -> int:
 
 
 def test_a_file_is_recorded_and_measured(
-    command: Command, make_clip: MakeClip, swap_style: Path, tmp_path: Path
+    command_here: Command, make_clip: MakeClip, swap_style: Path, tmp_path: Path
 ) -> None:
     source = make_clip(tmp_path / "clip.mp4", frames=30, sound=False)
-    result = command(
+    result = command_here(
         "stylize-camera", source, "-s", swap_style, "--no-window", "--record", tmp_path / "live.mp4",
         "--stats", tmp_path / "stats.jsonl", "--strength", 0.5, "--device", "cpu",
     )  # fmt: skip
@@ -253,8 +253,8 @@ def test_a_run_that_would_show_nothing(command_here: Command, clip: Path) -> Non
     assert "without a window nothing would come out" in result.stderr
 
 
-def test_listing_cameras_needs_none(command: Command) -> None:
-    result = command("stylize-camera", "--list-cameras")
+def test_listing_cameras_needs_none(command_here: Command) -> None:
+    result = command_here("stylize-camera", "--list-cameras")
     assert result.returncode == 0
     assert result.stdout or "no camera is connected" in result.stderr
 

@@ -28,10 +28,10 @@ SINE = "lavfi:sine=frequency=440:sample_rate=48000,arealtime"
 
 @pytest.mark.parametrize("name", ["live.mp4", "live.webm"])
 def test_a_recording_has_the_microphones_sound(
-    name: str, command: Command, make_clip: MakeClip, invert_style: Path, tmp_path: Path
+    name: str, command_here: Command, make_clip: MakeClip, invert_style: Path, tmp_path: Path
 ) -> None:
     source = make_clip(tmp_path / "clip.mp4", frames=60, sound=False)
-    result = command(
+    result = command_here(
         "stylize-camera", source, "-s", invert_style, "--no-window", "--record", name,
         "--microphone", SINE, cwd=tmp_path,
     )  # fmt: skip
@@ -63,8 +63,8 @@ def test_sound_that_comes_faster_than_it_sounds(
     assert 1 < samples / 48_000 < taken + 3
 
 
-def test_a_microphone_that_is_not_there(command: Command, clip: Path, tmp_path: Path) -> None:
-    result = command(
+def test_a_microphone_that_is_not_there(command_here: Command, clip: Path, tmp_path: Path) -> None:
+    result = command_here(
         "stylize-camera", clip, "--no-window", "--record", tmp_path / "a.mp4", "--microphone", "alsa:hw:9"
     )
     assert result.returncode == 2
@@ -73,14 +73,14 @@ def test_a_microphone_that_is_not_there(command: Command, clip: Path, tmp_path: 
 
 
 def test_a_microphone_that_ends_is_told(
-    command: Command, clip: Path, invert_style: Path, tmp_path: Path
+    command_here: Command, clip: Path, invert_style: Path, tmp_path: Path
 ) -> None:
     with wave.open(str(tmp_path / "short.wav"), "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(8000)
         file.writeframes(bytes(800))
-    result = command(
+    result = command_here(
         "stylize-camera", clip, "-s", invert_style, "--no-window", "--record", tmp_path / "a.mp4",
         "--microphone", f"wav:{tmp_path / 'short.wav'}",
     )  # fmt: skip
