@@ -120,6 +120,18 @@ def test_a_huge_picture_is_made_smaller_before_it_takes_memory(
     assert (small - exact).abs().mean() < 0.01
 
 
+def test_fine_stripes_become_grey_and_edges_stay_sharp() -> None:
+    """No stripes that are not there, and no softer style where its picture is resized."""
+    stripes = torch.zeros(1, 3, 100, 100)
+    stripes[..., ::2] = 1
+    assert (resize_short_side(stripes, 40)[..., 4:-4] - 0.5).abs().max() < 0.05
+    edge = torch.full((1, 3, 40, 40), 0.25)
+    edge[..., 20:] = 0.75
+    for size in (16, 100):
+        row = resize_short_side(edge, size)[0, 0, 0]
+        assert row.max() > 0.755, "a bicubic edge swings beyond, a linear one does not"
+
+
 @pytest.mark.parametrize("kind", ["missing", "text"])
 def test_what_is_no_picture_is_an_error(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a.png"
