@@ -301,10 +301,12 @@ def test_full_screen_and_the_frame_of_the_window(
 
 
 @pytest.mark.parametrize(
-    ("display", "sentence"),
-    [(None, "there is no display (DISPLAY is not set)"), (":987", "the display :987 cannot be opened")],
+    ("display", "sentence", "named"),
+    [
+        (None, "there is no display (DISPLAY is not set)", True),
+        (":987", "the display :987 cannot be opened", False),
+    ],
 )
-@pytest.mark.parametrize("named", [True, False])
 def test_without_a_display_there_is_a_sentence(
     display: str | None, sentence: str, named: bool, clip: Path
 ) -> None:
