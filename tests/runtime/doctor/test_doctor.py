@@ -41,14 +41,14 @@ def test_a_healthy_machine(command: Command) -> None:
 
 
 @pytest.mark.skipif(cuda_problem() is None, reason="CUDA works here")
-def test_cuda_asked_for_and_not_working(command: Command) -> None:
-    result = command("stylize-doctor", "--device", "cuda")
+def test_cuda_asked_for_and_not_working(command_here: Command) -> None:
+    result = command_here("stylize-doctor", "--device", "cuda")
     assert result.returncode == 1
     assert result.stdout.splitlines()[-1] == f"--device cuda does not work: {cuda_problem()}"
 
 
-def test_an_unknown_device_ends_it_at_once(command: Command) -> None:
-    result = command("stylize-doctor", "--device", "gpu")
+def test_an_unknown_device_ends_it_at_once(command_here: Command) -> None:
+    result = command_here("stylize-doctor", "--device", "gpu")
     assert result.returncode == 2
     assert "unknown device 'gpu'" in result.stderr
     assert result.stdout == ""
