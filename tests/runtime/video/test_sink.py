@@ -268,25 +268,39 @@ def test_the_longest_name_that_a_file_may_have(live: bool, tmp_path: Path) -> No
     assert names_in(tmp_path) == sorted([output.name, part.name])
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm", ".ts", ".avi"])
-def test_a_crash_leaves_a_playable_part(suffix: str, tmp_path: Path) -> None:
+CRASHED = [".mp4", ".mov", ".mkv", ".webm", ".ts", ".avi"]
+
+
+@pytest.fixture(scope="module")
+def crashed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one for each container, where a process was killed after 400 frames."""
+    folder = tmp_path_factory.mktemp("crashed")
+    for suffix in CRASHED:
+        (folder / suffix).mkdir()
     program = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from test_sink import live_sink, write\n"
-        "sink = live_sink(Path(sys.argv[1]))\n"
-        "write(sink, range(400))\n"
+        "from test_sink import CRASHED, live_sink, write\n"
+        "sinks = [live_sink(Path(sys.argv[1]) / suffix / f'out{suffix}') for suffix in CRASHED]\n"
+        "for index in range(400):\n"
+        "    for sink in sinks:\n"
+        "        write(sink, range(index, index + 1))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     folders = f"{ROOT / 'tests'}:{Path(__file__).parent}"
     killed = subprocess.run(
-        [sys.executable, "-c", program, tmp_path / f"out{suffix}"],
+        [sys.executable, "-c", program, str(folder)],
         env={**os.environ, "PYTHONPATH": folders},
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL
-    assert names_in(tmp_path) == [f"out.part{suffix}"]
-    assert len(times_of(tmp_path / f"out.part{suffix}")) > 150
+    return folder
+
+
+@pytest.mark.parametrize("suffix", CRASHED)
+def test_a_crash_leaves_a_playable_part(suffix: str, crashed: Path) -> None:
+    assert names_in(crashed / suffix) == [f"out.part{suffix}"]
+    assert len(times_of(crashed / suffix / f"out.part{suffix}")) > 150
 
 
 def test_a_full_disk_leaves_what_came_before(tmp_path: Path) -> None:
