@@ -379,12 +379,12 @@ def test_the_command_trains_from_end_to_end(
 
 
 def test_the_checkpoint_never_takes_the_paintings_place(
-    command: Command, pictures: Path, squeeze_weights: Path, tmp_path: Path
+    command_here: Command, pictures: Path, squeeze_weights: Path, tmp_path: Path
 ) -> None:
     for read in (pictures / "style.png", squeeze_weights):
         before = read.read_bytes()
         given = arguments(pictures, squeeze_weights)
-        result = command("train-style", *given, "-y", "-o", read, cwd=tmp_path)
+        result = command_here("train-style", *given, "-y", "-o", read, cwd=tmp_path)
         assert result.returncode == 2
         assert "is one of the inputs; name another file with --output" in result.stderr
         assert read.read_bytes() == before
@@ -431,8 +431,8 @@ def test_mistakes_are_one_sentence(
     assert not list(tmp_path.glob("*.pth"))
 
 
-def test_help_lists_the_options(command: Command) -> None:
-    result = command("train-style", "--help")
+def test_help_lists_the_options(command_here: Command) -> None:
+    result = command_here("train-style", "--help")
     assert result.returncode == 0
     assert "--style-layers" in result.stdout
 
