@@ -106,13 +106,13 @@ def test_a_style_of_other_makers_has_nothing_to_be_checked_by(command_here: Comm
     assert "no golden pair to check it by: it was not made by export-onnx" in result.stderr
 
 
-def test_a_file_that_changed_fails_its_check(command: Command, tmp_path: Path) -> None:
+def test_a_file_that_changed_fails_its_check(command_here: Command, tmp_path: Path) -> None:
     model = onnx.load_model(str(Style.load("photo").path))
     weights = next(t for t in model.graph.initializer if len(t.dims) == 4)
     values = onnx.numpy_helper.to_array(weights) * 0.8
     weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
     (tmp_path / "changed.onnx").write_bytes(model.SerializeToString())
-    result = command("export-onnx", "--check", tmp_path / "changed.onnx")
+    result = command_here("export-onnx", "--check", tmp_path / "changed.onnx")
     assert result.returncode == 2
     assert "gives other pixels than when it was exported" in result.stderr
 
