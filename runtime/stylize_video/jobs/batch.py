@@ -223,9 +223,9 @@ def check_batch(batch: Batch, options: Options) -> None:
         SinkError: the one result must not or cannot be written, or no video of many.
     """
     if batch.many:
-        endings = {target.suffix: target for source, target in batch.files if not is_picture(source)}
-        for target in endings.values():
-            options.encoding.resolved(target)
+        videos = (t for source, t in batch.files if not is_picture(source) and str(t) != STANDARD)
+        if first := next(videos, None):  # an .mp4, as all of them are
+            options.encoding.resolved(first)
         return
     [(source, target)] = batch.files
     if not (target.suffix or target.exists() or str(target) == STANDARD):

@@ -17,6 +17,7 @@ from media import exif_of, write_apng
 from stylize_video.effects.look import Look
 from stylize_video.errors import SinkError, SourceError, StyleError
 from stylize_video.jobs.batch import (
+    check_batch,
     find_sources,
     leave_out_results,
     output_for,
@@ -31,6 +32,7 @@ from stylize_video.styles.session import StyleSession
 from stylize_video.styles.style import Style
 from stylize_video.values import Scale
 from stylize_video.video.edit import Edit
+from stylize_video.video.encoding import Encoding
 from stylize_video.video.exif import of_result
 from stylize_video.video.pictures import Picture, is_still_gif, read_picture, write_picture
 from stylize_video.video.source import VideoSource
@@ -169,6 +171,14 @@ def test_an_encoding_that_no_file_of_a_batch_can_have_is_told_once(
     assert refused.returncode == 2
     assert refused.stderr == "error: prores does not go into .mp4 files; it goes into .mov, .mkv\n"
     assert sorted(os.listdir(tmp_path)) == ["a.mp4", "b.mp4"]
+
+
+def test_standard_input_beside_files_is_no_video_file(clip: Path) -> None:
+    """Its result goes to standard output, whose name has no ending."""
+    batch = plan_batch(["-", str(clip)], "sea", None)
+    check_batch(batch, Options())
+    with pytest.raises(SinkError, match=r"prores does not go into \.mp4 files"):
+        check_batch(batch, Options(encoding=Encoding("prores")))
 
 
 def test_folders_that_cannot_be_made(command_here: Command, clip: Path, tmp_path: Path) -> None:
