@@ -86,10 +86,15 @@ def put_in_place(temporary: Path, target: Path, *, replace: bool = True) -> None
         OSError: the folder is gone.
     """
     temporary.chmod(0o666 & ~_umask())
-    if replace or not _is_linked(temporary, target):
-        temporary.replace(target)
-    else:
+    if not replace and _is_linked(temporary, target):
         temporary.unlink()
+        return
+    try:
+        temporary.replace(target)
+    except OSError:
+        if not replace:  # the empty file that took the name
+            target.unlink(missing_ok=True)
+        raise
 
 
 def _is_linked(file: Path, name: Path) -> bool:

@@ -68,6 +68,17 @@ def test_a_file_that_came_meanwhile_is_left_alone(
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_name_that_is_taken_for_nothing_is_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the disk knows no hard links an empty file takes it, which --resume would believe to be done."""
+    monkeypatch.setattr(os, "link", _refuse)
+    monkeypatch.setattr(os, "replace", _refuse)
+    with pytest.raises(PermissionError), replacing(tmp_path / "a.bin", overwrite=False):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         temporary_beside(tmp_path / "missing" / "a.bin")
