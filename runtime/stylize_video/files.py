@@ -36,6 +36,21 @@ def behind_links(path: Path) -> Path:
     return Path(os.path.realpath(path)) if path.is_symlink() and is_for_file else path
 
 
+def make_folder(folder: Path) -> bool:
+    """Make a folder, if it is not there; returns whether it was not.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        if not folder.is_dir():
+            raise
+        return False
+    return True
+
+
 def hidden_name(name: str, ending: str) -> str:
     """``.NAME`` plus ``ending``; a name too long for the file system is replaced by its hash."""
     hidden = f".{name}{ending}"

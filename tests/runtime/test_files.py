@@ -18,6 +18,7 @@ from stylize_video.errors import SinkError
 from stylize_video.files import (
     check_outputs,
     for_ffmpeg,
+    make_folder,
     put_in_place,
     replacing,
     sole_temporary_beside,
@@ -77,6 +78,15 @@ def test_a_name_that_is_taken_for_nothing_is_given_back(
     with pytest.raises(PermissionError), replacing(tmp_path / "a.bin", overwrite=False):
         pass
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_made_once(tmp_path: Path) -> None:
+    assert make_folder(tmp_path / "new")
+    assert not make_folder(tmp_path / "new")
+    (tmp_path / "file").touch()
+    for name in ("file", "missing/new"):
+        with pytest.raises(OSError, match=r"File exists|No such file"):
+            make_folder(tmp_path / name)
 
 
 def test_a_missing_folder_is_an_os_error(tmp_path: Path) -> None:

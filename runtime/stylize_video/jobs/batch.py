@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from stylize_video.errors import SinkError, SourceError, reason
+from stylize_video.files import make_folder
 from stylize_video.jobs.options import Options
 from stylize_video.jobs.outputs import check_target
 from stylize_video.jobs.picture import stylize_picture
@@ -94,18 +95,18 @@ class Batch:
         Raises:
             SinkError: it cannot be made.
         """
-        if self.new_folder is None:
-            yield
-            return
-        try:
-            self.new_folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise SinkError(f"cannot make the folder {self.new_folder}: {reason(error)}") from error
+        is_made = False
+        if self.new_folder:
+            try:
+                is_made = make_folder(self.new_folder)
+            except OSError as error:
+                raise SinkError(f"cannot make the folder {self.new_folder}: {reason(error)}") from error
         try:
             yield
         finally:
-            with suppress(OSError):  # something is in it
-                self.new_folder.rmdir()
+            if self.new_folder and is_made:
+                with suppress(OSError):  # something is in it
+                    self.new_folder.rmdir()
 
 
 def plan_batch(inputs: Sequence[str], style: str, output: str | None) -> Batch:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from stylize_video.errors import SinkError, SourceError, reason
-from stylize_video.files import check_result
+from stylize_video.files import check_result, make_folder
 from stylize_video.frame import TimedFrame
 from stylize_video.video.edit import Edit
 from stylize_video.video.info import Ending, VideoInfo, Window
@@ -191,9 +191,8 @@ class SequenceSink:
         self._overwrite = overwrite
         self._number = (info.first_number if info.first_number is not None else 1) - 1
         self._sources = {identity for path in sources if (identity := _identity_of(path))}
-        self._is_new = not pattern.parent.exists()
         try:
-            pattern.parent.mkdir(exist_ok=True)
+            self._is_new = make_folder(pattern.parent)
             for path in _numbered_files(pattern).values():
                 self._check_no_source(path)
         except OSError as error:

@@ -162,6 +162,15 @@ def test_a_folder_that_stays_empty_is_removed(
     assert not os.listdir(tmp_path)
 
 
+def test_a_folder_that_came_meanwhile_is_not_removed(clip: Path, tmp_path: Path) -> None:
+    """It is that of another run, which may have nothing in it yet."""
+    batch = plan_batch([str(clip)], "sea", f"{tmp_path / 'new'}/")
+    (tmp_path / "new").mkdir()
+    with batch.folder():
+        pass
+    assert (tmp_path / "new").is_dir()
+
+
 def test_an_encoding_that_no_file_of_a_batch_can_have_is_told_once(
     command_here: Command, clip: Path, invert_style: Path, tmp_path: Path
 ) -> None:
