@@ -66,9 +66,10 @@ def run_command(command: Callable[..., None]) -> None:
         except KeyboardInterrupt as interruption:  # before the command itself began
             fail("interrupted", interruption_code(interruption))
         except Exception as error:  # of --help and its like: a command tells its own
-            if isinstance(error, OSError) and error.filename is None:
+            debug = "--debug" in sys.argv
+            if isinstance(error, OSError) and error.filename is None and not debug:
                 _fail_to_print(error)
-            _fail_because_of(error, debug="--debug" in sys.argv)
+            _fail_because_of(error, debug=debug)
     except SystemExit as ending:
         _flush_output(told=bool(ending.code))
         atexit.register(stop_at_once)  # in the exit's own functions Ctrl-C would be a traceback

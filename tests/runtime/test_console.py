@@ -100,6 +100,18 @@ def test_debug_lets_errors_through() -> None:
         raise StylizeError("with its traceback")
 
 
+def test_an_error_with_debug_is_none_of_printing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One without a file's name was told as that of standard output, without its traceback."""
+
+    def listen(debug: bool = False) -> None:
+        with errors_as_sentences(debug=debug):
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    monkeypatch.setattr(sys, "argv", ["listen", "--debug"])
+    with pytest.raises(OSError, match="Address already in use"):
+        run_command(listen)
+
+
 def test_programming_errors_are_never_hidden() -> None:
     with pytest.raises(ZeroDivisionError), errors_as_sentences(debug=False):
         _ = 1 / 0
