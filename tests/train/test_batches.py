@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 import tracemalloc
@@ -16,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 
-from live_support import wait_until
 from stylize_video_train import batches as batches_module
 from stylize_video_train.batches import batches
 from stylize_video_train.data import ContentFolder, DataError
@@ -75,10 +75,10 @@ def test_workers_need_no_shared_memory(folder: ContentFolder) -> None:
 
 
 def killed_training(folder: ContentFolder, told: Connection) -> None:
-    """A process that is killed; tells its workers before."""
+    """A process that is killed; tells how many workers it has before."""
     steps = batches(folder, Recipe(steps=100), done=0, device="cuda")
     next(steps)
-    told.send([worker.pid for worker in multiprocessing.active_children()])
+    told.send(len(multiprocessing.active_children()))
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -89,10 +89,12 @@ def test_workers_end_with_a_training_that_is_killed(
     here, there = multiprocessing.Pipe(duplex=False)
     training = multiprocessing.Process(target=killed_training, args=(folder, there))
     training.start()
-    workers = here.recv()
+    there.close()  # the workers have it, too, so that it ends with the last of them
+    assert here.recv() == 2
+    assert here.poll(20)
+    with pytest.raises(EOFError):
+        here.recv()
     training.join()
-    assert len(workers) == 2
-    wait_until(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
 
 
 def test_a_batch_that_cannot_be_shared_equally_is_an_error(
@@ -138,12 +140,26 @@ def test_a_worker_that_is_killed_is_told_wherever_it_was(folder: ContentFolder) 
     """In the midst of a batch that it hands over, too."""
     with closing(batches(folder, Recipe(steps=9, batch=64), done=0, device="cpu")) as steps:
         next(steps)
-        (worker,) = multiprocessing.active_children()
-        # Blocked in a pipe that holds less than a batch.
-        wait_until(lambda: "pipe" in Path(f"/proc/{worker.pid}/wchan").read_text())
-        worker.kill()
+        (worker,) = steps.gi_frame.f_locals["workers"]
+        assert worker._pipe.poll(20)  # which holds less than a batch
+        worker._process.kill()
         with pytest.raises(MemoryError):
             next(steps)
+
+
+def test_a_worker_without_memory_for_a_batch_says_so(
+    folder: ContentFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is the copy in the pipe that there is none for."""
+
+    def dumps(answer: object) -> memoryview:
+        if isinstance(answer, np.ndarray):
+            raise MemoryError
+        return memoryview(pickle.dumps(answer))
+
+    monkeypatch.setattr("multiprocessing.connection._ForkingPickler.dumps", dumps)
+    with closing(batches(folder, Recipe(), done=0, device="cpu")) as steps, pytest.raises(MemoryError):
+        next(steps)
 
 
 def test_workers_that_do_not_end_are_ended(folder: ContentFolder) -> None:

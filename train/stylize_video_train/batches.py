@@ -125,5 +125,7 @@ def _decode_all(
             answer = RuntimeError(traceback.format_exc())  # others cannot always be sent
         try:
             pipe.send(answer)
+        except MemoryError as error:  # of the copy that goes through the pipe
+            pipe.send(error)
         except OSError:
             return
