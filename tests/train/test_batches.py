@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import logging
 import multiprocessing
 import os
@@ -140,7 +141,7 @@ def test_a_worker_that_is_killed_is_told_wherever_it_was(folder: ContentFolder) 
     """In the midst of a batch that it hands over, too."""
     with closing(batches(folder, Recipe(steps=9, batch=64), done=0, device="cpu")) as steps:
         next(steps)
-        (worker,) = steps.gi_frame.f_locals["workers"]
+        (worker,) = inspect.getgeneratorlocals(steps)["workers"]
         assert worker._pipe.poll(20)  # which holds less than a batch
         worker._process.kill()
         with pytest.raises(MemoryError):
