@@ -20,8 +20,11 @@ def problem_of(style: str | Path) -> str | None:
 
 
 def without(style: Path, weight: str, to: Path) -> Path:
-    """A copy of a style with one weight all zeros."""
+    """A copy of a style with one weight all zeros, and no hash of its weights, as older files have none."""
     model = onnx.load_model(str(style))
+    hashes = [prop for prop in model.metadata_props if prop.key.endswith("initializers_sha256")]
+    for prop in hashes:
+        model.metadata_props.remove(prop)
     tensor = next(t for t in model.graph.initializer if t.name.endswith(weight))
     zeros = np.zeros_like(numpy_helper.to_array(tensor))
     tensor.CopyFrom(numpy_helper.from_array(zeros, tensor.name))
@@ -39,7 +42,7 @@ def without(style: Path, weight: str, to: Path) -> Path:
     ],
 )
 def test_a_layer_that_is_lost_is_seen_in_the_pair_of_fp32(style: str, weight: str, tmp_path: Path) -> None:
-    """It leaves 39 to 47 dB there, and 29 to 43 on a photo."""
+    """It leaves 34 to 40 dB there."""
     problem = problem_of(without(find_style(style), weight, tmp_path / "broken.onnx"))
     assert problem
     assert "gives other pixels than when it was exported" in problem
