@@ -348,6 +348,14 @@ def test_parts_of_the_style_picture_cost_nothing(
     assert cost(None) > 0.01
 
 
+def test_without_a_window_parts_are_as_large_as_frames(model: FeatureModel) -> None:
+    """A window has whole cells of eight pixels, a frame need not have them."""
+    style = pictures(size=72, seed=1)
+    parts = torch.cat([style[..., y : y + 36, x : x + 36] for y in (0, 36) for x in (0, 36)])
+    loss = perceptual(model, style, memory=0.0, statistics="moments", side=36).double()
+    assert loss(parts, parts)[1].item() == pytest.approx(0, abs=1e-12)
+
+
 @pytest.mark.parametrize(("height", "width"), [(40, 100), (100, 40), (20, 20), (33, 65)])
 def test_parts_cover_the_style_picture(height: int, width: int, model: FeatureModel) -> None:
     """All of it counts, also where it is smaller than a frame or no multiple of one."""

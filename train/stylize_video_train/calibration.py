@@ -11,7 +11,7 @@ from torch import Tensor
 from stylize_video_train.data import ContentFolder, read_rgb, resized
 from stylize_video_train.errors import TrainingError
 from stylize_video_train.features import FeatureError, FeatureModel
-from stylize_video_train.losses import PerceptualLoss, window_side
+from stylize_video_train.losses import PerceptualLoss, seen_side
 from stylize_video_train.precision import feature_precision
 from stylize_video_train.recipe import Recipe
 
@@ -97,7 +97,7 @@ def perceptual_loss(
 def _check_sizes(model: FeatureModel, recipe: Recipe, picture: Tensor) -> None:
     """Raise TrainingError where style cannot be compared at a layer, for want of pixels or of places."""
     for index, scale in enumerate(recipe.style_scales):
-        crop = window_side(recipe.image_size, recipe.window) if index == 0 else recipe.image_size
+        crop = seen_side(recipe.image_size, window=recipe.window, is_first=index == 0)
         for sides in ((crop, crop), picture.shape[-2:]):
             height, width = (int(side * scale) for side in sides)
             try:

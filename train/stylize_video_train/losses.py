@@ -223,7 +223,7 @@ class PerceptualLoss(nn.Module):
         self.window = window
         self._terms = nn.ModuleList()
         for scale in self.scales:
-            seen = side and (window_side(side, window) if scale == self.scales[0] else side)
+            seen = side and seen_side(side, window=window, is_first=scale == self.scales[0])
             targets = _style_targets(model, style_picture, style_layers, statistics, scale=scale, side=seen)
             self._terms.append(StyleTerms(targets, style_layers, statistics, memory))
 
@@ -295,6 +295,11 @@ def _parts(picture: Tensor, side: int) -> Iterator[Tensor]:
     for top in tops:
         for left in lefts:
             yield picture[..., top : top + side, left : left + side]
+
+
+def seen_side(side: int, *, window: float, is_first: bool) -> int:
+    """The side of what is compared of frames of ``side``: at the first scale a window, if that is smaller."""
+    return window_side(side, window) if is_first and window < 1 else side
 
 
 def window_side(side: int, fraction: float) -> int:
