@@ -79,17 +79,22 @@ def compare(
     return rows
 
 
+def session_options() -> ort.SessionOptions:
+    """Those of sessions that numpy works between the runs of."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    # Threads that wait busily take the cores from what numpy computes between the pictures.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
 def runner(model: onnx.ModelProto, *, provider: str = PROVIDERS["cpu"]) -> Callable[[Pixels], Pixels]:
     """A model of one input and one output as a function of pixels, on one provider.
 
     Raises:
         DeviceError: ONNX Runtime took another provider instead: nothing would be proved of this one.
     """
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    # Threads that wait busily take the cores from what numpy computes between the pictures.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=[provider])
+    session = ort.InferenceSession(model.SerializeToString(), session_options(), providers=[provider])
     if provider not in session.get_providers():
         raise DeviceError(f"ONNX Runtime cannot use {provider} here: it took {session.get_providers()[0]}")
     (source,), (output,) = session.get_inputs(), session.get_outputs()

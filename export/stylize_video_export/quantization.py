@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from stylize_video_export.parity import Pixels
+from stylize_video_export.parity import Pixels, session_options
 from stylize_video_export.request import ExportError
 
 WEIGHT_LEVELS = 63
@@ -186,11 +186,9 @@ def _watching(model: onnx.ModelProto, names: Iterable[str]) -> Callable[[Pixels]
     given = {value.name for value in model.graph.input}
     computed = sorted(set(wanted) - given) or [model.graph.output[0].name]
     watched.graph.output.extend(helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in computed)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    # Threads that wait busily take the cores from what numpy computes between the pictures.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(
+        watched.SerializeToString(), session_options(), providers=["CPUExecutionProvider"]
+    )
 
     def run(pixels: Pixels) -> list[_Values]:
         values: Mapping[str, _Values] = dict.fromkeys(given, pixels) | dict(
